@@ -1,0 +1,1 @@
+"""DDPM and DDIM side by side: schedules, samplers, and the page that compares them."""

@@ -1,0 +1,104 @@
+"""The formulas of DDPM (arXiv:2006.11239) and DDIM (arXiv:2010.02502), as pure functions.
+
+Pictures are tensors of shape (N, C, H, W). A noise level is `alpha_bar`, either one float for all pictures or a float64
+tensor of shape (N,), one level per picture; roots are taken in float64 and only then cast to the pictures' dtype, since
+1 - alpha_bar[0] in float32 is already wrong by 1.7e-4.
+"""
+
+import math
+
+from torch import Tensor
+
+Scalar = float | Tensor
+
+
+def add_noise(x0: Tensor, noise: Tensor, alpha_bar: Scalar) -> Tensor:
+    """x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise: the closed-form forward process, DDPM Eq. 4."""
+    return _sqrt(alpha_bar, x0) * x0 + _sqrt(1 - alpha_bar, x0) * noise
+
+
+def predict_x0(x_t: Tensor, eps: Tensor, alpha_bar: Scalar) -> Tensor:
+    """The clean picture that (x_t, eps) stands for: DDIM Eq. 9. Needs alpha_bar > 0."""
+    return (x_t - _sqrt(1 - alpha_bar, x_t) * eps) / _sqrt(alpha_bar, x_t)
+
+
+def predict_eps(x_t: Tensor, pred_x0: Tensor, alpha_bar: Scalar) -> Tensor:
+    """The noise that (x_t, pred_x0) stands for; the inverse of predict_x0. Needs alpha_bar < 1."""
+    return (x_t - _sqrt(alpha_bar, x_t) * pred_x0) / _sqrt(1 - alpha_bar, x_t)
+
+
+def denoise(output: Tensor, x_t: Tensor, alpha_bar: Scalar, prediction_type: str = "epsilon") -> tuple[Tensor, Tensor]:
+    """(pred_x0, eps) from what the network returned for x_t.
+
+    `v_prediction` is v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (arXiv:2202.00512, D). It and `sample` also work at
+    alpha_bar = 0, where epsilon leaves x0 undetermined.
+    """
+    if prediction_type == "epsilon":
+        return predict_x0(x_t, output, alpha_bar), output
+    if prediction_type == "sample":
+        return output, predict_eps(x_t, output, alpha_bar)
+    signal, noise = _sqrt(alpha_bar, x_t), _sqrt(1 - alpha_bar, x_t)
+    return signal * x_t - noise * output, signal * output + noise * x_t
+
+
+def ddim_sigma(alpha_bar: float, alpha_bar_next: float, eta: float) -> float:
+    """Standard deviation of the noise of one transition, DDIM Eq. 16, capped where Eq. 12 stays defined.
+
+    sigma = min(eta sigma(1), sqrt(1 - alpha_bar_next)) with sigma(1)^2 = (1 - alpha_bar_next) / (1 - alpha_bar)
+    (1 - alpha_bar / alpha_bar_next), the DDPM posterior variance. The cap keeps the marginals of Eq. 7 at every eta; it can
+    only bind for eta > 1. Into the clean level sigma is 0.
+    """
+    return min(eta * _posterior_std(alpha_bar, alpha_bar_next), math.sqrt(1 - alpha_bar_next))
+
+
+def ddim_sigma_is_capped(alpha_bar: float, alpha_bar_next: float, eta: float) -> bool:
+    """Whether ddim_sigma had to cap eta sigma(1)."""
+    return eta * _posterior_std(alpha_bar, alpha_bar_next) > math.sqrt(1 - alpha_bar_next)
+
+
+def sigma_hat(alpha_bar: float, alpha_bar_next: float) -> float:
+    """DDPM's larger noise, sqrt(1 - alpha_bar / alpha_bar_next): beta_t for neighbouring steps (DDIM D.3).
+
+    It replaces the added noise only; the direction term of Eq. 12 keeps sigma(1). No noise goes into the clean level.
+    """
+    return 0.0 if alpha_bar_next == 1.0 else math.sqrt(1 - alpha_bar / alpha_bar_next)
+
+
+def ddim_step(pred_x0: Tensor, eps: Tensor, alpha_bar_next: Scalar, sigma: Scalar = 0.0) -> Tensor:
+    """The next level's picture before noise is added, DDIM Eq. 12 without its last term.
+
+    sqrt(alpha_bar_next) pred_x0 + sqrt(1 - alpha_bar_next - sigma^2) eps. With sigma = 0 this is the whole deterministic
+    step, and the same formula runs in both directions; else the caller adds noise of standard deviation sigma.
+    """
+    direction = 1 - alpha_bar_next - sigma**2
+    direction = direction.clamp(min=0) if isinstance(direction, Tensor) else max(direction, 0.0)
+    return _sqrt(alpha_bar_next, pred_x0) * pred_x0 + _sqrt(direction, eps) * eps
+
+
+def ddpm_posterior(x_t: Tensor, x0: Tensor, alpha_bar: float, alpha_bar_next: float) -> tuple[Tensor, float]:
+    """Mean and variance of q(x_next | x_t, x0), DDPM Eq. 6-7, for any two levels of one chain.
+
+    With ratio = alpha_bar / alpha_bar_next in the role of alpha_t (so 1 - ratio is beta_t between neighbours).
+    """
+    ratio = alpha_bar / alpha_bar_next
+    of_x0 = math.sqrt(alpha_bar_next) * (1 - ratio) / (1 - alpha_bar)
+    of_x_t = math.sqrt(ratio) * (1 - alpha_bar_next) / (1 - alpha_bar)
+    return of_x0 * x0 + of_x_t * x_t, (1 - alpha_bar_next) / (1 - alpha_bar) * (1 - ratio)
+
+
+def dynamic_threshold(pred_x0: Tensor, limit: float = 1.0, ratio: float = 0.995) -> Tensor:
+    """pred_x0 scaled back into [-limit, limit] by its own `ratio` quantile (arXiv:2205.11487, section 2.3), per picture."""
+    flat = pred_x0.flatten(1)
+    scale = flat.abs().quantile(ratio, dim=1, keepdim=True).clamp(min=limit)
+    return (flat.clamp(-scale, scale) / scale * limit).view_as(pred_x0)
+
+
+def _posterior_std(alpha_bar: float, alpha_bar_next: float) -> float:
+    return math.sqrt((1 - alpha_bar_next) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_next))
+
+
+def _sqrt(value: Scalar, x: Tensor) -> Scalar:
+    """sqrt(value), taken in float64; a tensor of one value per picture comes back broadcastable to x, in its dtype."""
+    if isinstance(value, Tensor):
+        return value.sqrt().to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
+    return math.sqrt(value)

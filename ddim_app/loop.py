@@ -1,0 +1,186 @@
+"""The batch loop: one thread makes the network's evaluations for every run that is going on.
+
+A run is a Process (see `sample`) that asks for rows to be evaluated. Each round the loop takes rows of the waiting runs of
+one model, makes one call for all of them, and hands every run its own; runs join and leave between two calls. Nothing in
+here knows what the rows are for, nor who shows them.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddim_app.sample import Predict, Process, Query, Step
+
+log = logging.getLogger(__name__)
+
+
+class End(NamedTuple):
+    """The last thing that a run emits: done when `error` is None."""
+
+    error: str | None = None
+
+
+Emit = Callable[[Step | End], None]
+"""Called on the loop's thread, so it must be quick and must not raise."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One run in the loop, from `join` to its End."""
+
+    process: Process
+    predict: Predict
+    group: Hashable
+    emit: Emit
+    query: Query | None = None
+    outputs: list[Tensor] = field(default_factory=list)
+    turn: int = 0
+    """Round in which it was last served; the smallest goes first."""
+
+    def waiting_rows(self) -> int:
+        return 0 if self.query is None else len(self.query.t) - sum(map(len, self.outputs))
+
+
+class Portion(NamedTuple):
+    """Rows of one run that take part in a call."""
+
+    ticket: Ticket
+    x_t: Tensor
+    t: Tensor
+
+
+class BatchLoop:
+    """Evaluates the rows of all live runs together, on a thread of its own that starts with the first run.
+
+    `max_rows` bounds the rows of one call; it is halved, and stays so, when the device runs out of memory. Rows are dealt
+    to the runs that have waited longest, so a run of a thousand steps delays one of ten by no more than its share.
+    """
+
+    def __init__(self, max_rows: int = 64) -> None:
+        self.max_rows = max_rows
+        self.calls = 0
+        """Network calls made so far."""
+        self.evaluations = 0
+        """Rows evaluated so far."""
+        self._wake = threading.Condition()
+        self._live: list[Ticket] = []
+        self._thread: threading.Thread | None = None
+
+    def join(self, process: Process, predict: Predict, group: Hashable, emit: Emit) -> Ticket:
+        """Starts a run. Runs of one `group` (model, precision) share calls. `emit` gets its Steps, then one End."""
+        ticket = Ticket(process, predict, group, emit, turn=self.calls)
+        with self._wake:
+            self._live.append(ticket)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="batch-loop", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """Ends a run before its time; nothing is emitted any more. At most the call under way is still made for it."""
+        with self._wake:
+            if ticket in self._live:
+                self._live.remove(ticket)
+
+    @property
+    def runs(self) -> int:
+        """How many runs are going on."""
+        return len(self._live)
+
+    def _serve(self) -> None:
+        while True:
+            with self._wake:
+                while not self._live:
+                    self._wake.wait()
+                live = list(self._live)
+            fresh = [ticket for ticket in live if ticket.query is None]
+            for ticket in fresh:
+                self._advance(ticket, None)
+            portions = self._deal([ticket for ticket in live if ticket.waiting_rows()])
+            if portions:
+                self._call(portions)
+
+    def _deal(self, waiting: Sequence[Ticket]) -> list[Portion]:
+        """Rows for the next call: of the group that waited longest, longest-waiting runs first, at most max_rows."""
+        order = sorted(waiting, key=lambda ticket: ticket.turn)
+        portions: list[Portion] = []
+        room = self.max_rows
+        for ticket in order:
+            if ticket.group != order[0].group or not room or ticket.query is None:
+                continue
+            done = sum(map(len, ticket.outputs))
+            rows = slice(done, min(len(ticket.query.t), done + room))
+            portions.append(Portion(ticket, ticket.query.x_t[rows], ticket.query.t[rows]))
+            room -= rows.stop - done
+        return portions
+
+    def _call(self, portions: Sequence[Portion]) -> None:
+        try:
+            x_t, t = (torch.cat(parts) for parts in zip(*((p.x_t.float(), p.t) for p in portions), strict=True))
+            outputs = torch.split(portions[0].ticket.predict(x_t, t), [len(p.t) for p in portions])
+            failure = None
+        except Exception as error:  # a failing network must not take the loop with it
+            failure = error
+        self.calls += 1
+        if failure is None:
+            self.evaluations += sum(len(p.t) for p in portions)
+            for portion, output in zip(portions, outputs, strict=True):
+                self._hand_over(portion.ticket, output)
+        elif is_out_of_memory(failure) and self.max_rows > 1:  # outside `except`, whose traceback would pin the tensors
+            self.max_rows = max(1, sum(len(p.t) for p in portions) // 2)
+            log.warning("out of memory: at most %d rows per call from now on", self.max_rows)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        else:
+            log.error("network call failed", exc_info=failure)
+            for portion in portions:
+                self._end(portion.ticket, f"The network could not be evaluated: {_sentence(failure)}")
+
+    def _hand_over(self, ticket: Ticket, output: Tensor) -> None:
+        ticket.turn = self.calls
+        ticket.outputs.append(output)
+        if ticket.waiting_rows() == 0:
+            whole = ticket.outputs[0] if len(ticket.outputs) == 1 else torch.cat(ticket.outputs)
+            ticket.outputs = []
+            self._advance(ticket, whole)
+
+    def _advance(self, ticket: Ticket, output: Tensor | None) -> None:
+        """Runs a process up to its next query, emitting the steps it reports on the way."""
+        try:
+            item = next(ticket.process) if output is None else ticket.process.send(output)
+            while not isinstance(item, Query):
+                if not bool(torch.isfinite(item.x_next).all()):
+                    return self._end(ticket, f"The run became non-finite at step {item.k + 1}, so it was ended")
+                self._emit(ticket, item)
+                item = next(ticket.process)
+            ticket.query = item
+        except StopIteration:
+            self._end(ticket, None)
+        except Exception as error:  # one run's fault must not end the others'
+            log.error("run failed", exc_info=error)
+            self._end(ticket, f"The run failed: {_sentence(error)}")
+
+    def _emit(self, ticket: Ticket, item: Step | End) -> None:
+        if ticket in self._live:
+            ticket.emit(item)
+
+    def _end(self, ticket: Ticket, error: str | None) -> None:
+        self._emit(ticket, End(error))
+        self.leave(ticket)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA raises OutOfMemoryError; MPS and the CPU allocator a plain RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    return (str(error).strip().split("\n")[0] or type(error).__name__)[:200]

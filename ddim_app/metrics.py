@@ -1,0 +1,37 @@
+"""How far two pictures are apart."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+
+def mse(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared error per picture on the [0, 1] scale, float64 (N,), from (N, C, H, W) in [-1, 1]."""
+    return ((a.double() - b.double()) / 2).pow(2).flatten(1).mean(1)
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio per picture in dB, float64 (N,): -10 log10(mse), infinite for equal pictures."""
+    return -10 * mse(a, b).log10()
+
+
+def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
+    """Structural similarity per picture (Wang et al. 2004, Eq. 13), float64 (N,), from (N, C, H, W) in [-1, 1].
+
+    Uniform window, data range 1 after scaling to [0, 1], sample covariances, mean over the windows that lie inside: the
+    convention of scikit-image. `window` is cut down for pictures smaller than it.
+    """
+    a, b = a.double() / 2 + 0.5, b.double() / 2 + 0.5
+    size = min(window, *a.shape[-2:])
+    bessel = size**2 / max(size**2 - 1, 1)
+
+    def mean(x: Tensor) -> Tensor:
+        return avg_pool2d(x, size, stride=1)
+
+    mean_a, mean_b = mean(a), mean(b)
+    var_a, var_b = bessel * (mean(a * a) - mean_a**2), bessel * (mean(b * b) - mean_b**2)
+    covariance = bessel * (mean(a * b) - mean_a * mean_b)
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    structure = (2 * covariance + c2) / (var_a + var_b + c2)
+    return torch.flatten(luminance * structure, 1).mean(1)

@@ -1,0 +1,182 @@
+"""Recipes: everything that defines a run, as one frozen value that checks itself.
+
+A recipe is the only judge of values from outside. Page, API, command line and Python hand over what they were given,
+untouched; a wrong value comes back as a FieldError that names the field, the allowed range and the value.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from ddim_app.latents import MAX_SEED
+from ddim_app.sample import CLIP_RULES, VARIANCES
+from ddim_app.schedule import SPACINGS
+
+VERSION = 1
+METHODS = ("ddim", "ddpm")
+PRECISIONS = ("fast", "fp32", "fp64")
+MAX_ETA = 2.0
+MAX_PICTURES = 16
+MAX_ARMS = 64
+
+
+class FieldError(ValueError):
+    """A value that a run cannot have. `field` is its name on the page, in the API and on the command line."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field} {message}")
+        self.field = field
+
+
+def shown(value: object) -> str:
+    """A value from outside, short enough for a sentence."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def whole(name: str, value: object, low: int, high: int | None = None) -> int:
+    """`value` as an int in low..high; a float is taken when it is whole, everything else is refused."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        limits = f"{low} or more" if high is None else f"from {low} to {high}"
+        raise FieldError(name, f"must be a whole number {limits}; got {shown(value)}")
+    return value
+
+
+def real(name: str, value: object, low: float, high: float, hint: str = "") -> float:
+    """`value` as a float in low..high; NaN, infinities, truth values and text are refused."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise FieldError(name, f"must be a number from {low:g} to {high:g}{hint}; got {shown(value)}")
+    return float(value)
+
+
+def choice(name: str, value: object, options: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in options:
+        raise FieldError(name, f"must be one of {', '.join(options)}; got {shown(value)}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One of the runs laid side by side: a sampler and its settings, for all pictures of the recipe.
+
+    `steps` transitions on the grid `spacing`, or on the train timesteps listed in `timesteps`. DDIM has `eta`, DDPM has
+    `variance`: "small" is the posterior's (what DDIM has at eta 1), "large" is beta's.
+    """
+
+    method: str = "ddim"
+    steps: int = 25
+    spacing: str = "trailing"
+    timesteps: tuple[int, ...] | None = None
+    eta: float = 0.0
+    variance: str = "small"
+    clip: str = "clip"
+
+    def __post_init__(self) -> None:
+        choice("method", self.method, METHODS)
+        put(self, "steps", whole("steps", self.steps, 1))
+        choice("spacing", self.spacing, SPACINGS)
+        put(self, "eta", real("eta", self.eta, 0, MAX_ETA, " (0 is DDIM, 1 has DDPM's variance)"))
+        choice("variance", self.variance, VARIANCES)
+        choice("clip", self.clip, CLIP_RULES)
+        if self.timesteps is not None:
+            put(self, "timesteps", tuple(whole("timesteps", t, 0) for t in self.timesteps))
+
+    @property
+    def label(self) -> str:
+        """What the arm is called on the page: DDIM(eta) or DDPM."""
+        if self.method == "ddim":
+            return f"DDIM(η = {self.eta:g})"
+        return "DDPM" if self.variance == "small" else "DDPM, large variance"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A run: `pictures` pictures of seeds seed, seed + 1, ... (mod 2^32), each sampled by every arm from the same x_T.
+
+    `noise_seed` and `branch` name the step noise; without a noise_seed it follows the picture's own seed. `precision` is
+    "fast" (bf16 where the device computes it, else fp32), "fp32", or "fp64" (network in fp32, update in float64).
+    """
+
+    arms: tuple[Arm, ...]
+    model: str = "avatars-32"
+    seed: int = 0
+    pictures: int = 1
+    noise_seed: int | None = None
+    branch: int = 0
+    precision: str = "fast"
+    version: int = field(default=VERSION)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model.strip() or len(self.model) > 200:
+            raise FieldError("model", f"must be the name of a model; got {shown(self.model)}")
+        put(self, "seed", whole("seed", self.seed, 0, MAX_SEED))
+        put(self, "pictures", whole("pictures", self.pictures, 1, MAX_PICTURES))
+        if self.noise_seed is not None:
+            put(self, "noise_seed", whole("noise_seed", self.noise_seed, 0, MAX_SEED))
+        put(self, "branch", whole("branch", self.branch, 0, MAX_SEED))
+        choice("precision", self.precision, PRECISIONS)
+        put(self, "version", whole("version", self.version, 1, VERSION))
+        if not 1 <= len(self.arms) <= MAX_ARMS:
+            raise FieldError("arms", f"must be 1 to {MAX_ARMS} arms; got {len(self.arms)}")
+
+    def with_arms(self, *arms: Arm) -> Self:
+        return replace(self, arms=arms)
+
+    def to_json(self) -> str:
+        """Canonical JSON: one line, keys in the order of the fields, defaults included."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+
+def put(value: object, name: str, item: object) -> None:
+    """Sets a field of a frozen dataclass from its own __post_init__."""
+    object.__setattr__(value, name, item)
+
+
+def compare(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:
+    """The recipe of a comparison, DDIM(eta) beside DDPM, from the raw values of the page's or the API's fields.
+
+    `ddpm_steps` of None or 0 means as many as `steps`. Raises FieldError at the first wrong value.
+    """
+    T = num_train_timesteps
+    steps = whole("steps", settings["steps"], 1, T)
+    ddpm_steps = whole("ddpm_steps", 0 if settings["ddpm_steps"] is None else settings["ddpm_steps"], 0, T) or steps
+    shared = {"spacing": settings["spacing"], "clip": settings["clip"]}
+    return Recipe(
+        arms=(
+            Arm(method="ddim", steps=steps, eta=settings["eta"], **shared),
+            Arm(method="ddpm", steps=ddpm_steps, variance=settings["variance"], **shared),
+        ),
+        **_run(settings),
+    )
+
+
+def generate(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:
+    """The recipe of one arm from raw values; `timesteps` is None, a list, or text such as "999, 500, 0"."""
+    steps = whole("steps", settings["steps"], 1, num_train_timesteps)
+    listed = parse_timesteps(settings["timesteps"], num_train_timesteps)
+    keys = ("method", "spacing", "eta", "variance", "clip")
+    arm = Arm(steps=len(listed) if listed else steps, timesteps=listed, **{key: settings[key] for key in keys})
+    return Recipe(arms=(arm,), **_run(settings))
+
+
+def _run(settings: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("model", "seed", "pictures", "noise_seed", "branch", "precision")
+    return {key: settings[key] for key in keys if key in settings}
+
+
+def parse_timesteps(value: object, num_train_timesteps: int) -> tuple[int, ...] | None:
+    """An explicit list of train timesteps, given as a list or as text; empty means none."""
+    if value is None or value == "" or value == []:
+        return None
+    if isinstance(value, str):
+        words = value.replace(",", " ").split()
+        value = [int(word) if word.isdigit() and len(word) < 10 else word for word in words]
+    if not isinstance(value, list | tuple):
+        raise FieldError("timesteps", f"must be a list of whole numbers such as 999, 500, 0; got {shown(value)}")
+    entries = tuple(whole("timesteps", t, 0, num_train_timesteps - 1) for t in value)
+    if len(set(entries)) != len(entries):
+        raise FieldError("timesteps", f"must not name a timestep twice; got {shown(list(entries))}")
+    return tuple(sorted(entries, reverse=True))

@@ -1,0 +1,155 @@
+"""Sampling as a process that asks for the network's predictions and reports its steps.
+
+The samplers know no network. They are generators that yield a `Query` (rows to evaluate) and are sent the network's output
+for it, and in between yield a `Step` (what became of the rows). Whoever drives them decides where the rows are evaluated:
+`drive` does it at once, the engine's loop together with the rows of everybody else.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddim_app import ddim
+from ddim_app.schedule import Level
+
+Draw = Callable[[int, int], Tensor]
+"""(cur.t, next.t) -> standard normal (C, H, W); NoisePath.between is one."""
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""(x_t (n, C, H, W), t (n,) int64) -> the network's output (n, C, H, W)."""
+
+CLIP_RULES = ("clip", "off", "dynamic")
+VARIANCES = ("small", "large")
+
+
+class Query(NamedTuple):
+    """Rows that need one evaluation each."""
+
+    x_t: Tensor
+    t: Tensor
+
+
+class Step(NamedTuple):
+    """One transition of the rows that were still on their way."""
+
+    k: int
+    """0-based number of the transition; row r has len(rows[r].levels) - 1 of them."""
+    rows: tuple[int, ...]
+    """Which rows moved; the tensors have one entry for each."""
+    x_next: Tensor
+    """The rows after the transition."""
+    pred_x0: Tensor
+    """The clean picture predicted before it, after clipping."""
+    eps: Tensor
+    """The noise that (x_t, pred_x0) stands for."""
+
+
+Process = Generator[Query | Step, Tensor, None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one picture is sampled.
+
+    eta = 0 is deterministic DDIM; eta = 1 has DDPM's posterior variance, and with variance "large" DDPM's larger noise
+    (sigma-hat) instead. `clip` treats pred_x0: "clip" to [-1, 1], "dynamic" threshold, or "off"; eps is derived again from
+    what comes out. `draw` is needed as soon as noise is added.
+    """
+
+    levels: Sequence[Level]
+    eta: float = 0.0
+    variance: str = "small"
+    clip: str = "off"
+    draw: Draw | None = None
+
+    @property
+    def transitions(self) -> int:
+        """How many evaluations the row needs."""
+        return len(self.levels) - 1
+
+    def noise(self, cur: Level, nxt: Level) -> tuple[float, float]:
+        """(sigma of Eq. 12's direction term, standard deviation of the noise added) for one transition."""
+        sigma = ddim.ddim_sigma(cur.alpha_bar, nxt.alpha_bar, self.eta)
+        return sigma, ddim.sigma_hat(cur.alpha_bar, nxt.alpha_bar) if self.variance == "large" else sigma
+
+
+def sample(x: Tensor, rows: Sequence[Row], *, prediction_type: str = "epsilon", clip_range: float = 1.0) -> Process:
+    """Advances each row of x (N, C, H, W) along its own levels, in the dtype and on the device of x.
+
+    Every round asks for one evaluation of all rows that are still on their way, whatever their timesteps; a row whose
+    levels are used up leaves. The k-th Step is the k-th transition of its rows; a row's last one holds its picture.
+    """
+    plans = [list(pairwise(row.levels)) for row in rows]
+    for k in range(max(map(len, plans), default=0)):
+        live = [r for r, plan in enumerate(plans) if k < len(plan)]
+        moving = [(rows[r], *plans[r][k]) for r in live]
+        everything = len(live) == len(rows)
+        x_t = x if everything else x[live]
+        output = yield Query(x_t, torch.tensor([cur.t for _, cur, _ in moving], device=x.device))
+        step = _advance(x_t, output.to(x.dtype), moving, prediction_type, clip_range)
+        x = step[0] if everything else x.index_copy(0, torch.tensor(live, device=x.device), step[0])
+        yield Step(k, tuple(live), *step)
+
+
+def drive(process: Process, predict: Predict) -> Iterator[Step]:
+    """The steps of a process, its queries answered at once by `predict`."""
+    try:
+        item = next(process)
+        while True:
+            if isinstance(item, Query):
+                item = process.send(predict(item.x_t, item.t))
+            else:
+                yield item
+                item = next(process)
+    except StopIteration:
+        return
+    finally:
+        process.close()
+
+
+Moving = Sequence[tuple[Row, Level, Level]]
+
+
+def _advance(x_t: Tensor, output: Tensor, moving: Moving, prediction_type: str, clip_range: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x_next, pred_x0, eps) of one transition of every row."""
+    alpha_bar = _column(cur.alpha_bar for _, cur, _ in moving)
+    alpha_bar_next = _column(nxt.alpha_bar for _, _, nxt in moving)
+    noise = [row.noise(cur, nxt) for row, cur, nxt in moving]
+    pred_x0, eps = ddim.denoise(output, x_t, alpha_bar, prediction_type)
+    pred_x0, eps = _clip(pred_x0, eps, x_t, alpha_bar, [row.clip for row, _, _ in moving], clip_range)
+    x_next = ddim.ddim_step(pred_x0, eps, alpha_bar_next, _column(sigma for sigma, _ in noise))
+    return _add_noise(x_next, moving, [std for _, std in noise]), pred_x0, eps
+
+
+def _clip(
+    pred_x0: Tensor, eps: Tensor, x_t: Tensor, alpha_bar: Tensor, rules: Sequence[str], clip_range: float
+) -> tuple[Tensor, Tensor]:
+    """pred_x0 treated by each row's rule, with the eps that still explains x_t (DDPM's mean from the clipped x0)."""
+    for rule in set(rules) - {"off"}:
+        treated = pred_x0.clamp(-clip_range, clip_range) if rule == "clip" else ddim.dynamic_threshold(pred_x0, clip_range)
+        derived = ddim.predict_eps(x_t, treated, alpha_bar)
+        if all(other == rule for other in rules):
+            return treated, derived
+        chosen = torch.tensor([other == rule for other in rules], device=x_t.device).view(-1, 1, 1, 1)
+        pred_x0, eps = torch.where(chosen, treated, pred_x0), torch.where(chosen, derived, eps)
+    return pred_x0, eps
+
+
+def _add_noise(x: Tensor, moving: Moving, stds: Sequence[float]) -> Tensor:
+    noisy = [i for i, std in enumerate(stds) if std > 0]
+    if not noisy:
+        return x
+    drawn = []
+    for i in noisy:
+        row, cur, nxt = moving[i]
+        if row.draw is None:
+            raise ValueError(f"row {i} adds noise (eta {row.eta}, variance {row.variance!r}) but has no draw")
+        drawn.append(stds[i] * row.draw(cur.t, nxt.t).double())
+    return x.index_add(0, torch.tensor(noisy, device=x.device), torch.stack(drawn).to(x.device, x.dtype))
+
+
+def _column(values: Iterator[float]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.float64)
