@@ -46,8 +46,10 @@ def ddim_sigma(alpha_bar: float, alpha_bar_next: float, eta: float) -> float:
 
     sigma = min(eta sigma(1), sqrt(1 - alpha_bar_next)) with sigma(1)^2 = (1 - alpha_bar_next) / (1 - alpha_bar)
     (1 - alpha_bar / alpha_bar_next), the DDPM posterior variance. The cap keeps the marginals of Eq. 7 at every eta; it can
-    only bind for eta > 1. Into the clean level sigma is 0.
+    only bind for eta > 1. Into the clean level sigma is 0, and so it is for eta = 0 in either direction.
     """
+    if eta == 0:
+        return 0.0
     return min(eta * _posterior_std(alpha_bar, alpha_bar_next), math.sqrt(1 - alpha_bar_next))
 
 

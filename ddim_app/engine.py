@@ -1,5 +1,6 @@
 """The engine: recipes in, frames out. It owns device, models and batch loop; it keeps nothing of a run after its end."""
 
+import logging
 import queue
 import threading
 import time
@@ -20,22 +21,14 @@ from ddim_app.recipe import Arm, FieldError, Recipe, whole
 from ddim_app.sample import Predict, Process, Row, Step, sample
 from ddim_app.schedule import Level, Schedule
 
+log = logging.getLogger(__name__)
+
 ROOT = Path(__file__).resolve().parent.parent
 MODELS_KEPT = 4
 
 
 class RunError(RuntimeError):
     """A run that had to end; the message is a sentence for the user."""
-
-
-class Cost(NamedTuple):
-    """What a run will take, known before it starts."""
-
-    pictures: int
-    evaluations: int
-    calls: int
-    seconds: float | None
-    """None until this machine has been timed."""
 
 
 class Frame(NamedTuple):
@@ -77,12 +70,13 @@ class Plan(NamedTuple):
         return max(row.transitions for row in self.rows)
 
 
-EmitFrame = Callable[[Frame | End], None]
+EmitFrames = Callable[[list[Frame] | End], None]
+"""Told of each network call's frames together, then once of the end."""
 
 
 @dataclass
 class Pace:
-    """Measured speed of one model and number format: seconds per call as a line through calls of different size."""
+    """Measured speed of one model in one number format: a running mean, since machines are shared."""
 
     seconds_per_row: float | None = None
 
@@ -128,6 +122,10 @@ class Engine:
             self._models.move_to_end(name)
             return self._models[name]
 
+    def is_here(self, name: str) -> bool:
+        """Whether a model can be had without a download."""
+        return name in self._models or name in self.catalogue.names()
+
     def plan(self, recipe: Recipe) -> Plan:
         """The recipe checked against its model and this host's cap; raises FieldError."""
         model = self.model(recipe.model)
@@ -139,18 +137,15 @@ class Engine:
             )  # fmt: skip
         return plan
 
-    def cost(self, recipe: Recipe) -> Cost:
-        """Pictures, evaluations and network calls of a run, and its seconds as far as this machine has been timed."""
-        plan = self.plan(recipe)
+    def seconds(self, plan: Plan) -> float | None:
+        """How long a run is going to take as far as this machine has been timed; None before its first run."""
         pace = self._paces.get(self._key(plan))
-        rate = pace.seconds_per_row if pace else None
-        seconds = None if rate is None else rate * plan.evaluations
-        return Cost(recipe.pictures * len(recipe.arms), plan.evaluations, plan.calls, seconds)
+        return None if pace is None or pace.seconds_per_row is None else pace.seconds_per_row * plan.evaluations
 
     def number_format(self, precision: str) -> str:
         return backends.number_format(precision, self.device)
 
-    def start(self, recipe: Recipe, emit: EmitFrame) -> Ticket:
+    def start(self, recipe: Recipe, emit: EmitFrames) -> Ticket:
         """Starts a run on the loop. `emit` gets its frames and then one End, on the loop's thread; raises FieldError."""
         plan = self.plan(recipe)
         key = self._key(plan)
@@ -165,8 +160,7 @@ class Engine:
             if item.k and self.loop.runs == 1:
                 pace.observe(now - last, len(item.rows))
             last = now
-            for frame in frames(plan, item):
-                emit(frame)
+            emit(list(frames(plan, item)))
 
         return self.loop.join(self._process(plan), self._predictor(plan), key, hand_on)
 
@@ -176,11 +170,11 @@ class Engine:
 
     def run(self, recipe: Recipe) -> Iterator[Frame]:
         """The frames of a run as they are made; closing the iterator stops it. Raises FieldError, or RunError midway."""
-        arrived: queue.SimpleQueue[Frame | End] = queue.SimpleQueue()
+        arrived: queue.SimpleQueue[list[Frame] | End] = queue.SimpleQueue()
         ticket = self.start(recipe, arrived.put)
         try:
             while not isinstance(item := arrived.get(), End):
-                yield item
+                yield from item
             if item.error:
                 raise RunError(item.error)
         finally:
@@ -190,6 +184,15 @@ class Engine:
         """The finished pictures of each arm, (pictures, C, H, W) before any clamping to [-1, 1]."""
         done = {frame.arm: frame.x_t for frame in self.run(recipe) if frame.is_last}
         return [done[arm] for arm in range(len(recipe.arms))]
+
+    def warm_up(self) -> None:
+        """Loads the first model and draws two short runs, so that the first visitor waits for neither and costs are known."""
+        for name in self.catalogue.names()[:1]:
+            try:
+                for _ in range(2):
+                    self.final(Recipe(arms=(Arm(steps=3),), model=name, pictures=8))
+            except (FieldError, RunError) as error:
+                log.warning("warm-up: %s", error)
 
     def _key(self, plan: Plan) -> tuple[str, str]:
         return plan.model.name, self.number_format(plan.recipe.precision)

@@ -3,13 +3,20 @@
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 Pixels = np.ndarray
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""All that is ever opened. Pillow knows dozens more, and its security fixes are mostly in those."""
+
+MAX_PIXELS = 80_000_000
+"""Width times height that is still decoded (240 MB as RGB); a header can claim anything."""
 
 
 def to_pixels(x: Tensor) -> Pixels:
@@ -53,3 +60,92 @@ def png_bytes(image: Image.Image, texts: Sequence[tuple[str, str]] = (), compres
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info, compress_level=compress_level)
     return buffer.getvalue()
+
+
+def open_picture(source: Path | bytes, background: str = "white", at_least: int | None = None) -> Image.Image:
+    """The first frame of a picture file as upright 8-bit RGB, transparency laid over `background`.
+
+    `at_least` lets a JPEG be decoded at a smaller size, with both sides at least that long: several times quicker for photos.
+    Raises ValueError, one sentence, for whatever cannot be used.
+    """
+    return decode(read_header(source), background, at_least)
+
+
+def read_header(source: Path | bytes) -> Image.Image:
+    """A picture of one of FORMATS with its header read and nothing decoded; raises ValueError."""
+    try:
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(_too_large()) from error
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(f"it is not a picture in one of the formats {', '.join(FORMATS)}") from error
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror or str(error)[:100]})") from error
+    except Exception as error:  # decoders raise nearly anything on a broken header
+        raise ValueError(f"its header is broken ({type(error).__name__})") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(_too_large())
+    return image
+
+
+def decode(image: Image.Image, background: str = "white", at_least: int | None = None) -> Image.Image:
+    """Upright 8-bit RGB of an opened picture; raises ValueError when it is broken."""
+    try:
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        image.load()
+        return _flatten(_upright(_to_8_bit(image)), background)
+    except MemoryError as error:
+        raise ValueError("there is not enough memory to decode it") from error
+    except Exception as error:  # decoders raise nearly anything on broken data
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise ValueError(f"it is broken or incomplete ({reason})") from error
+
+
+def fit(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The picture resized to cover height x width and cut to it in the middle.
+
+    Where the side shrinks by a whole factor the pixels are averaged in blocks, else by Lanczos' filter.
+    """
+    scale = max(height / image.height, width / image.width)
+    cover = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    if image.size != cover:
+        whole = image.width % cover[0] == 0 and image.height % cover[1] == 0
+        image = image.resize(
+            cover, Image.Resampling.BOX if whole else Image.Resampling.LANCZOS, reducing_gap=None if whole else 3.0
+        )
+    left, top = (cover[0] - width) // 2, (cover[1] - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _too_large() -> str:
+    return f"it has more than {MAX_PIXELS // 1_000_000} million pixels: make it smaller"
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Grey pictures of 16 or 32 bits per pixel scaled to 8; Pillow's own conversion would cut them off at 255."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are no numbers")
+    # Floats are in [0, 1] by custom; whole numbers are 16-bit, whatever they are stored in.
+    scaled = values * 255 if image.mode == "F" and values.max(initial=0) <= 1 else values if image.mode == "F" else values / 257
+    grey = Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
+    grey.info["exif"] = image.info.get("exif", b"")
+    return grey
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a broken EXIF block says nothing about the picture
+        return image
+
+
+def _flatten(image: Image.Image, background: str) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    canvas = Image.new("RGBA", image.size, background)
+    canvas.alpha_composite(image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA"))
+    return canvas.convert("RGB")

@@ -128,6 +128,32 @@ def load(folder: Path, name: str | None = None) -> Model:
     return Model(name, unet.eval().requires_grad_(False), _schedule(folder, name), shape, _sha256(weights))
 
 
+def locate(where: str, notify: Callable[[str], None] = log.info) -> Path:
+    """The folder of a model named by whoever runs the program: a path on this machine, else an id on the Hub (downloaded)."""
+    if Path(where).is_dir():
+        return Path(where)
+    if not re.fullmatch(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", where):
+        raise ModelError(f"model {where[:80]}: there is no such folder, and it is no id on the Hugging Face Hub")
+    return _download(where, notify)
+
+
+def build(config: Mapping[str, Any], seed: int) -> UNet2DModel:
+    """A new network with random weights that depend on `seed` alone; raises ModelError when the config does not fit together."""
+    _check_unet_config({"_class_name": "UNet2DModel", **config}, "new")
+    # torch initialises modules from its global generator only; it is put back afterwards.
+    with torch.random.fork_rng(devices=[]):
+        torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        try:
+            return UNet2DModel(**config)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ModelError(f"the network's settings do not fit together ({str(error)[:160]})") from error
+
+
+def scheduler_config(folder: Path) -> dict[str, Any]:
+    """The scheduler config of a model folder as it stands."""
+    return _read_config(_scheduler_file(folder, folder.name), folder.name)
+
+
 def _unet_folder(folder: Path) -> Path | None:
     """Where config.json and the weights lie: `folder/unet` in the pipeline layout, else `folder`."""
     return next((home for home in (folder / "unet", folder) if (home / "config.json").is_file()), None)
@@ -174,11 +200,16 @@ def _check_unet_config(config: Mapping[str, Any], name: str) -> Shape:
     return channels, height, width  # type: ignore[return-value]
 
 
-def _schedule(folder: Path, name: str) -> Schedule:
+def _scheduler_file(folder: Path, name: str) -> Path:
     files = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
     path = next((path for path in files if path.is_file()), None)
     if path is None:
         raise ModelError(f"model {name}: there is no scheduler_config.json, so its noise schedule is unknown")
+    return path
+
+
+def _schedule(folder: Path, name: str) -> Schedule:
+    path = _scheduler_file(folder, name)
     config = _read_config(path, name)
     _refuse_unknown(config, FORWARD_KEYS | SAMPLER_KEYS, path.name, name)
     try:

@@ -163,8 +163,17 @@ def generate(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:
 
 
 def _run(settings: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("model", "seed", "pictures", "noise_seed", "branch", "precision")
-    return {key: settings[key] for key in keys if key in settings}
+    keys = ("model", "seed", "pictures", "branch", "precision")
+    return {"noise_seed": parse_noise_seed(settings["noise_seed"]), **{key: settings[key] for key in keys}}
+
+
+def parse_noise_seed(value: object) -> int | None:
+    """A noise seed given as a number or as text; empty means that it follows the seed."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
+        value = int(value)
+    return whole("noise_seed", value, 0, MAX_SEED)
 
 
 def parse_timesteps(value: object, num_train_timesteps: int) -> tuple[int, ...] | None:

@@ -70,6 +70,11 @@ class Row:
         """How many evaluations the row needs."""
         return len(self.levels) - 1
 
+    @property
+    def is_capped(self) -> bool:
+        """Whether eta asks some transition for more noise than its level has room for."""
+        return any(ddim.ddim_sigma_is_capped(cur.alpha_bar, nxt.alpha_bar, self.eta) for cur, nxt in pairwise(self.levels))
+
     def noise(self, cur: Level, nxt: Level) -> tuple[float, float]:
         """(sigma of Eq. 12's direction term, standard deviation of the noise added) for one transition."""
         sigma = ddim.ddim_sigma(cur.alpha_bar, nxt.alpha_bar, self.eta)

@@ -1,0 +1,25 @@
+"""The app: `python app.py`, then open the address it prints."""
+
+import argparse
+import os
+import threading
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+
+from ddim_app.engine import Engine
+from ddim_app.ui import build_ui, launch_options
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare DDPM and DDIM by sliders, in the browser.")
+    parser.add_argument("--host", help="address to listen on (default: this machine only, or GRADIO_SERVER_NAME)")
+    parser.add_argument("--port", type=int, help="port (default: 7860 or the next free one, or GRADIO_SERVER_PORT)")
+    parser.add_argument("--max-evaluations", type=int, help="refuse runs of more network evaluations than this")
+    arguments = parser.parse_args()
+    engine = Engine(max_evaluations=arguments.max_evaluations)
+    threading.Thread(target=engine.warm_up, name="warm-up", daemon=True).start()
+    build_ui(engine).launch(server_name=arguments.host, server_port=arguments.port, **launch_options())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The named endpoints: what the page does, for gradio_client and curl."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from ddim_app import recipe as recipes
+from ddim_app.engine import Plan
+from ddim_app.images import to_pil, to_pixels
+from ddim_app.latents import picture_seed
+from ddim_app.recipe import FieldError, Recipe
+from ddim_app.ui import stage
+from ddim_app.ui.fields import raw
+from ddim_app.ui.runs import Runs
+from ddim_app.ui.settings import Settings, checked, validator
+
+Shown = list[tuple[Image.Image, str]]
+RECIPE_KEY = "ddim_recipe"
+"""PNG text entry of every final picture: its recipe as JSON."""
+
+
+def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
+    """Adds /compare and /generate to the open Blocks. `queued` are the event options of everything that uses the device."""
+    with gr.Row(visible=False):
+        pictures, others = (gr.Gallery(format="png", label=label) for label in ("DDIM", "DDPM"))
+        summary = gr.JSON(label="Summary")
+        method = raw(gr.Radio(["ddim", "ddpm"], value="ddim", label="Method"))
+        timesteps = raw(gr.Textbox("", label="Explicit timesteps, such as 999, 500, 0; empty: none"))
+        compare_button, generate_button = gr.Button("compare"), gr.Button("generate")
+    fields = dict(settings.fields)
+    _endpoint(compare_button, _compare(runs), runs, recipes.compare, fields, [pictures, others, summary], queued)
+    fields = {"method": method, **fields, "timesteps": timesteps}
+    del fields["ddpm_steps"]
+    _endpoint(generate_button, _generate(runs), runs, recipes.generate, fields, [pictures, summary], queued)
+
+
+def _endpoint(
+    button: gr.Button,
+    handler: Callable[..., AsyncGenerator[Any, None]],
+    runs: Runs,
+    build_recipe: Callable[[dict[str, Any], int], Recipe],
+    fields: dict[str, Any],
+    outputs: list[Any],
+    queued: dict[str, Any],
+) -> None:
+    check = validator(runs.engine, build_recipe, list(fields))
+    button.click(
+        handler, list(fields.values()), outputs, api_name=handler.__name__, validator=check, trigger_mode="multiple", **queued
+    )
+
+
+def _compare(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
+    async def compare(
+        request: gr.Request, model: str, steps: int, eta: float, seed: int, pictures: int, ddpm_steps: int, spacing: str,
+        variance: str, clip: str, precision: str, noise_seed: str, branch: int,
+    ) -> AsyncGenerator[tuple[Any, Any, dict[str, Any]], None]:  # fmt: skip
+        """Draws the same seeds by DDIM(eta) and by DDPM from the same starting noise.
+
+        Args:
+            model: name of a model of this app, or an id on the Hugging Face Hub
+            steps: transitions, 1 to the model's train timesteps
+            eta: DDIM's stochasticity, 0 to 2; 0 is deterministic, 1 has DDPM's variance
+            seed: 0 to 2^32 - 1; picture i has seed + i
+            pictures: how many, 1 to 16
+            ddpm_steps: DDPM's own step count; 0 means the same
+            spacing: leading, trailing, linspace, quadratic or quadratic-paper
+            variance: DDPM's, small or large
+            clip: what is done to the predicted picture: clip, off or dynamic
+            precision: fast, fp32 or fp64
+            noise_seed: names the step noise; empty: follows the seed
+            branch: another step noise for the same seeds
+
+        Returns:
+            DDIM's pictures, DDPM's pictures, and a summary with recipe, NFE, seconds, PSNR and SSIM
+        """
+        named = {key: value for key, value in locals().items() if key not in ("request", "runs")}
+        async for shown, summary in _follow(runs, recipes.compare, named, request):
+            yield (shown[0], shown[1], summary) if shown else (gr.skip(), gr.skip(), summary)
+
+    return compare
+
+
+def _generate(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
+    async def generate(
+        request: gr.Request, method: str, model: str, steps: int, eta: float, seed: int, pictures: int, spacing: str,
+        variance: str, clip: str, precision: str, noise_seed: str, branch: int, timesteps: str,
+    ) -> AsyncGenerator[tuple[Any, dict[str, Any]], None]:  # fmt: skip
+        """Draws pictures by one method.
+
+        Args:
+            method: ddim or ddpm
+            model: name of a model of this app, or an id on the Hugging Face Hub
+            steps: transitions, 1 to the model's train timesteps
+            eta: DDIM's stochasticity, 0 to 2
+            seed: 0 to 2^32 - 1; picture i has seed + i
+            pictures: how many, 1 to 16
+            spacing: leading, trailing, linspace, quadratic or quadratic-paper
+            variance: DDPM's, small or large
+            clip: what is done to the predicted picture: clip, off or dynamic
+            precision: fast, fp32 or fp64
+            noise_seed: names the step noise; empty: follows the seed
+            branch: another step noise for the same seeds
+            timesteps: the train timesteps to visit, such as 999, 500, 0; takes the place of steps and spacing
+
+        Returns:
+            the pictures, and a summary with recipe, NFE and seconds
+        """
+        named = {key: value for key, value in locals().items() if key not in ("request", "runs")}
+        async for shown, summary in _follow(runs, recipes.generate, named, request):
+            yield (shown[0], summary) if shown else (gr.skip(), summary)
+
+    return generate
+
+
+async def _follow(
+    runs: Runs, build_recipe: Callable[[dict[str, Any], int], Recipe], values: dict[str, Any], request: gr.Request
+) -> AsyncGenerator[tuple[list[Shown], dict[str, Any]], None]:
+    """Progress summaries without pictures while the run goes on, then every arm's pictures with the final one."""
+    try:
+        recipe = checked(runs.engine, build_recipe, values)
+    except FieldError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    began = time.perf_counter()
+    async with aclosing(runs.stream(recipe, request)) as stream:
+        async for news in stream:
+            for item in news:
+                if isinstance(item, Plan):
+                    plan, reel = item, stage.Reel(item, "")
+            frames = [frame for item in news if isinstance(item, list) for frame in item]
+            if frames:
+                reel.keep_finals(frames)
+                yield [], {"step": frames[-1].k + 1, "steps": plan.calls}
+    shown = [_captioned(reel, arm, plan) for arm in range(len(plan.rows))]
+    yield shown, _summary(runs, plan, reel, time.perf_counter() - began)
+
+
+def _captioned(reel: stage.Reel, arm: int, plan: Plan) -> Shown:
+    recipe = plan.recipe
+    shown = []
+    for i, pixels in enumerate(to_pixels(reel.finals[arm])):
+        image = to_pil(pixels)
+        image.info[RECIPE_KEY] = recipe.to_json()
+        shown.append((image, f"{recipe.arms[arm].label}, seed {picture_seed(recipe.seed, i)}"))
+    return shown
+
+
+def _summary(runs: Runs, plan: Plan, reel: stage.Reel, seconds: float) -> dict[str, Any]:
+    return {
+        "recipe": asdict(plan.recipe),
+        "weights_sha256": plan.model.sha256,
+        "number_format": runs.engine.number_format(plan.recipe.precision),
+        "nfe": [row.transitions for row in plan.rows],
+        "first_timestep": [row.levels[0].t for row in plan.rows],
+        "seconds": round(seconds, 3),
+        "scores": reel.scores(),
+    }

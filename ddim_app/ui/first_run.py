@@ -1,0 +1,25 @@
+"""Makes the stored run that the first screen shows: `python -m ddim_app.ui.first_run`."""
+
+import json
+
+from ddim_app.engine import Engine
+from ddim_app.recipe import Arm, Recipe
+from ddim_app.ui.stage import ASSETS, Reel
+from ddim_app.ui.text import recipe_line
+
+RECIPE = Recipe(arms=(Arm(method="ddim", steps=10), Arm(method="ddpm", steps=10)), seed=7, pictures=4, precision="fp32")
+
+
+def make() -> dict[str, object]:
+    """The stage's value of the recipe, run on the bundled model."""
+    engine = Engine()
+    reel = Reel(engine.plan(RECIPE), "stored")
+    reel.add(list(engine.run(RECIPE)))
+    hint = "A stored run of the bundled model; replay it, or press Run for your own."
+    return {**reel.complete(), "recipe": recipe_line(RECIPE), "hint": hint}
+
+
+if __name__ == "__main__":
+    path = ASSETS / "first_run.json"
+    path.write_text(json.dumps(make(), separators=(",", ":")) + "\n", "utf-8")
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")

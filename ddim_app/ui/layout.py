@@ -1,0 +1,123 @@
+"""The page: header, the settings column, the tabs, and the events between them."""
+
+from typing import Any
+
+import gradio as gr
+
+from ddim_app import recipe as recipes
+from ddim_app.engine import Engine
+from ddim_app.recipe import FieldError
+from ddim_app.ui import api, settings, text
+from ddim_app.ui.compare import EXAMPLES, CompareTab
+from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.runs import Runs
+from ddim_app.ui.stage import asset
+
+TITLE = "DDIM Explorer"
+CONCURRENT_RUNS = 16
+"""Runs that share the device at a time; their rows go through the network together."""
+WAITING_RUNS = 64
+
+
+def build_ui(engine: Engine) -> gr.Blocks:
+    """The page over an engine; launch it with `launch_options()`."""
+    runs = Runs(engine)
+    queued: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": CONCURRENT_RUNS}
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
+        gr.HTML(_header(engine), elem_id="header", padding=False)
+        with gr.Row(elem_id="columns"):
+            with gr.Column(scale=0, min_width=320, elem_id="side"):
+                controls = settings.build(engine)
+                with gr.Row(elem_id="actions"):
+                    run = gr.Button("Run", variant="primary", elem_id="run", min_width=80, scale=2)
+                    stop = gr.Button("Stop", elem_id="stop", min_width=60, scale=1)
+                cost = text.line("", "cost")
+                status = text.line("Press Run, or Ctrl+Enter.", "status", live=True)
+            with gr.Column(scale=1, min_width=320, elem_id="main"), gr.Tabs(elem_id="tabs"), gr.Tab("Compare", id="compare"):
+                tab = CompareTab(runs, controls, status)
+                examples = _examples(controls)
+        api.build(runs, controls, queued)
+        started = _connect_run(tab, controls, run, examples, queued)
+        stop.click(runs.stopped, None, status, cancels=started, **PRIVATE)
+        _connect_cost(engine, controls, cost, demo)
+        demo.load(lambda: gr.update(choices=engine.catalogue.names()), None, controls.fields["model"], **PRIVATE)
+        demo.unload(runs.close_page)
+    demo.queue(max_size=WAITING_RUNS, default_concurrency_limit=4)
+    return demo  # type: ignore[no-any-return]
+
+
+def launch_options() -> dict[str, Any]:
+    """What a serious app sets: no telemetry, no open paths, no server-side rendering, uploads bounded."""
+    return {
+        "theme": _theme(),
+        "css": asset("page.css"),
+        "js": asset("page.js"),
+        "footer_links": ["api", "settings"],
+        "max_file_size": "10mb",
+        "allowed_paths": [],
+        "state_session_capacity": 200,
+        "enable_monitoring": False,
+        "run_history": False,
+        "ssr_mode": False,
+        "pwa": False,
+    }
+
+
+def _header(engine: Engine) -> str:
+    return (
+        f"<header><h1>{TITLE}</h1><p>Same noise, two samplers.</p>"
+        f'<span class="chip">{engine.device.type.upper()} · {engine.number_format("fast")}</span></header>'
+    )
+
+
+def _examples(controls: settings.Settings) -> Any:
+    """Runs in one click; each sets Steps and eta and starts."""
+    steps, eta = controls.fields["steps"], controls.fields["eta"]
+    with gr.Group(elem_id="examples"):
+        return gr.Examples([list(values) for values in EXAMPLES.values()], [steps, eta], example_labels=list(EXAMPLES), label="Try")
+
+
+def _connect_run(tab: CompareTab, controls: settings.Settings, run: gr.Button, examples: Any, queued: dict[str, Any]) -> list[Any]:
+    """The ways to start a comparison; returns what Stop has to cancel."""
+    check = settings.validator(tab.runs.engine, recipes.compare, list(controls.fields))
+    options: dict[str, Any] = {
+        "fn": tab.run, "inputs": controls.inputs, "outputs": tab.outputs, "validator": check, "show_progress": "hidden",
+        "trigger_mode": "once", "api_visibility": "private", **queued,
+    }  # fmt: skip
+    roll = "(keep, seed) => keep ? seed : Math.floor(Math.random() * 2 ** 32)"
+    rolled = run.click(None, [controls.keep_seed, controls.seed], controls.seed, js=roll, **PRIVATE)
+    return [rolled.then(**options), examples.load_input_event.then(**options)]
+
+
+def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, demo: gr.Blocks) -> None:
+    def say(*values: Any) -> str:
+        try:
+            recipe = settings.checked(engine, recipes.compare, controls.named(values))
+            if not engine.is_here(recipe.model):
+                return "This model is downloaded when you run it."
+            plan = engine.plan(recipe)
+        except FieldError as error:
+            return str(error)
+        return text.cost_line(plan, engine.seconds(plan))
+
+    changes: list[Any] = [field.change for field in controls.fields.values()]  # type: ignore[attr-defined]
+    gr.on([demo.load, *changes], say, controls.inputs, cost, trigger_mode="always_last", **PRIVATE)
+
+
+def _theme() -> gr.themes.Base:
+    font = ["Inter", "system-ui", "sans-serif"]
+    theme = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=font, font_mono=["ui-monospace", "monospace"])
+    return theme.set(
+        body_background_fill="var(--page)",
+        body_background_fill_dark="var(--page)",
+        border_color_primary="var(--edge)",
+        border_color_primary_dark="var(--edge)",
+        button_primary_background_fill="#0f766e",
+        button_primary_background_fill_hover="#115e59",
+        button_primary_background_fill_dark="#2dd4bf",
+        button_primary_text_color_dark="#06231f",
+        button_large_radius="10px",
+        button_small_radius="9px",
+        slider_color="#0f766e",
+        slider_color_dark="#2dd4bf",
+    )
