@@ -109,11 +109,11 @@ def fit(image: Image.Image, height: int, width: int) -> Image.Image:
     """
     scale = max(height / image.height, width / image.width)
     cover = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-    if image.size != cover:
-        whole = image.width % cover[0] == 0 and image.height % cover[1] == 0
-        image = image.resize(
-            cover, Image.Resampling.BOX if whole else Image.Resampling.LANCZOS, reducing_gap=None if whole else 3.0
-        )
+    factor = image.width // cover[0]
+    if factor > 1 and image.size == (cover[0] * factor, cover[1] * factor):
+        image = image.reduce(factor)
+    elif image.size != cover:
+        image = image.resize(cover, Image.Resampling.LANCZOS, reducing_gap=3.0)
     left, top = (cover[0] - width) // 2, (cover[1] - height) // 2
     return image.crop((left, top, left + width, top + height))
 

@@ -87,6 +87,11 @@ class Catalogue:
     def names(self) -> list[str]:
         return list(self.folders())
 
+    def is_on_hub(self, name: str) -> bool:
+        """Whether a name that is not in the list can only mean a Hub id: one slash, no leading dot, so no path and no URL."""
+        known = name in self.folders() or any(name.startswith(f"{root.name}/") for root in self._roots[1:])
+        return self._allow_hub and not known and re.fullmatch(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", name) is not None
+
     def load(self, name: str, notify: Callable[[str], None] = log.info) -> Model:
         """The model of that name; `notify` is told, in a sentence, before anything is downloaded.
 
@@ -95,8 +100,7 @@ class Catalogue:
         folders = self.folders()
         if name in folders:
             return load(folders[name], name)
-        # At most one slash and no leading dot: neither a path nor a URL can look like this.
-        if not self._allow_hub or not re.fullmatch(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", name) or name.startswith("runs/"):
+        if not self.is_on_hub(name):
             known = ", ".join(folders) or "none"
             hub = ", or an id on the Hugging Face Hub such as google/ddpm-cifar10-32" if self._allow_hub else ""
             raise ModelError(f"model must be one of the models here ({known}){hub}; got {name[:60]!r}")

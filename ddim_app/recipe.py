@@ -182,7 +182,7 @@ def parse_timesteps(value: object, num_train_timesteps: int) -> tuple[int, ...] 
         return None
     if isinstance(value, str):
         words = value.replace(",", " ").split()
-        value = [int(word) if word.isdigit() and len(word) < 10 else word for word in words]
+        value = [int(word) if word.isdecimal() and len(word) < 10 else word for word in words]
     if not isinstance(value, list | tuple):
         raise FieldError("timesteps", f"must be a list of whole numbers such as 999, 500, 0; got {shown(value)}")
     entries = tuple(whole("timesteps", t, 0, num_train_timesteps - 1) for t in value)

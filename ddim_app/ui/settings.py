@@ -90,7 +90,7 @@ def num_train_timesteps(engine: Engine, model: Any) -> int:
     """T of a model that is here; a model that would have to be downloaded is judged when it runs. Raises FieldError."""
     if not isinstance(model, str):
         raise FieldError("model", f"must be the name of a model; got {shown(model)}")
-    if "/" in model and not engine.is_here(model):
+    if not engine.is_here(model) and engine.catalogue.is_on_hub(model):
         return DEFAULT_TIMESTEPS
     return engine.model(model).schedule.num_train_timesteps
 

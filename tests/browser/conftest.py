@@ -1,0 +1,80 @@
+"""A headless Chromium over the real page on the bundled model."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from ddim_app.engine import Engine
+from tests.wire import served
+
+ARTIFACTS = Path(__file__).parent.parent / "artifacts"
+"""Screenshots, kept for looking at; not part of the repository."""
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.browser)
+
+
+def chromium() -> str | None:
+    """Debian's browser, or whichever goes by one of its names; None leaves the choice to Playwright's own."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        except Exception as error:
+            reason = "no Chromium: install Debian's `chromium`, or run `playwright install chromium`"
+            if os.environ.get("CI"):
+                pytest.fail(f"{reason} ({error})")
+            pytest.skip(reason)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    return Engine(allow_hub=False)
+
+
+@pytest.fixture(scope="session")
+def url(engine: Engine) -> Iterator[str]:
+    with served(engine) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """The page as a visitor finds it. What the console calls an error is a failure of the test."""
+    with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        open_page(page, url)
+        yield page
+        assert [error for error in errors if "422" not in error] == []  # a refused value is answered with HTTP 422
+
+
+def open_page(page: Page, url: str) -> None:
+    page.goto(url)
+    page.wait_for_function("document.querySelectorAll('#stage canvas').length > 0")
+    page.wait_for_function("document.querySelector('#cost p').textContent.includes('UNet call')")
+
+
+def screenshot(page: Page, name: str) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)

@@ -1,0 +1,201 @@
+"""The page's wiring and its API, through the real wire, on a tiny random model."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError, ValidationError
+from PIL import Image
+
+from ddim_app import backends
+from ddim_app.engine import Engine
+from ddim_app.ui import build_ui
+from tests.wire import calls_after, served, slowed, wait_for
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_root: Path) -> Engine:
+    return Engine([tiny_root])
+
+
+@pytest.fixture(scope="module")
+def url(engine: Engine) -> Iterator[str]:
+    with served(engine) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(url: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return Client(url, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
+
+
+def pixels(gallery: list[dict[str, Any]]) -> list[np.ndarray]:
+    return [np.asarray(Image.open(entry["image"])) for entry in gallery]
+
+
+def test_every_event_that_computes_is_in_the_device_group_and_only_endpoints_are_public(engine: Engine) -> None:
+    functions = build_ui(engine).fns.values()
+    computing = [fn for fn in functions if fn.validator is not None]
+    assert {fn.concurrency_id for fn in computing} == {"device"}
+    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["compare", "generate"]
+    assert len(computing) == 4  # Run, the examples, and the two endpoints
+
+
+def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None:
+    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    shared = ["model", "steps", "eta", "seed", "pictures"]
+    ending = ["spacing", "variance", "clip", "precision", "noise_seed", "branch"]
+    names = {name: [p["parameter_name"] for p in endpoint["parameters"]] for name, endpoint in named.items()}
+    assert names == {
+        "/compare": [*shared, "ddpm_steps", *ending],
+        "/generate": ["method", *shared, *ending, "timesteps"],
+    }
+    assert all(endpoint["description"] for endpoint in named.values())
+
+
+def test_compare_gives_the_same_pixels_twice_and_two_different_arms(client: Client) -> None:
+    first = client.predict(steps=4, seed=3, pictures=2, api_name="/compare")
+    again = client.predict(steps=4, seed=3, pictures=2, api_name="/compare")
+    assert all((a == b).all() for a, b in zip(pixels(first[0] + first[1]), pixels(again[0] + again[1]), strict=True))
+    assert any((a != b).any() for a, b in zip(pixels(first[0]), pixels(first[1]), strict=True))
+    assert [entry["caption"] for entry in first[1]] == ["DDPM, seed 3", "DDPM, seed 4"]
+    assert first[2]["nfe"] == [4, 4]
+
+
+def test_ddim_at_eta_1_is_ddpm(client: Client) -> None:
+    ddim, ddpm, summary = client.predict(steps=5, eta=1, api_name="/compare")
+    assert all((a == b).all() for a, b in zip(pixels(ddim), pixels(ddpm), strict=True))
+    assert summary["scores"]["psnr"] == [None] * 4  # infinite: equal
+
+
+def test_a_picture_carries_its_recipe(client: Client) -> None:
+    gallery, summary = client.predict(method="ddpm", steps=3, seed=2**32 - 1, pictures=2, api_name="/generate")
+    assert [entry["caption"] for entry in gallery] == ["DDPM, seed 4294967295", "DDPM, seed 0"]
+    assert json.loads(Image.open(gallery[0]["image"]).text["ddim_recipe"]) == summary["recipe"]
+
+
+def test_ddpm_may_have_its_own_steps_and_generate_its_own_timesteps(client: Client) -> None:
+    assert client.predict(steps=2, ddpm_steps=7, api_name="/compare")[2]["nfe"] == [2, 7]
+    summary = client.predict(timesteps="0 500, 999", api_name="/generate")[1]
+    assert (summary["nfe"], summary["first_timestep"]) == ([3], [999])
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("steps", 0, "steps must be a whole number from 1 to 1000; got 0"),
+    ("steps", 1001, "steps must be a whole number from 1 to 1000; got 1001"),
+    ("steps", 3.7, "steps must be a whole number from 1 to 1000; got 3.7"),
+    ("steps", True, "steps must be a whole number from 1 to 1000; got True"),
+    ("steps", "x", "steps must be a whole number from 1 to 1000; got 'x'"),
+    ("steps", None, "steps must be a whole number from 1 to 1000; got nothing"),
+    ("steps", [5], "steps must be a whole number from 1 to 1000; got [5]"),
+    ("eta", -0.1, "eta must be a number from 0 to 2 (0 is DDIM, 1 has DDPM's variance); got -0.1"),
+    ("eta", 2.1, "eta must be a number from 0 to 2 (0 is DDIM, 1 has DDPM's variance); got 2.1"),
+    ("eta", "0.5", "eta must be a number from 0 to 2 (0 is DDIM, 1 has DDPM's variance); got '0.5'"),
+    ("seed", -1, "seed must be a whole number from 0 to 4294967295; got -1"),
+    ("seed", 2**60, "seed must be a whole number from 0 to 4294967295; got 1152921504606846976"),
+    ("seed", "seven", "seed must be a whole number from 0 to 4294967295; got 'seven'"),
+    ("pictures", 0, "pictures must be a whole number from 1 to 16; got 0"),
+    ("pictures", 10_000, "pictures must be a whole number from 1 to 16; got 10000"),
+    ("ddpm_steps", -3, "ddpm_steps must be a whole number from 0 to 1000; got -3"),
+    ("spacing", "even", "spacing must be one of leading, trailing, linspace, quadratic, quadratic-paper; got 'even'"),
+    ("variance", 3, "variance must be one of small, large; got 3"),
+    ("clip", "hard", "clip must be one of clip, off, dynamic; got 'hard'"),
+    ("precision", "bf16", "precision must be one of fast, fp32, fp64; got 'bf16'"),
+    ("noise_seed", "-1", "noise_seed must be a whole number from 0 to 4294967295; got '-1'"),
+    ("branch", 0.5, "branch must be a whole number from 0 to 4294967295; got 0.5"),
+    ("model", "no-such", "model must be one of the models here (tiny)"),
+    ("model", "../tiny", "model must be one of the models here (tiny)"),
+    ("model", 7, "model must be the name of a model; got 7"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "sentence"), WRONG)
+def test_a_wrong_value_gets_one_sentence_on_its_field_and_nothing_is_computed(
+    client: Client, engine: Engine, field: str, value: Any, sentence: str
+) -> None:
+    calls = engine.loop.calls
+    with pytest.raises(ValidationError) as caught:
+        client.predict(**{field: value}, api_name="/compare")
+    assert f"- {field}: {sentence}" in str(caught.value)
+    assert engine.loop.calls == calls
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+def test_numbers_that_json_does_not_know_are_refused(url: str, engine: Engine, number: str) -> None:
+    calls = engine.loop.calls
+    for position in (1, 2, 3):  # steps, eta, seed
+        values = ['"tiny"', "5", "0", "7", "1", "0", '"trailing"', '"small"', '"clip"', '"fast"', '""', "0"]
+        values[position] = number
+        body = '{"data": [' + ", ".join(values) + "]}"
+        request = urllib.request.Request(f"{url}/gradio_api/call/compare", body.encode(), {"Content-Type": "application/json"})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        assert caught.value.code == 422
+        assert b"must be a" in caught.value.read()
+    assert engine.loop.calls == calls
+
+
+def test_a_run_over_the_hosts_cap_is_refused_with_its_cost(tiny_root: Path) -> None:
+    engine = Engine([tiny_root], max_evaluations=100)
+    with served(engine) as address:
+        client = Client(address, verbose=False)
+        with pytest.raises(ValidationError, match="at most 100 evaluations on this host, and this run needs 160"):
+            client.predict(steps=20, pictures=4, api_name="/compare")
+        assert client.predict(steps=5, pictures=1, api_name="/compare")[2]["nfe"] == [5, 5]
+
+
+def test_a_model_that_breaks_is_an_error_for_the_caller_and_the_next_request_works(
+    tiny_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "predictor", broken_once())
+    with served(Engine([tiny_root])) as address:
+        client = Client(address, verbose=False)
+        with pytest.raises(AppError, match="The network could not be evaluated: no luck"):
+            client.predict(steps=2, api_name="/generate")
+        assert client.predict(steps=2, api_name="/generate")[1]["nfe"] == [2]
+
+
+def broken_once() -> Any:
+    real, broken = backends.predictor, [True]
+
+    def predictor(*arguments: Any) -> Any:
+        predict = real(*arguments)
+
+        def call(x: Any, t: Any) -> Any:
+            if broken.pop() if broken else False:
+                raise RuntimeError("no luck")
+            return predict(x, t)
+
+        return call
+
+    return predictor
+
+
+@pytest.fixture
+def slow_engine(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setattr(backends, "predictor", slowed(0.05))
+    return Engine([tiny_root])
+
+
+def test_a_cancelled_job_costs_at_most_one_more_network_call(slow_engine: Engine) -> None:
+    with served(slow_engine) as address:
+        job = Client(address, verbose=False).submit(steps=400, api_name="/compare")
+        wait_for(lambda: slow_engine.loop.calls >= 3)
+        job.cancel()
+        assert calls_after(slow_engine, 0.3) <= 2  # the one under way when we looked, and one more
+
+
+def test_a_dropped_stream_costs_at_most_one_more_network_call(slow_engine: Engine) -> None:
+    with served(slow_engine) as address:
+        body = json.dumps({"data": ["tiny", 400, 0, 7, 1, 0, "trailing", "small", "clip", "fast", "", 0]}).encode()
+        request = urllib.request.Request(f"{address}/gradio_api/call/compare", body, {"Content-Type": "application/json"})
+        event = json.load(urllib.request.urlopen(request))["event_id"]
+        with urllib.request.urlopen(f"{address}/gradio_api/call/compare/{event}") as stream:
+            wait_for(lambda: slow_engine.loop.calls >= 3)
+            stream.readline()
+        assert calls_after(slow_engine, 0.3) <= 2

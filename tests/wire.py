@@ -1,0 +1,56 @@
+"""The page over a real socket, in this process, so that a test can count the network calls that a request causes."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ddim_app import backends
+from ddim_app.engine import Engine
+from ddim_app.model import Model
+from ddim_app.sample import Predict
+from ddim_app.ui import build_ui, launch_options
+
+
+@contextmanager
+def served(engine: Engine) -> Iterator[str]:
+    """Address of the page over `engine`, as app.py would launch it."""
+    demo = build_ui(engine)
+    _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options())
+    try:
+        yield url.rstrip("/")
+    finally:
+        demo.close(verbose=False)
+
+
+def slowed(seconds: float) -> Callable[[Model, torch.device, str], Predict]:
+    """A stand-in for backends.predictor whose calls take `seconds` longer, for tests that act in the middle of a run."""
+    real = backends.predictor
+
+    def predictor(model: Model, device: torch.device, fmt: str) -> Predict:
+        predict = real(model, device, fmt)
+
+        def slow(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            time.sleep(seconds)
+            return predict(x, t)
+
+        return slow
+
+    return predictor
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Returns as soon as the condition holds; fails when it never does."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "the condition never came true"
+        time.sleep(0.01)
+
+
+def calls_after(engine: Engine, seconds: float) -> int:
+    """How many network calls are made from now on, watched for `seconds` after the last run left."""
+    before = engine.loop.calls
+    wait_for(lambda: engine.loop.runs == 0)
+    time.sleep(seconds)
+    return engine.loop.calls - before
