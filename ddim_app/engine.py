@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddim_app import backends
+from ddim_app import backends, memory
+from ddim_app.buckets import bucket_of
 from ddim_app.latents import NoisePath, initial_noise, picture_seed
 from ddim_app.loop import BatchLoop, End, Ticket
 from ddim_app.model import Catalogue, Model, ModelError
@@ -85,10 +86,19 @@ class Pace:
         self.seconds_per_row = measured if self.seconds_per_row is None else 0.7 * self.seconds_per_row + 0.3 * measured
 
 
+class Key(NamedTuple):
+    """What runs must have in common to share a network call."""
+
+    model: str
+    number_format: str
+    bucket: int | None
+
+
 class Engine:
     """Runs recipes on one device.
 
-    `max_evaluations` caps a single run (None: no cap). Models are loaded when first named and the last few are kept.
+    `max_evaluations` caps a single run (None: no cap). Without `threaded`, network calls are made by whoever reads
+    the frames of `run`, as a forked process needs it. Models are loaded when first named and the last few are kept.
     """
 
     def __init__(
@@ -98,14 +108,16 @@ class Engine:
         allow_hub: bool = True,
         device: torch.device | None = None,
         max_evaluations: int | None = None,
+        threaded: bool = True,
     ) -> None:
         self.catalogue = Catalogue(roots or [ROOT / "weights", ROOT / "runs"], allow_hub)
         self.device = device or backends.best_device()
         self.max_evaluations = max_evaluations
-        self.loop = BatchLoop()
+        self.loop = BatchLoop(threaded=threaded)
         self._models: OrderedDict[str, Model] = OrderedDict()
-        self._predictors: dict[tuple[str, str], Predict] = {}
-        self._paces: dict[tuple[str, str], Pace] = {}
+        self._predictors: dict[Key, tuple[Predict, int]] = {}
+        self._paces: dict[Key, Pace] = {}
+        self._invariant: dict[Key, list[set[int]]] = {}
         self._loading = threading.Lock()
 
     def model(self, name: str, notify: Callable[[str], None] = lambda message: None) -> Model:
@@ -118,7 +130,7 @@ class Engine:
                     raise FieldError("model", str(error).removeprefix("model ")) from error
                 while len(self._models) > MODELS_KEPT:
                     oldest, _ = self._models.popitem(last=False)
-                    self._predictors = {key: p for key, p in self._predictors.items() if key[0] != oldest}
+                    self._predictors = {key: p for key, p in self._predictors.items() if key.model != oldest}
             self._models.move_to_end(name)
             return self._models[name]
 
@@ -162,7 +174,8 @@ class Engine:
             last = now
             emit(list(frames(plan, item)))
 
-        return self.loop.join(self._process(plan), self._predictor(plan), key, hand_on)
+        predict, max_rows = self._predictor(plan)
+        return self.loop.join(self._process(plan), predict, key, hand_on, max_rows)
 
     def stop(self, ticket: Ticket) -> None:
         """Ends a run early: no frame comes any more and at most the network call under way is finished."""
@@ -173,12 +186,38 @@ class Engine:
         arrived: queue.SimpleQueue[list[Frame] | End] = queue.SimpleQueue()
         ticket = self.start(recipe, arrived.put)
         try:
-            while not isinstance(item := arrived.get(), End):
+            while not isinstance(item := self._next(arrived), End):
                 yield from item
             if item.error:
                 raise RunError(item.error)
         finally:
             self.stop(ticket)
+
+    def _next(self, arrived: "queue.SimpleQueue[list[Frame] | End]") -> list[Frame] | End:
+        while not self.loop.threaded and arrived.empty():
+            self.loop.round()
+        return arrived.get()
+
+    def made(self, recipe: Recipe, ticket: Ticket) -> Recipe:
+        """The recipe of a run's pictures: with the bucket that makes them again to the last bit, where there is one.
+
+        That is the one its calls had, or the largest if they are all known to give the same bits.
+        """
+        used = {bucket_of(size) for size in ticket.sizes}
+        groups = self._invariant.get(Key(recipe.model, self.number_format(recipe.precision), None), [])
+        exact = recipe.bucket or (max(used) if len(used) == 1 or any(used <= group for group in groups) else None)
+        return replace(recipe, bucket=exact)
+
+    def check_buckets(self, name: str, precision: str) -> list[set[int]]:
+        """Measures in which buckets a row has the same bits, for `made`; takes a second."""
+        model, fmt = self.model(name), self.number_format(precision)
+
+        def pinned(bucket: int) -> Predict:
+            return backends.predictor(model, self.device, fmt, bucket)
+
+        groups = backends.invariant_buckets(pinned, model.shape, self.device)
+        self._invariant[Key(name, fmt, None)] = groups
+        return groups
 
     def final(self, recipe: Recipe) -> list[Tensor]:
         """The finished pictures of each arm, (pictures, C, H, W) before any clamping to [-1, 1]."""
@@ -191,17 +230,22 @@ class Engine:
             try:
                 for _ in range(2):
                     self.final(Recipe(arms=(Arm(steps=3),), model=name, pictures=8))
+                self.check_buckets(name, "fast")
             except (FieldError, RunError) as error:
                 log.warning("warm-up: %s", error)
 
-    def _key(self, plan: Plan) -> tuple[str, str]:
-        return plan.model.name, self.number_format(plan.recipe.precision)
+    def _key(self, plan: Plan) -> Key:
+        return Key(plan.model.name, self.number_format(plan.recipe.precision), plan.recipe.bucket)
 
-    def _predictor(self, plan: Plan) -> Predict:
+    def _predictor(self, plan: Plan) -> tuple[Predict, int]:
+        """The function that evaluates a plan's rows, and how many one call may have."""
         key = self._key(plan)
-        if key not in self._predictors:
-            self._predictors[key] = backends.predictor(plan.model, self.device, key[1])
-        return self._predictors[key]
+        with self._loading:
+            if key not in self._predictors:
+                predict = backends.predictor(plan.model, self.device, key.number_format, key.bucket)
+                rows = key.bucket or memory.max_rows(predict, plan.model.shape, self.device)
+                self._predictors[key] = predict, rows
+            return self._predictors[key]
 
     def _process(self, plan: Plan) -> Process:
         recipe, model = plan.recipe, plan.model

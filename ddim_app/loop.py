@@ -26,7 +26,7 @@ class End(NamedTuple):
 
 
 Emit = Callable[[Step | End], None]
-"""Called on the loop's thread, so it must be quick and must not raise."""
+"""Called on the loop's thread, so it must be quick; raising ends the run."""
 
 
 @dataclass(eq=False)
@@ -37,6 +37,10 @@ class Ticket:
     predict: Predict
     group: Hashable
     emit: Emit
+    max_rows: int
+    """Rows that one call of its group may have."""
+    sizes: set[int] = field(default_factory=set)
+    """How many rows the calls had that it took part in."""
     query: Query | None = None
     outputs: list[Tensor] = field(default_factory=list)
     turn: int = 0
@@ -57,12 +61,15 @@ class Portion(NamedTuple):
 class BatchLoop:
     """Evaluates the rows of all live runs together, on a thread of its own that starts with the first run.
 
+    Without `threaded` (in a forked process, say) nothing happens but in `round`, which the waiting caller repeats.
+
     `max_rows` bounds the rows of one call; it is halved, and stays so, when the device runs out of memory. Rows are dealt
     to the runs that have waited longest, so a run of a thousand steps delays one of ten by no more than its share.
     """
 
-    def __init__(self, max_rows: int = 64) -> None:
+    def __init__(self, max_rows: int = 64, threaded: bool = True) -> None:
         self.max_rows = max_rows
+        self.threaded = threaded
         self.calls = 0
         """Network calls made so far."""
         self.evaluations = 0
@@ -71,12 +78,15 @@ class BatchLoop:
         self._live: list[Ticket] = []
         self._thread: threading.Thread | None = None
 
-    def join(self, process: Process, predict: Predict, group: Hashable, emit: Emit) -> Ticket:
-        """Starts a run. Runs of one `group` (model, precision) share calls. `emit` gets its Steps, then one End."""
-        ticket = Ticket(process, predict, group, emit, turn=self.calls)
+    def join(self, process: Process, predict: Predict, group: Hashable, emit: Emit, max_rows: int | None = None) -> Ticket:
+        """Starts a run. Runs of one `group` (model, precision) share calls of at most `max_rows` rows.
+
+        `emit` gets the run's Steps, then one End.
+        """
+        ticket = Ticket(process, predict, group, emit, max_rows or self.max_rows, turn=self.calls)
         with self._wake:
             self._live.append(ticket)
-            if self._thread is None:
+            if self.threaded and self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="batch-loop", daemon=True)
                 self._thread.start()
             self._wake.notify()
@@ -98,19 +108,24 @@ class BatchLoop:
             with self._wake:
                 while not self._live:
                     self._wake.wait()
-                live = list(self._live)
-            fresh = [ticket for ticket in live if ticket.query is None]
-            for ticket in fresh:
+            self.round()
+
+    def round(self) -> None:
+        """One network call for the runs that are going on."""
+        with self._wake:
+            live = list(self._live)
+        for ticket in live:
+            if ticket.query is None:
                 self._advance(ticket, None)
-            portions = self._deal([ticket for ticket in live if ticket.waiting_rows()])
-            if portions:
-                self._call(portions)
+        portions = self._deal([ticket for ticket in live if ticket.waiting_rows()])
+        if portions:
+            self._call(portions)
 
     def _deal(self, waiting: Sequence[Ticket]) -> list[Portion]:
         """Rows for the next call: of the group that waited longest, longest-waiting runs first, at most max_rows."""
         order = sorted(waiting, key=lambda ticket: ticket.turn)
         portions: list[Portion] = []
-        room = self.max_rows
+        room = min(self.max_rows, order[0].max_rows) if order else 0
         for ticket in order:
             if ticket.group != order[0].group or not room or ticket.query is None:
                 continue
@@ -128,12 +143,14 @@ class BatchLoop:
         except Exception as error:  # a failing network must not take the loop with it
             failure = error
         self.calls += 1
+        size = sum(len(p.t) for p in portions)
         if failure is None:
-            self.evaluations += sum(len(p.t) for p in portions)
+            self.evaluations += size
             for portion, output in zip(portions, outputs, strict=True):
+                portion.ticket.sizes.add(size)
                 self._hand_over(portion.ticket, output)
         elif is_out_of_memory(failure) and self.max_rows > 1:  # outside `except`, whose traceback would pin the tensors
-            self.max_rows = max(1, sum(len(p.t) for p in portions) // 2)
+            self.max_rows = max(1, size // 2)
             log.warning("out of memory: at most %d rows per call from now on", self.max_rows)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -171,7 +188,10 @@ class BatchLoop:
             ticket.emit(item)
 
     def _end(self, ticket: Ticket, error: str | None) -> None:
-        self._emit(ticket, End(error))
+        try:
+            self._emit(ticket, End(error))
+        except Exception as gone:  # a reader that is gone, such as a page whose event loop was closed
+            log.warning("the end of a run could not be told: %s", gone)
         self.leave(ticket)
 
 

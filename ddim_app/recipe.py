@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+from ddim_app.buckets import BUCKETS
 from ddim_app.latents import MAX_SEED
 from ddim_app.sample import CLIP_RULES, VARIANCES
 from ddim_app.schedule import SPACINGS
@@ -97,7 +98,9 @@ class Recipe:
     """A run: `pictures` pictures of seeds seed, seed + 1, ... (mod 2^32), each sampled by every arm from the same x_T.
 
     `noise_seed` and `branch` name the step noise; without a noise_seed it follows the picture's own seed. `precision` is
-    "fast" (bf16 where the device computes it, else fp32), "fp32", or "fp64" (network in fp32, update in float64).
+    "fast" (bf16 where the device computes it, else fp32), "fp32", or "fp64" (network in fp32, update in float64). A `bucket`
+    pins the size of every network call, so that a picture can be made again to the last bit beside any neighbours; the
+    recipe of finished pictures names it.
     """
 
     arms: tuple[Arm, ...]
@@ -107,6 +110,7 @@ class Recipe:
     noise_seed: int | None = None
     branch: int = 0
     precision: str = "fast"
+    bucket: int | None = None
     version: int = field(default=VERSION)
 
     def __post_init__(self) -> None:
@@ -118,6 +122,8 @@ class Recipe:
             put(self, "noise_seed", whole("noise_seed", self.noise_seed, 0, MAX_SEED))
         put(self, "branch", whole("branch", self.branch, 0, MAX_SEED))
         choice("precision", self.precision, PRECISIONS)
+        if self.bucket is not None and whole("bucket", self.bucket, 1) not in BUCKETS:
+            raise FieldError("bucket", f"must be one of {', '.join(map(str, BUCKETS))}; got {shown(self.bucket)}")
         put(self, "version", whole("version", self.version, 1, VERSION))
         if not 1 <= len(self.arms) <= MAX_ARMS:
             raise FieldError("arms", f"must be 1 to {MAX_ARMS} arms; got {len(self.arms)}")
@@ -128,6 +134,18 @@ class Recipe:
     def to_json(self) -> str:
         """Canonical JSON: one line, keys in the order of the fields, defaults included."""
         return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The recipe that to_json wrote; raises FieldError when a value is wrong or the text is no recipe."""
+        try:
+            values = json.loads(text)
+            arms = tuple(Arm(**{**arm, "timesteps": arm.get("timesteps") and tuple(arm["timesteps"])}) for arm in values["arms"])
+            return cls(**{**values, "arms": arms})
+        except FieldError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise FieldError("recipe", f"must be the JSON of a recipe; got {shown(text)}") from error
 
 
 def put(value: object, name: str, item: object) -> None:

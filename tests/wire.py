@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from ddim_app import backends
 from ddim_app.engine import Engine
-from ddim_app.model import Model
 from ddim_app.sample import Predict
 from ddim_app.ui import build_ui, launch_options
 
@@ -24,12 +24,12 @@ def served(engine: Engine) -> Iterator[str]:
         demo.close(verbose=False)
 
 
-def slowed(seconds: float) -> Callable[[Model, torch.device, str], Predict]:
+def slowed(seconds: float) -> Callable[..., Predict]:
     """A stand-in for backends.predictor whose calls take `seconds` longer, for tests that act in the middle of a run."""
     real = backends.predictor
 
-    def predictor(model: Model, device: torch.device, fmt: str) -> Predict:
-        predict = real(model, device, fmt)
+    def predictor(*arguments: Any) -> Predict:
+        predict = real(*arguments)
 
         def slow(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             time.sleep(seconds)

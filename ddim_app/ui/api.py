@@ -131,16 +131,17 @@ async def _follow(
             for item in news:
                 if isinstance(item, Plan):
                     plan, reel = item, stage.Reel(item, "")
+                elif isinstance(item, Recipe):
+                    made = item
             frames = [frame for item in news if isinstance(item, list) for frame in item]
             if frames:
                 reel.keep_finals(frames)
                 yield [], {"step": frames[-1].k + 1, "steps": plan.calls}
-    shown = [_captioned(reel, arm, plan) for arm in range(len(plan.rows))]
-    yield shown, _summary(runs, plan, reel, time.perf_counter() - began)
+    shown = [_captioned(reel, arm, made) for arm in range(len(plan.rows))]
+    yield shown, _summary(runs, plan._replace(recipe=made), reel, time.perf_counter() - began)
 
 
-def _captioned(reel: stage.Reel, arm: int, plan: Plan) -> Shown:
-    recipe = plan.recipe
+def _captioned(reel: stage.Reel, arm: int, recipe: Recipe) -> Shown:
     shown = []
     for i, pixels in enumerate(to_pixels(reel.finals[arm])):
         image = to_pil(pixels)

@@ -65,7 +65,7 @@ class CompareTab:
                     elif isinstance(item, Plan):
                         plan, reel, began = item, stage.Reel(item, uuid.uuid4().hex), time.perf_counter()
                         yield [*[gr.skip()] * 3, text.recipe_line(recipe), gr.skip()]
-                    else:
+                    elif isinstance(item, list):
                         waiting += item
                 now = time.perf_counter()
                 if reel and waiting and now - shown > SECONDS_BETWEEN_UPDATES:

@@ -11,7 +11,7 @@ from ddim_app.engine import Engine, Frame, Plan
 from ddim_app.loop import End, Ticket
 from ddim_app.recipe import FieldError, Recipe
 
-News = Plan | list[Frame] | str
+News = Plan | list[Frame] | Recipe | str
 Wake = Callable[[object], None]
 
 
@@ -24,7 +24,8 @@ class Runs:
     _said: dict[str | None, str] = field(default_factory=dict)
 
     async def stream(self, recipe: Recipe, request: gr.Request) -> AsyncGenerator[list[News], None]:
-        """What has happened since the last time, in lists: sentences while a model loads, the Plan, then frames.
+        """What has happened since the last time, in lists: sentences while a model loads, the Plan, then frames, at
+        the end the recipe that makes the pictures again.
 
         A slow page gets several frames at once and never slows the loop. Raises gr.Error with a sentence when the run cannot
         start or has to end.
@@ -43,7 +44,9 @@ class Runs:
                 items = [await arrived.get()]
                 while not arrived.empty():
                     items.append(arrived.get_nowait())
-                news = [item for item in items if isinstance(item, Plan | list | str)]
+                news: list[News] = [item for item in items if isinstance(item, Plan | list | str)]
+                if End() in items and start.ticket is not None:
+                    news.append(self.engine.made(recipe, start.ticket))
                 if news:
                     yield news
                 for item in items:
@@ -81,7 +84,7 @@ class _Start:
 
     def __init__(self, engine: Engine, recipe: Recipe, emit: Wake) -> None:
         self._engine, self._recipe, self._emit = engine, recipe, emit
-        self._ticket: Ticket | None = None
+        self.ticket: Ticket | None = None
         self._given_up = False
         threading.Thread(target=self._go, name="start-run", daemon=True).start()
 
@@ -89,7 +92,7 @@ class _Start:
         try:
             self._engine.model(self._recipe.model, self._emit)
             self._emit(self._engine.plan(self._recipe))
-            self._ticket = self._engine.start(self._recipe, self._emit)
+            self.ticket = self._engine.start(self._recipe, self._emit)
         except FieldError as error:
             self._emit(error)
         except Exception as error:  # a handler that waits for news must always hear of the end
@@ -100,5 +103,5 @@ class _Start:
 
     def give_up(self) -> None:
         self._given_up = True
-        if self._ticket is not None:
-            self._engine.stop(self._ticket)
+        if self.ticket is not None:
+            self._engine.stop(self.ticket)

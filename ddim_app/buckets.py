@@ -1,0 +1,21 @@
+"""The batch sizes that network calls are rounded up to.
+
+Few sizes mean that shapes repeat, and that at one size a row's result does not depend on its neighbours. A convolution of a
+single row takes another path and rounds otherwise, so the smallest bucket is 2.
+"""
+
+import torch
+from torch import Tensor
+
+BUCKETS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+
+
+def bucket_of(rows: int) -> int:
+    """The smallest bucket that holds `rows`; more than the largest stay as they are."""
+    return next((bucket for bucket in BUCKETS if bucket >= rows), rows)
+
+
+def filled(x: Tensor, rows: int) -> Tensor:
+    """x followed by copies of its first row, `rows` in all."""
+    missing = rows - len(x)
+    return x if missing <= 0 else torch.cat((x, x[:1].expand(missing, *x.shape[1:])))
