@@ -7,7 +7,8 @@ single row takes another path and rounds otherwise, so the smallest bucket is 2.
 import torch
 from torch import Tensor
 
-BUCKETS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+BUCKETS = (2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Sizes that threads can share out evenly; where a row is cut between two threads, its place in the batch shows."""
 
 
 def bucket_of(rows: int) -> int:

@@ -76,6 +76,7 @@ class BatchLoop:
         """Rows evaluated so far."""
         self._wake = threading.Condition()
         self._live: list[Ticket] = []
+        self._working = False
         self._thread: threading.Thread | None = None
 
     def join(self, process: Process, predict: Predict, group: Hashable, emit: Emit, max_rows: int | None = None) -> Ticket:
@@ -103,6 +104,11 @@ class BatchLoop:
         """How many runs are going on."""
         return len(self._live)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a network call is being made, or its rows handed out."""
+        return self._working
+
     def _serve(self) -> None:
         while True:
             with self._wake:
@@ -114,12 +120,14 @@ class BatchLoop:
         """One network call for the runs that are going on."""
         with self._wake:
             live = list(self._live)
+            self._working = bool(live)
         for ticket in live:
             if ticket.query is None:
                 self._advance(ticket, None)
         portions = self._deal([ticket for ticket in live if ticket.waiting_rows()])
         if portions:
             self._call(portions)
+        self._working = False
 
     def _deal(self, waiting: Sequence[Ticket]) -> list[Portion]:
         """Rows for the next call: of the group that waited longest, longest-waiting runs first, at most max_rows."""

@@ -1,0 +1,180 @@
+"""Requests that share network calls get what they get alone: random arrivals, cancels, models and methods."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddim_app import sharing
+from ddim_app.buckets import BUCKETS, bucket_of, filled
+from ddim_app.engine import Engine, Frame
+from ddim_app.loop import End
+from ddim_app.recipe import Arm, FieldError, Recipe
+from tests import toys
+from tests.wire import wait_for
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    root = tmp_path_factory.mktemp("models")
+    toys.save_tiny(root / "one")
+    toys.save_tiny(root / "two", in_channels=1, out_channels=1)
+    return Engine([root], allow_hub=False)
+
+
+class Request:
+    """A request in flight: its finished pictures by arm, and how it ended."""
+
+    def __init__(self, engine: Engine, recipe: Recipe, stop_after: int | None = None) -> None:
+        self.finals: dict[int, torch.Tensor] = {}
+        self.error: str | None = None
+        self.ended = threading.Event()
+        self._left = stop_after
+        self._engine = engine
+        self._started = threading.Event()
+        self.ticket = engine.start(recipe, self._emit)
+        self._started.set()
+
+    def _emit(self, item: list[Frame] | End) -> None:
+        self._started.wait()  # the loop may be quicker than `start` returns
+        if isinstance(item, End):
+            self.error = item.error
+            self.ended.set()
+            return
+        self.finals |= {frame.arm: frame.x_t for frame in item if frame.is_last}
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                self._engine.stop(self.ticket)
+                self.ended.set()
+
+
+arms = st.builds(
+    Arm,
+    method=st.sampled_from(["ddim", "ddpm"]),
+    steps=st.integers(1, 9),
+    spacing=st.sampled_from(["leading", "trailing", "linspace", "quadratic"]),
+    eta=st.sampled_from([0.0, 0.5, 1.0]),
+    variance=st.sampled_from(["small", "large"]),
+    clip=st.sampled_from(["clip", "off", "dynamic"]),
+)
+recipes = st.builds(
+    Recipe,
+    arms=st.lists(arms, min_size=1, max_size=3).map(tuple),
+    model=st.sampled_from(["one", "two"]),
+    seed=st.integers(0, 2**32 - 1),
+    pictures=st.integers(1, 4),
+    precision=st.sampled_from(["fp32", "fp64"]),
+)
+
+
+@settings(max_examples=12)
+@given(st.lists(st.tuples(recipes, st.none() | st.integers(0, 4)), min_size=2, max_size=6), st.sampled_from([3, 5, 64]))
+def test_every_request_gets_the_pictures_that_it_gets_alone(
+    engine: Engine, wanted: list[tuple[Recipe, int | None]], room: int
+) -> None:
+    engine.loop.max_rows = room
+    requests = [Request(engine, recipe, stop_after) for recipe, stop_after in wanted]
+    for request in requests:
+        assert request.ended.wait(60)
+    engine.loop.max_rows = 64
+    for (recipe, stop_after), request in zip(wanted, requests, strict=True):
+        if stop_after is None:
+            assert request.error is None
+            alone = engine.final(recipe)
+            for arm, pictures in enumerate(alone):
+                # Across buckets sums are rounded otherwise; 1/255 is the promise, in [-1, 1] twice that.
+                torch.testing.assert_close(request.finals[arm], pictures, rtol=0, atol=2 / 255)
+
+
+def test_buckets_hold_their_rows() -> None:
+    assert [bucket_of(n) for n in (1, 2, 3, 5, 16, 17, 256, 300)] == [2, 2, 4, 8, 16, 24, 256, 300]
+    x = torch.arange(6.0).view(3, 2)
+    assert filled(x, 5).tolist() == [[0, 1], [2, 3], [4, 5], [0, 1], [0, 1]]
+    assert filled(x, 2) is x
+
+
+def test_a_finished_recipe_names_its_bucket_and_gives_the_same_bits_among_others(engine: Engine) -> None:
+    recipe = Recipe(arms=(Arm(steps=6), Arm(method="ddpm", steps=6)), model="one", pictures=2, precision="fp32")
+    request = Request(engine, recipe)
+    assert request.ended.wait(60)
+    made = engine.made(recipe, request.ticket)
+    assert made.bucket == 4
+    crowd = [Request(engine, replace(recipe, seed=seed)) for seed in range(5)]
+    again = Request(engine, Recipe.from_json(made.to_json()))
+    assert again.ended.wait(60)
+    assert all(neighbour.ended.wait(60) for neighbour in crowd)
+    assert all(np.array_equal(again.finals[arm].numpy(), request.finals[arm].numpy()) for arm in (0, 1))
+
+
+def test_a_bucket_smaller_than_the_run_splits_its_calls(engine: Engine) -> None:
+    recipe = Recipe(arms=(Arm(steps=3),), model="one", pictures=5, bucket=2, precision="fp32")
+    calls = engine.loop.calls
+    assert len(engine.final(recipe)[0]) == 5
+    assert engine.loop.calls == calls + 3 * 3
+
+
+def test_a_wrong_bucket_is_said() -> None:
+    with pytest.raises(FieldError, match=r"bucket must be one of 2, 4, 8, .*; got 5"):
+        Recipe(arms=(Arm(),), bucket=5)
+
+
+def test_the_bundled_model_gives_equal_bits_in_most_buckets() -> None:
+    groups = Engine(allow_hub=False).check_buckets("avatars-32", "fp32")
+    assert max(map(len, groups)) >= 2
+    assert set().union(*groups) <= set(BUCKETS)
+
+
+def test_without_a_thread_the_reader_makes_the_calls(tiny_root: Path) -> None:
+    inline = Engine([tiny_root], threaded=False)
+    recipe = Recipe(arms=(Arm(steps=4), Arm(method="ddpm", steps=7)), model="tiny", pictures=3, precision="fp32")
+    before = threading.active_count()
+    shown = inline.final(recipe)
+    assert threading.active_count() == before
+    for here, there in zip(shown, Engine([tiny_root]).final(recipe), strict=True):
+        assert torch.equal(here, there)
+
+
+def test_starts_and_stops_cost_one_call_at_most_and_leave_nothing_behind(engine: Engine) -> None:
+    figures = sharing.cancels(engine, "one", cycles=150, settle=50)
+    assert figures["most calls after a stop"] <= 1
+    assert figures["MB grown"] < 20
+    wait_for(lambda: engine.loop.runs == 0)
+
+
+@pytest.mark.long
+def test_ten_minutes_of_random_requests_leave_memory_flat(engine: Engine) -> None:
+    import random
+    import time
+
+    choose = random.Random(0)
+    process, settled, until = psutil.Process(), 0, time.monotonic() + 600
+    count = 0
+    while time.monotonic() < until:
+        batch = [
+            Request(
+                engine,
+                Recipe(
+                    arms=(Arm(steps=choose.randint(1, 40), eta=choose.choice([0.0, 1.0])),),
+                    model=choose.choice(["one", "two"]),
+                    seed=choose.randrange(2**32),
+                    pictures=choose.randint(1, 4),
+                    precision="fp32",
+                ),
+                choose.choice([None, None, 3]),
+            )
+            for _ in range(choose.randint(1, 12))
+        ]
+        assert all(request.ended.wait(120) for request in batch)
+        assert all(request.error is None for request in batch)
+        count += len(batch)
+        if not settled and count > 500:
+            settled = process.memory_info().rss
+    assert count > 500
+    assert process.memory_info().rss - settled < 50e6
