@@ -5,6 +5,7 @@ one model, makes one call for all of them, and hands every run its own; runs joi
 here knows what the rows are for, nor who shows them.
 """
 
+import atexit
 import logging
 import threading
 from collections.abc import Callable, Hashable, Sequence
@@ -78,6 +79,7 @@ class BatchLoop:
         self._live: list[Ticket] = []
         self._working = False
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def join(self, process: Process, predict: Predict, group: Hashable, emit: Emit, max_rows: int | None = None) -> Ticket:
         """Starts a run. Runs of one `group` (model, precision) share calls of at most `max_rows` rows.
@@ -90,6 +92,8 @@ class BatchLoop:
             if self.threaded and self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="batch-loop", daemon=True)
                 self._thread.start()
+                # A process that ends while the thread is inside torch aborts, so it waits for the call under way.
+                atexit.register(self.close)
             self._wake.notify()
         return ticket
 
@@ -98,6 +102,15 @@ class BatchLoop:
         with self._wake:
             if ticket in self._live:
                 self._live.remove(ticket)
+
+    def close(self) -> None:
+        """Drops all runs and waits for the network call under way; the loop makes no other."""
+        with self._wake:
+            self._closed = True
+            self._live.clear()
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
 
     @property
     def runs(self) -> int:
@@ -112,8 +125,10 @@ class BatchLoop:
     def _serve(self) -> None:
         while True:
             with self._wake:
-                while not self._live:
+                while not self._live and not self._closed:
                     self._wake.wait()
+                if self._closed:
+                    return
             self.round()
 
     def round(self) -> None:

@@ -1,0 +1,26 @@
+"""What all tests share: no network, one thread for the arithmetic, and property tests that try the same examples every time."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+from tests import toys
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, which no import above does
+torch.set_num_threads(1)
+# Deadlines and the too_slow check look at the clock, and the machine may be busy.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models that holds one, `tiny`: random weights, RGB, 8 x 8 pixels. Not to be written to."""
+    root = tmp_path_factory.mktemp("models")
+    toys.save_tiny(root / "tiny")
+    return root
