@@ -1,5 +1,7 @@
 """The batch loop: who shares a call with whom, and that one run's end is its own."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
