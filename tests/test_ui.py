@@ -16,7 +16,7 @@ from PIL import Image
 from ddim_app import backends
 from ddim_app.engine import Engine
 from ddim_app.ui import build_ui
-from tests.wire import calls_after, served, slowed, wait_for
+from tests.wire import Brake, calls_after, served, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def broken_at_call(number: int) -> Any:
 
 @pytest.fixture
 def slow_engine(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr(backends, "predictor", slowed(0.05))
+    monkeypatch.setattr(backends, "predictor", Brake(0.3))
     return Engine([tiny_root])
 
 
@@ -188,7 +188,7 @@ def test_a_cancelled_job_costs_at_most_one_more_network_call(slow_engine: Engine
         job = Client(address, verbose=False).submit(steps=400, api_name="/compare")
         wait_for(lambda: slow_engine.loop.calls >= 3)
         job.cancel()
-        assert calls_after(slow_engine, 0.3) <= 2  # the one under way when we looked, and one more
+        assert calls_after(slow_engine, 0.7) <= 2  # the one under way, and one more
 
 
 def test_a_dropped_stream_costs_at_most_one_more_network_call(slow_engine: Engine) -> None:
@@ -199,4 +199,4 @@ def test_a_dropped_stream_costs_at_most_one_more_network_call(slow_engine: Engin
         with urllib.request.urlopen(f"{address}/gradio_api/call/compare/{event}") as stream:
             wait_for(lambda: slow_engine.loop.calls >= 3)
             stream.readline()
-        assert calls_after(slow_engine, 0.3) <= 2
+        assert calls_after(slow_engine, 0.7) <= 2

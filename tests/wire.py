@@ -24,20 +24,21 @@ def served(engine: Engine) -> Iterator[str]:
         demo.close(verbose=False)
 
 
-def slowed(seconds: float) -> Callable[..., Predict]:
-    """A stand-in for backends.predictor whose calls take `seconds` longer, for tests that act in the middle of a run."""
-    real = backends.predictor
+class Brake:
+    """Stands in for backends.predictor: its network calls take `seconds` longer, for tests that act in the middle of a run."""
 
-    def predictor(*arguments: Any) -> Predict:
-        predict = real(*arguments)
+    def __init__(self, seconds: float = 0) -> None:
+        self.seconds = seconds
+        self._real = backends.predictor
 
-        def slow(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            time.sleep(seconds)
+    def __call__(self, *arguments: Any) -> Predict:
+        predict = self._real(*arguments)
+
+        def braked(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            time.sleep(self.seconds)
             return predict(x, t)
 
-        return slow
-
-    return predictor
+        return braked
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -48,8 +49,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-def calls_after(engine: Engine, seconds: float) -> int:
-    """How many network calls are made from now on, watched for `seconds` after the last run left."""
+def calls_after(engine: Engine, seconds: float = 0.3) -> int:
+    """How many network calls end from now on, the one under way included, watched for `seconds` after the last run left."""
     before = engine.loop.calls
     wait_for(lambda: engine.loop.runs == 0)
     time.sleep(seconds)

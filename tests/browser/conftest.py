@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from ddim_app import backends
 from ddim_app.engine import Engine
-from tests.wire import served
+from tests.wire import Brake, served
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 """Screenshots, kept for looking at; not part of the repository."""
@@ -46,7 +47,24 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Engine:
+def brake() -> Iterator[Brake]:
+    """Slows down the network calls of all pages, where a test sets its `seconds`."""
+    with pytest.MonkeyPatch.context() as patch:
+        brake = Brake()
+        patch.setattr(backends, "predictor", brake)
+        yield brake
+
+
+@pytest.fixture
+def slow(brake: Brake) -> Iterator[None]:
+    """Network calls slow enough that stopping between two of them is no matter of luck."""
+    brake.seconds = 0.5
+    yield
+    brake.seconds = 0
+
+
+@pytest.fixture(scope="session")
+def engine(brake: Brake) -> Engine:
     return Engine(allow_hub=False)
 
 
