@@ -16,6 +16,11 @@ def bucket_of(rows: int) -> int:
     return next((bucket for bucket in BUCKETS if bucket >= rows), rows)
 
 
+def half_bucket(rows: int) -> int:
+    """The largest bucket of at most half the rows that a call of `rows` really has, to go on with when that was too large."""
+    return max((bucket for bucket in BUCKETS if 2 * bucket <= bucket_of(rows)), default=BUCKETS[0])
+
+
 def filled(x: Tensor, rows: int) -> Tensor:
     """x followed by copies of its first row, `rows` in all."""
     missing = rows - len(x)

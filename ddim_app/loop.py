@@ -7,6 +7,7 @@ here knows what the rows are for, nor who shows them.
 
 import atexit
 import logging
+import os
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ddim_app.buckets import BUCKETS, half_bucket
 from ddim_app.sample import Predict, Process, Query, Step
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,10 @@ class End(NamedTuple):
     """The last thing that a run emits: done when `error` is None."""
 
     error: str | None = None
+    sizes: frozenset[int] = frozenset()
+    """How many rows the calls had that it took part in."""
+    shared: bool = False
+    """Whether some of them were others'."""
 
 
 Emit = Callable[[Step | End], None]
@@ -41,7 +47,7 @@ class Ticket:
     max_rows: int
     """Rows that one call of its group may have."""
     sizes: set[int] = field(default_factory=set)
-    """How many rows the calls had that it took part in."""
+    shared: bool = False
     query: Query | None = None
     outputs: list[Tensor] = field(default_factory=list)
     turn: int = 0
@@ -64,7 +70,7 @@ class BatchLoop:
 
     Without `threaded` (in a forked process, say) nothing happens but in `round`, which the waiting caller repeats.
 
-    `max_rows` bounds the rows of one call; it is halved, and stays so, when the device runs out of memory. Rows are dealt
+    `max_rows` bounds the rows of one call; for a group that runs out of memory it is halved, and stays so. Rows are dealt
     to the runs that have waited longest, so a run of a thousand steps delays one of ten by no more than its share.
     """
 
@@ -77,9 +83,11 @@ class BatchLoop:
         """Rows evaluated so far."""
         self._wake = threading.Condition()
         self._live: list[Ticket] = []
+        self._rooms: dict[Hashable, int] = {}
         self._working = False
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._pid = os.getpid()
 
     def join(self, process: Process, predict: Predict, group: Hashable, emit: Emit, max_rows: int | None = None) -> Ticket:
         """Starts a run. Runs of one `group` (model, precision) share calls of at most `max_rows` rows.
@@ -89,6 +97,8 @@ class BatchLoop:
         ticket = Ticket(process, predict, group, emit, max_rows or self.max_rows, turn=self.calls)
         with self._wake:
             self._live.append(ticket)
+            if self._pid != os.getpid():  # a forked child has the parent's state, but not its thread
+                self._thread, self._pid = None, os.getpid()
             if self.threaded and self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="batch-loop", daemon=True)
                 self._thread.start()
@@ -98,7 +108,7 @@ class BatchLoop:
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Ends a run before its time; nothing is emitted any more. At most the call under way is still made for it."""
+        """Ends a run before its time; at most the call under way is still made for it, and its frames may still be told."""
         with self._wake:
             if ticket in self._live:
                 self._live.remove(ticket)
@@ -107,8 +117,10 @@ class BatchLoop:
         """Drops all runs and waits for the network call under way; the loop makes no other."""
         with self._wake:
             self._closed = True
-            self._live.clear()
+            left = list(self._live)
             self._wake.notify()
+        for ticket in left:
+            self._end(ticket, "The server is shutting down")
         if self._thread is not None:
             self._thread.join()
 
@@ -129,7 +141,12 @@ class BatchLoop:
                     self._wake.wait()
                 if self._closed:
                     return
-            self.round()
+            try:
+                self.round()
+            except Exception as error:  # whatever it is, the thread must live: all runs depend on it
+                log.exception("the batch loop failed")
+                for ticket in list(self._live):
+                    self._end(ticket, f"The run failed: {_sentence(error)}")
 
     def round(self) -> None:
         """One network call for the runs that are going on."""
@@ -148,7 +165,7 @@ class BatchLoop:
         """Rows for the next call: of the group that waited longest, longest-waiting runs first, at most max_rows."""
         order = sorted(waiting, key=lambda ticket: ticket.turn)
         portions: list[Portion] = []
-        room = min(self.max_rows, order[0].max_rows) if order else 0
+        room = min(self.max_rows, order[0].max_rows, self._rooms.get(order[0].group, self.max_rows)) if order else 0
         for ticket in order:
             if ticket.group != order[0].group or not room or ticket.query is None:
                 continue
@@ -171,10 +188,12 @@ class BatchLoop:
             self.evaluations += size
             for portion, output in zip(portions, outputs, strict=True):
                 portion.ticket.sizes.add(size)
+                portion.ticket.shared |= len(portions) > 1
                 self._hand_over(portion.ticket, output)
-        elif is_out_of_memory(failure) and self.max_rows > 1:  # outside `except`, whose traceback would pin the tensors
-            self.max_rows = max(1, size // 2)
-            log.warning("out of memory: at most %d rows per call from now on", self.max_rows)
+        elif is_out_of_memory(failure) and size > BUCKETS[0]:  # outside `except`, whose traceback would pin the tensors
+            group = portions[0].ticket.group
+            self._rooms[group] = half_bucket(size)
+            log.warning("out of memory: at most %d rows per call of this model from now on", self._rooms[group])
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         else:
@@ -212,7 +231,7 @@ class BatchLoop:
 
     def _end(self, ticket: Ticket, error: str | None) -> None:
         try:
-            self._emit(ticket, End(error))
+            self._emit(ticket, End(error, frozenset(ticket.sizes), ticket.shared))
         except Exception as gone:  # a reader that is gone, such as a page whose event loop was closed
             log.warning("the end of a run could not be told: %s", gone)
         self.leave(ticket)

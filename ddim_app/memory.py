@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ddim_app.buckets import BUCKETS
 from ddim_app.latents import Shape
 from ddim_app.sample import Predict
 
@@ -20,9 +21,10 @@ SHARE = 0.5
 
 
 def max_rows(predict: Predict, shape: Shape, device: torch.device) -> int:
-    """Rows that fit into one call, from the measured memory of a row and what is free; at least 1."""
+    """Rows that fit into one call, a bucket of them, from the measured memory of a row and what is free; at least 1."""
     most = CPU_ROWS if device.type == "cpu" else GPU_ROWS
-    return max(1, min(most, int(SHARE * free_bytes(device) / bytes_per_row(predict, shape, device))))
+    fitting = min(most, int(SHARE * free_bytes(device) / bytes_per_row(predict, shape, device)))
+    return max((bucket for bucket in BUCKETS if bucket <= fitting), default=1)
 
 
 def bytes_per_row(predict: Predict, shape: Shape, device: torch.device) -> float:

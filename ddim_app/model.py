@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from ddim_app.latents import Shape
 from ddim_app.schedule import Schedule, from_config
@@ -26,8 +26,12 @@ from ddim_app.schedule import Schedule, from_config
 log = logging.getLogger(__name__)
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-FILES = ["*.json", "*.safetensors"]
+CONFIGS = ["config.json", "unet/config.json", "scheduler_config.json", "scheduler/scheduler_config.json"]
+HUB_FILES = [*CONFIGS, WEIGHTS, f"unet/{WEIGHTS}"]
 """All that is ever fetched from the Hub."""
+MAX_DOWNLOAD = 4_000_000_000
+"""Bytes; no unconditional UNet is near it."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,94}[A-Za-z0-9]/[A-Za-z0-9][\w.-]{0,94}[A-Za-z0-9]", re.ASCII)
 
 FORWARD_KEYS = {
     "num_train_timesteps", "timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
@@ -87,10 +91,16 @@ class Catalogue:
     def names(self) -> list[str]:
         return list(self.folders())
 
+    def version(self, name: str) -> object:
+        """Changes when the weights of a model here are written again; None for a model of the Hub."""
+        folder = self.folders().get(name)
+        files = sorted(folder.rglob("*.safetensors")) if folder else []
+        return [(file.stat().st_mtime_ns, file.stat().st_size) for file in files] or None
+
     def is_on_hub(self, name: str) -> bool:
-        """Whether a name that is not in the list can only mean a Hub id: one slash, no leading dot, so no path and no URL."""
-        known = name in self.folders() or any(name.startswith(f"{root.name}/") for root in self._roots[1:])
-        return self._allow_hub and not known and re.fullmatch(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", name) is not None
+        """Whether a name that is not in the list can only mean a Hub id, and so neither a path nor a URL."""
+        here = name in self.folders() or any(name.startswith(f"{root.name}/") for root in self._roots)
+        return self._allow_hub and not here and HUB_ID.fullmatch(name) is not None and ".." not in name and "--" not in name
 
     def load(self, name: str, notify: Callable[[str], None] = log.info) -> Model:
         """The model of that name; `notify` is told, in a sentence, before anything is downloaded.
@@ -232,21 +242,41 @@ def _refuse_unknown(config: Mapping[str, Any], known: set[str], file: str, name:
 
 
 def _download(name: str, notify: Callable[[str], None]) -> Path:
-    """The snapshot folder of a Hub repository, from the cache when it is there."""
+    """The snapshot folder of a Hub repository, from the cache when it is there.
+
+    Its configs come first; the weights are fetched only when they are of a model that can be used, and not too large.
+    """
     try:
-        return Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
-    except LocalEntryNotFoundError:
+        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=True))
+        home = _unet_folder(folder)
+        if home is not None and (home / WEIGHTS).is_file():
+            return folder
+    except (LocalEntryNotFoundError, HFValidationError):
         pass
     try:
+        folder = Path(snapshot_download(name, allow_patterns=CONFIGS))
+        home = _unet_folder(folder)
+        if home is None:
+            raise ModelError(f"model {name}: there is no config.json of a UNet2DModel in this repository")
+        _check_unet_config(_read_config(home / "config.json", name), name)
         files = HfApi().model_info(name, files_metadata=True).siblings or []
-        wanted = [file.size or 0 for file in files if file.rfilename.endswith((".json", ".safetensors"))]
-        notify(f"Downloading {name} from the Hugging Face Hub: {sum(wanted) / 1e6:.0f} MB")
-        return Path(snapshot_download(name, allow_patterns=FILES))
-    except RepositoryNotFoundError as error:
+        size = sum(file.size or 0 for file in files if file.rfilename in HUB_FILES)
+        if size > MAX_DOWNLOAD:
+            raise ModelError(f"model {name}: it has {size / 1e9:.1f} GB, and at most {MAX_DOWNLOAD / 1e9:.0f} GB are downloaded")
+        notify(f"Downloading {name} from the Hugging Face Hub: {size / 1e6:.0f} MB")
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    except ModelError:
+        raise
+    except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelError(f"model {name}: there is no such public model on the Hugging Face Hub") from error
-    except Exception as error:  # the HTTP library's own errors change with its versions
+    except LocalEntryNotFoundError as error:
         raise ModelError(
             f"model {name}: it is not on this machine, and the Hugging Face Hub cannot be reached to fetch it"
+        ) from error
+    except Exception as error:  # the HTTP library's own errors change with its versions
+        reason = str(error).strip().split("\n")[0][:120]
+        raise ModelError(
+            f"model {name}: it is not on this machine, and could not be fetched from the Hugging Face Hub ({reason})"
         ) from error
 
 

@@ -5,6 +5,7 @@ untouched; a wrong value comes back as a FieldError that names the field, the al
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
@@ -83,6 +84,8 @@ class Arm:
         choice("variance", self.variance, VARIANCES)
         choice("clip", self.clip, CLIP_RULES)
         if self.timesteps is not None:
+            if not isinstance(self.timesteps, tuple | list):
+                raise FieldError("timesteps", f"must be a list of whole numbers; got {shown(self.timesteps)}")
             put(self, "timesteps", tuple(whole("timesteps", t, 0) for t in self.timesteps))
 
     @property
@@ -100,7 +103,7 @@ class Recipe:
     `noise_seed` and `branch` name the step noise; without a noise_seed it follows the picture's own seed. `precision` is
     "fast" (bf16 where the device computes it, else fp32), "fp32", or "fp64" (network in fp32, update in float64). A `bucket`
     pins the size of every network call, so that a picture can be made again to the last bit beside any neighbours; the
-    recipe of finished pictures names it.
+    recipe of finished pictures names it, and with `weights` the sha256 of the model's weights file.
     """
 
     arms: tuple[Arm, ...]
@@ -111,6 +114,7 @@ class Recipe:
     branch: int = 0
     precision: str = "fast"
     bucket: int | None = None
+    weights: str | None = None
     version: int = field(default=VERSION)
 
     def __post_init__(self) -> None:
@@ -124,6 +128,8 @@ class Recipe:
         choice("precision", self.precision, PRECISIONS)
         if self.bucket is not None and whole("bucket", self.bucket, 1) not in BUCKETS:
             raise FieldError("bucket", f"must be one of {', '.join(map(str, BUCKETS))}; got {shown(self.bucket)}")
+        if self.weights is not None and not (isinstance(self.weights, str) and re.fullmatch("[0-9a-f]{64}", self.weights)):
+            raise FieldError("weights", f"must be a sha256 in hexadecimal; got {shown(self.weights)}")
         put(self, "version", whole("version", self.version, 1, VERSION))
         if not 1 <= len(self.arms) <= MAX_ARMS:
             raise FieldError("arms", f"must be 1 to {MAX_ARMS} arms; got {len(self.arms)}")
@@ -140,8 +146,7 @@ class Recipe:
         """The recipe that to_json wrote; raises FieldError when a value is wrong or the text is no recipe."""
         try:
             values = json.loads(text)
-            arms = tuple(Arm(**{**arm, "timesteps": arm.get("timesteps") and tuple(arm["timesteps"])}) for arm in values["arms"])
-            return cls(**{**values, "arms": arms})
+            return cls(**{**values, "arms": tuple(Arm(**arm) for arm in values["arms"])})
         except FieldError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -182,7 +187,8 @@ def generate(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:
 
 def _run(settings: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("model", "seed", "pictures", "branch", "precision")
-    return {"noise_seed": parse_noise_seed(settings["noise_seed"]), **{key: settings[key] for key in keys}}
+    bucket = settings.get("bucket") or None
+    return {"noise_seed": parse_noise_seed(settings["noise_seed"]), "bucket": bucket, **{key: settings[key] for key in keys}}
 
 
 def parse_noise_seed(value: object) -> int | None:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 
-from ddim_app.engine import Engine, Frame
-from ddim_app.loop import End
+from ddim_app.engine import Engine, Finished
+from ddim_app.plan import Frame
 from ddim_app.recipe import Arm, Recipe
 
 MIXED_STEPS = (10, 20, 30, 40, 50, 60, 80, 100)
@@ -34,14 +34,14 @@ def together(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float,
     def start(i: int, arrived: float) -> None:
         last: list[Frame] = []
 
-        def emit(item: list[Frame] | End) -> None:
-            if isinstance(item, End):
+        def emit(item: list[Frame] | Finished) -> None:
+            if isinstance(item, Finished):
                 done[i] = Request(time.perf_counter() - arrived, last[-1].x_t)
                 ended.release()
             else:
                 last[:] = item
 
-        engine.start(recipes[i], emit)
+        engine.start(engine.plan(recipes[i]), emit)
 
     began = time.perf_counter()
     for i in range(len(recipes)):
@@ -95,11 +95,11 @@ def matrix(engine: Engine, model: str, repeats: int) -> dict[str, float]:
 def cancels(engine: Engine, model: str, cycles: int = 1000, settle: int = 200) -> dict[str, float]:
     """Starts and stops a long run `cycles` times: most network calls after a stop, and growth of memory after `settle`."""
     process = psutil.Process()
-    recipe = Recipe(arms=(Arm(steps=1000),), model=model)
+    planned = engine.plan(Recipe(arms=(Arm(steps=1000),), model=model))
     most, settled = 0, 0
     for cycle in range(cycles):
         first = threading.Event()
-        ticket = engine.start(recipe, lambda item, first=first: first.set())  # type: ignore[misc]
+        ticket = engine.start(planned, lambda item, first=first: first.set())  # type: ignore[misc]
         first.wait()
         engine.stop(ticket)
         calls = engine.loop.calls

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import threading
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from diffusers import DDIMPipeline, DDIMScheduler
 from ddim_app import backends
 from ddim_app.engine import Engine, RunError
 from ddim_app.latents import NoisePath, initial_noise
-from ddim_app.model import load
+from ddim_app.model import ModelError, load
 from ddim_app.recipe import Arm, FieldError, Recipe
 from ddim_app.sample import Row
 from tests import toys
@@ -116,7 +117,8 @@ def test_cost_is_known_before_and_kept(engine):
     value = recipe(Arm(steps=3), Arm(steps=5), pictures=4)
     plan = engine.plan(value)
     before = engine.loop.evaluations
-    assert (plan.evaluations, plan.calls) == (32, 5)
+    assert (plan.evaluations, plan.transitions, plan.calls(8), plan.calls(4)) == (32, 5, 5, 8)
+    assert engine.calls(plan) == 5
     engine.final(value)
     assert engine.loop.evaluations - before == 32
     merged = recipe(Arm(steps=30, spacing="quadratic-paper"))
@@ -227,3 +229,39 @@ def test_ddpm_of_two_step_counts_follows_one_noise_path():
     (other,) = engine.final(Recipe(arms=arms[:1], seed=11, pictures=2, precision="fp32", branch=1))
     shared, independent = (coarse - fine).square().mean(), (other - fine).square().mean()
     assert shared * 10 <= independent
+
+
+def test_loading_one_model_keeps_nobody_waiting_for_another(tiny_root, monkeypatch):
+    engine = Engine([tiny_root], device=CPU)
+    entered, release = threading.Event(), threading.Event()
+    real = engine.catalogue.load
+
+    def slow(name, notify):
+        if name == "somebody/slow":
+            entered.set()
+            assert release.wait(60)
+            raise ModelError("model somebody/slow: gone")
+        return real(name, notify)
+
+    monkeypatch.setattr(engine.catalogue, "load", slow)
+
+    def wait_for_it():
+        with pytest.raises(FieldError, match="gone"):
+            engine.model("somebody/slow")
+
+    other = threading.Thread(target=wait_for_it)
+    other.start()
+    assert entered.wait(60)
+    assert len(engine.final(recipe())) == 1
+    release.set()
+    other.join()
+
+
+def test_a_model_that_was_trained_again_is_loaded_again(tmp_path):
+    toys.save_tiny(tmp_path / "mine")
+    engine = Engine([tmp_path], allow_hub=False, device=CPU)
+    value = recipe(model="mine")
+    before = engine.final(value)[0]
+    assert engine.model("mine") is engine.model("mine")
+    toys.save_tiny(tmp_path / "mine", seed=1)
+    assert not torch.equal(engine.final(value)[0], before)

@@ -96,7 +96,7 @@ def test_a_failing_network_ends_its_runs_with_a_sentence_and_the_loop_lives():
     failing = [Run(loop, network, [900, 500, 100], seed=seed) for seed in range(2)]
     network.release()
     for run in failing:
-        assert run.end() == End("The network could not be evaluated: the device is gone")
+        assert run.end().error == "The network could not be evaluated: the device is gone"
     Run(loop, network, [900, 400]).assert_completed()
     assert_empty(loop)
 
@@ -132,7 +132,7 @@ def test_a_reader_that_raises_ends_alone():
     stayer.assert_completed()
     Run(loop, network, grid(3)).assert_completed()
     assert_empty(loop)
-    assert told[1:] == [End("The run failed: Event loop is closed")]
+    assert [end.error for end in told[1:]] == ["The run failed: Event loop is closed"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -145,7 +145,7 @@ def test_a_non_finite_row_ends_its_own_run_and_names_the_step(value):
     good = Run(loop, network, [900, 600, 300, 100], pictures=2, seed=1)
     network.release()
     good.assert_completed()
-    assert bad.end() == End("The run became non-finite at step 3, so it was ended")
+    assert bad.end().error == "The run became non-finite at step 3, so it was ended"
     assert len(bad.steps) == 2
 
 
@@ -155,18 +155,19 @@ def test_out_of_memory_halves_the_room_and_the_run_completes_with_the_same_pictu
     network = Network(fails=lambda x, t: error if len(t) > 3 else None)
     run = Run(loop, network, grid(4), pictures=8, eta=1.0, draw=toys.keyed_draw(2))
     run.assert_completed()
-    assert loop.max_rows == 2
-    assert [len(call) for call in network.calls][:2] == [8, 4]
+    assert [len(call) for call in network.calls][:3] == [8, 4, 2]
     assert loop.evaluations == 4 * 8
     Run(loop, network, grid(4), pictures=8).assert_completed()
     assert max(len(call) for call in network.calls[2:]) == 2
+    other = Network()
+    Run(loop, other, grid(4), pictures=8, group="another model").assert_completed()
+    assert [len(call) for call in other.calls] == [8] * 4
 
 
 def test_out_of_memory_for_a_single_row_is_a_failure():
     loop = BatchLoop()
     run = Run(loop, Network(fails=lambda x, t: torch.OutOfMemoryError("out of memory")), grid(2), pictures=3)
-    assert run.end() == End("The network could not be evaluated: out of memory")
-    assert loop.max_rows == 1
+    assert run.end().error == "The network could not be evaluated: out of memory"
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory():
@@ -235,7 +236,7 @@ def test_any_process_can_be_run():
     loop.join(process(), lambda x, t: x * t.view(-1, 1, 1, 1), "g", emit)
     assert done.wait(PATIENCE)
     assert items[0].x_next.flatten().tolist() == [3, 4]
-    assert items[1] == End(None)
+    assert items[1].error is None
 
 
 def test_a_process_may_end_in_the_middle_of_a_run():

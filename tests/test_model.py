@@ -272,7 +272,7 @@ def test_a_download_is_announced_with_its_size_and_fetches_no_code(tiny_root, fo
     def snapshot(name, allow_patterns, local_files_only=False):
         if local_files_only:
             raise model_module.LocalEntryNotFoundError("not in the cache")
-        assert told, "announced first"
+        assert told or not any(name.endswith(".safetensors") for name in allow_patterns), "announced first"
         fetched.append(allow_patterns)
         return str(folder)
 
@@ -283,7 +283,36 @@ def test_a_download_is_announced_with_its_size_and_fetches_no_code(tiny_root, fo
     monkeypatch.setattr(model_module, "HfApi", lambda: hub)
     assert Catalogue([tiny_root]).load("somebody/model", told.append).name == "somebody/model"
     assert told == ["Downloading somebody/model from the Hugging Face Hub: 143 MB"]
-    assert fetched == [["*.json", "*.safetensors"]]
+    assert fetched == [model_module.CONFIGS, model_module.HUB_FILES]
+    assert all(file.endswith((".json", ".safetensors")) for file in model_module.HUB_FILES)
+
+
+def test_weights_that_no_run_could_use_are_not_downloaded(tiny_root, folder, monkeypatch):
+    """Neither of another class nor of any size: only its configs are fetched."""
+    fetched = []
+
+    def snapshot(name, allow_patterns, local_files_only=False):
+        if local_files_only:
+            raise model_module.LocalEntryNotFoundError("not in the cache")
+        fetched.append(allow_patterns)
+        return str(folder)
+
+    files = [SimpleNamespace(rfilename=WEIGHTS, size=300_000_000_000)]
+    hub = SimpleNamespace(model_info=lambda name, files_metadata: SimpleNamespace(siblings=files))
+    monkeypatch.setattr(model_module, "snapshot_download", snapshot)
+    monkeypatch.setattr(model_module, "HfApi", lambda: hub)
+    with pytest.raises(ModelError, match=r"it has 300\.0 GB, and at most 4 GB are downloaded"):
+        Catalogue([tiny_root]).load("somebody/large")
+    config = folder / "unet" / "config.json"
+    config.write_text(config.read_text().replace("UNet2DModel", "LlamaForCausalLM"))
+    with pytest.raises(ModelError, match="must describe a UNet2DModel; got LlamaForCausalLM"):
+        Catalogue([tiny_root]).load("somebody/language-model")
+    assert fetched == [model_module.CONFIGS] * 2
+
+
+@pytest.mark.parametrize("name", ["weights/tiny", "a--b/c", "a..b/c", "ü/b", "a/b/c", "-a/b", "a/b-", "http://a/b"])
+def test_what_is_no_hub_id_is_not_looked_for_there(tiny_root, name):
+    assert not Catalogue([tiny_root.parent / "weights", tiny_root]).is_on_hub(name)
 
 
 def test_a_cached_hub_model_is_loaded_without_a_word(tiny_root, folder, monkeypatch):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ddim_app import sharing
 from ddim_app.buckets import BUCKETS, bucket_of, filled
-from ddim_app.engine import Engine, Frame
-from ddim_app.loop import End
+from ddim_app.engine import Engine, Finished
+from ddim_app.plan import Frame
 from ddim_app.recipe import Arm, FieldError, Recipe
 from tests import toys
 from tests.wire import wait_for
@@ -33,18 +33,19 @@ class Request:
 
     def __init__(self, engine: Engine, recipe: Recipe, stop_after: int | None = None) -> None:
         self.finals: dict[int, torch.Tensor] = {}
+        self.made: Recipe | None = None
         self.error: str | None = None
         self.ended = threading.Event()
         self._left = stop_after
         self._engine = engine
         self._started = threading.Event()
-        self.ticket = engine.start(recipe, self._emit)
+        self.ticket = engine.start(engine.plan(recipe), self._emit)
         self._started.set()
 
-    def _emit(self, item: list[Frame] | End) -> None:
+    def _emit(self, item: list[Frame] | Finished) -> None:
         self._started.wait()  # the loop may be quicker than `start` returns
-        if isinstance(item, End):
-            self.error = item.error
+        if isinstance(item, Finished):
+            self.made, self.error = item
             self.ended.set()
             return
         self.finals |= {frame.arm: frame.x_t for frame in item if frame.is_last}
@@ -104,8 +105,8 @@ def test_a_finished_recipe_names_its_bucket_and_gives_the_same_bits_among_others
     recipe = Recipe(arms=(Arm(steps=6), Arm(method="ddpm", steps=6)), model="one", pictures=2, precision="fp32")
     request = Request(engine, recipe)
     assert request.ended.wait(60)
-    made = engine.made(recipe, request.ticket)
-    assert made.bucket == 4
+    made = request.made
+    assert (made.bucket, made.weights) == (4, engine.model("one").sha256)
     crowd = [Request(engine, replace(recipe, seed=seed)) for seed in range(5)]
     again = Request(engine, Recipe.from_json(made.to_json()))
     assert again.ended.wait(60)

@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import shutil
+import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,9 @@ from PIL import Image
 
 from ddim_app import backends
 from ddim_app.engine import Engine
+from ddim_app.model import WEIGHTS, ModelError
 from ddim_app.ui import build_ui
+from tests import toys
 from tests.wire import Brake, calls_after, served, wait_for
 
 
@@ -53,8 +58,8 @@ def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None
     ending = ["spacing", "variance", "clip", "precision", "noise_seed", "branch"]
     names = {name: [p["parameter_name"] for p in endpoint["parameters"]] for name, endpoint in named.items()}
     assert names == {
-        "/compare": [*shared, "ddpm_steps", *ending],
-        "/generate": ["method", *shared, *ending, "timesteps"],
+        "/compare": [*shared, "ddpm_steps", *ending, "bucket"],
+        "/generate": ["method", *shared, *ending, "bucket", "timesteps"],
     }
     assert all(endpoint["description"] for endpoint in named.values())
 
@@ -86,6 +91,14 @@ def test_ddpm_may_have_its_own_steps_and_generate_its_own_timesteps(client: Clie
     assert (summary["nfe"], summary["first_timestep"]) == ([3], [999])
 
 
+def test_a_finished_recipe_names_weights_and_bucket_and_makes_the_same_pixels(client: Client, engine: Engine) -> None:
+    first, summary = client.predict(method="ddpm", steps=4, pictures=3, precision="fp32", api_name="/generate")
+    recipe = summary["recipe"]
+    assert (recipe["bucket"], recipe["weights"]) == (4, engine.model("tiny").sha256)
+    again = client.predict(method="ddpm", steps=4, pictures=3, precision="fp32", bucket=recipe["bucket"], api_name="/generate")[0]
+    assert all((a == b).all() for a, b in zip(pixels(first), pixels(again), strict=True))
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("steps", 0, "steps must be a whole number from 1 to 1000; got 0"),
     ("steps", 1001, "steps must be a whole number from 1 to 1000; got 1001"),
@@ -111,6 +124,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("branch", 0.5, "branch must be a whole number from 0 to 4294967295; got 0.5"),
     ("model", "no-such", "model must be one of the models here (tiny)"),
     ("model", "../tiny", "model must be one of the models here (tiny)"),
+    ("bucket", 5, "bucket must be one of 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256; got 5"),
     ("model", 7, "model must be the name of a model; got 7"),
 ]
 
@@ -126,11 +140,105 @@ def test_a_wrong_value_gets_one_sentence_on_its_field_and_nothing_is_computed(
     assert engine.loop.calls == calls
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("method", "ddpmm", "method must be one of ddim, ddpm; got 'ddpmm'"),
+        ("timesteps", "5, x", "timesteps must be a whole number from 0 to 999; got 'x'"),
+        ("timesteps", "7, 7", "timesteps must not name a timestep twice; got [7, 7]"),
+        ("timesteps", 7, "timesteps must be a list of whole numbers such as 999, 500, 0; got 7"),
+        ("steps", {"a": 1}, "steps must be a whole number from 1 to 1000; got {'a': 1}"),
+        ("pictures", 17, "pictures must be a whole number from 1 to 16; got 17"),
+    ],
+)
+def test_generate_refuses_in_the_same_way(client: Client, engine: Engine, field: str, value: Any, sentence: str) -> None:
+    calls = engine.loop.calls
+    with pytest.raises(ValidationError) as caught:
+        client.predict(**{field: value}, api_name="/generate")
+    assert f"- {field}: {sentence}" in str(caught.value)
+    assert engine.loop.calls == calls
+
+
+def truncated(folder: Path) -> None:
+    weights = folder / "unet" / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:2000])
+
+
+def pickled(folder: Path) -> None:
+    (folder / "unet" / WEIGHTS).rename(folder / "unet" / "diffusion_pytorch_model.bin")
+
+
+def other_class(folder: Path) -> None:
+    edit(folder, lambda config: config | {"_class_name": "UNet2DConditionModel"})
+
+
+def unknown_key(folder: Path) -> None:
+    edit(folder, lambda config: config | {"temperature": 2})
+
+
+def edit(folder: Path, change: Any) -> None:
+    path = folder / "unet" / "config.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (truncated, "model bad: diffusion_pytorch_model.safetensors cannot be read or does not fit its config.json"),
+        (pickled, "model bad: diffusion_pytorch_model.bin is a pickle, which can run code when it is opened; convert it"),
+        (other_class, "model bad: config.json must describe a UNet2DModel; got UNet2DConditionModel"),
+        (unknown_key, "model bad: config.json has unknown keys (temperature)"),
+        (shutil.rmtree, "model must be one of the models here (good)"),
+    ],
+)
+def test_a_model_folder_that_cannot_be_used_is_said_and_the_next_request_works(tmp_path: Path, damage: Any, sentence: str) -> None:
+    toys.save_tiny(tmp_path / "good")
+    damage(toys.save_tiny(tmp_path / "bad"))
+    with served(Engine([tmp_path], allow_hub=False)) as address:
+        client = Client(address, verbose=False)
+        with pytest.raises(ValidationError) as caught:
+            client.predict(model="bad", api_name="/compare")
+        assert f"- model: {sentence}" in str(caught.value)
+        assert client.predict(model="good", steps=2, api_name="/generate")[1]["nfe"] == [2]
+
+
+def test_a_model_that_is_loading_does_not_stop_the_server(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine([tiny_root])
+    release = threading.Event()
+
+    def stuck(name: str, notify: Any) -> Any:
+        notify("Downloading somebody/slow")
+        release.wait(60)
+        raise ModelError("model somebody/slow: there is no such public model")
+
+    with served(engine) as address:
+        client = Client(address, verbose=False)
+        client.predict(steps=2, api_name="/generate")
+        monkeypatch.setattr(engine.catalogue, "load", stuck)
+        job = client.submit(model="somebody/slow", api_name="/generate")
+        assert client.predict(steps=3, api_name="/generate")[1]["nfe"] == [3]
+        release.set()
+        with pytest.raises(AppError, match="there is no such public model"):
+            job.result()
+
+
+def test_the_queue_cannot_be_passed_by(url: str) -> None:
+    body = json.dumps({"data": ["tiny", 5, 0, 7, 1, 0, "trailing", "small", "clip", "fast", "", 0, 0]}).encode()
+    request = urllib.request.Request(f"{url}/gradio_api/run/compare", body, {"Content-Type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(request)
+
+
+def test_a_page_over_an_engine_without_a_thread_works(tiny_root: Path) -> None:
+    with served(Engine([tiny_root], threaded=False)) as address:
+        assert Client(address, verbose=False).predict(steps=3, api_name="/compare")[2]["nfe"] == [3, 3]
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
 def test_numbers_that_json_does_not_know_are_refused(url: str, engine: Engine, number: str) -> None:
     calls = engine.loop.calls
     for position in (1, 2, 3):  # steps, eta, seed
-        values = ['"tiny"', "5", "0", "7", "1", "0", '"trailing"', '"small"', '"clip"', '"fast"', '""', "0"]
+        values = ['"tiny"', "5", "0", "7", "1", "0", '"trailing"', '"small"', '"clip"', '"fast"', '""', "0", "0"]
         values[position] = number
         body = '{"data": [' + ", ".join(values) + "]}"
         request = urllib.request.Request(f"{url}/gradio_api/call/compare", body.encode(), {"Content-Type": "application/json"})
@@ -193,7 +301,7 @@ def test_a_cancelled_job_costs_at_most_one_more_network_call(slow_engine: Engine
 
 def test_a_dropped_stream_costs_at_most_one_more_network_call(slow_engine: Engine) -> None:
     with served(slow_engine) as address:
-        body = json.dumps({"data": ["tiny", 400, 0, 7, 1, 0, "trailing", "small", "clip", "fast", "", 0]}).encode()
+        body = json.dumps({"data": ["tiny", 400, 0, 7, 1, 0, "trailing", "small", "clip", "fast", "", 0, 0]}).encode()
         request = urllib.request.Request(f"{address}/gradio_api/call/compare", body, {"Content-Type": "application/json"})
         event = json.load(urllib.request.urlopen(request))["event_id"]
         with urllib.request.urlopen(f"{address}/gradio_api/call/compare/{event}") as stream:

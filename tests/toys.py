@@ -67,7 +67,7 @@ def final(x: Tensor, rows: Sequence[Row], predict: Network = network, **options:
     return torch.stack([done[row] for row in range(len(rows))])
 
 
-def save_tiny(folder: Path, *, flat: bool = False, scheduler: dict[str, Any] | None = None, **config: Any) -> Path:
+def save_tiny(folder: Path, *, flat: bool = False, seed: int = 0, scheduler: dict[str, Any] | None = None, **config: Any) -> Path:
     """Writes a UNet2DModel of about 50,000 random weights with a scheduler config, as diffusers would; returns the folder."""
     from diffusers.models.unets.unet_2d import UNet2DModel  # here, since conftest must set the environment before this import
 
@@ -77,7 +77,7 @@ def save_tiny(folder: Path, *, flat: bool = False, scheduler: dict[str, Any] | N
         "add_attention": False,
     }  # fmt: skip
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         unet = UNet2DModel(**(shape | config))
     unet.save_pretrained(folder if flat else folder / "unet")
     described = {"_class_name": "DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "linear"} | (scheduler or {})

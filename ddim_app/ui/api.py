@@ -1,5 +1,6 @@
 """The named endpoints: what the page does, for gradio_client and curl."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -7,12 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
+import torch
 from PIL import Image
 
 from ddim_app import recipe as recipes
-from ddim_app.engine import Plan
+from ddim_app.engine import Finished
 from ddim_app.images import to_pil, to_pixels
 from ddim_app.latents import picture_seed
+from ddim_app.plan import Plan
 from ddim_app.recipe import FieldError, Recipe
 from ddim_app.ui import stage
 from ddim_app.ui.fields import raw
@@ -31,8 +34,9 @@ def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
         summary = gr.JSON(label="Summary")
         method = raw(gr.Radio(["ddim", "ddpm"], value="ddim", label="Method"))
         timesteps = raw(gr.Textbox("", label="Explicit timesteps, such as 999, 500, 0; empty: none"))
+        bucket = raw(gr.Number(0, label="Rows of every network call; 0: whatever comes"))
         compare_button, generate_button = gr.Button("compare"), gr.Button("generate")
-    fields = dict(settings.fields)
+    fields = {**settings.fields, "bucket": bucket}
     _endpoint(compare_button, _compare(runs), runs, recipes.compare, fields, [pictures, others, summary], queued)
     fields = {"method": method, **fields, "timesteps": timesteps}
     del fields["ddpm_steps"]
@@ -57,7 +61,7 @@ def _endpoint(
 def _compare(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
     async def compare(
         request: gr.Request, model: str, steps: int, eta: float, seed: int, pictures: int, ddpm_steps: int, spacing: str,
-        variance: str, clip: str, precision: str, noise_seed: str, branch: int,
+        variance: str, clip: str, precision: str, noise_seed: str, branch: int, bucket: int,
     ) -> AsyncGenerator[tuple[Any, Any, dict[str, Any]], None]:  # fmt: skip
         """Draws the same seeds by DDIM(eta) and by DDPM from the same starting noise.
 
@@ -74,6 +78,7 @@ def _compare(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
             precision: fast, fp32 or fp64
             noise_seed: names the step noise; empty: follows the seed
             branch: another step noise for the same seeds
+            bucket: rows of every network call, as a finished recipe names it to make the same bits again; 0: whatever comes
 
         Returns:
             DDIM's pictures, DDPM's pictures, and a summary with recipe, NFE, seconds, PSNR and SSIM
@@ -88,7 +93,7 @@ def _compare(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
 def _generate(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
     async def generate(
         request: gr.Request, method: str, model: str, steps: int, eta: float, seed: int, pictures: int, spacing: str,
-        variance: str, clip: str, precision: str, noise_seed: str, branch: int, timesteps: str,
+        variance: str, clip: str, precision: str, noise_seed: str, branch: int, bucket: int, timesteps: str,
     ) -> AsyncGenerator[tuple[Any, dict[str, Any]], None]:  # fmt: skip
         """Draws pictures by one method.
 
@@ -105,6 +110,7 @@ def _generate(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
             precision: fast, fp32 or fp64
             noise_seed: names the step noise; empty: follows the seed
             branch: another step noise for the same seeds
+            bucket: rows of every network call, as a finished recipe names it to make the same bits again; 0: whatever comes
             timesteps: the train timesteps to visit, such as 999, 500, 0; takes the place of steps and spacing
 
         Returns:
@@ -122,41 +128,48 @@ async def _follow(
 ) -> AsyncGenerator[tuple[list[Shown], dict[str, Any]], None]:
     """Progress summaries without pictures while the run goes on, then every arm's pictures with the final one."""
     try:
-        recipe = checked(runs.engine, build_recipe, values)
+        recipe = await asyncio.to_thread(checked, runs.engine, build_recipe, values)
     except FieldError as error:
         raise gr.Error(str(error), print_exception=False) from error
     began = time.perf_counter()
+    finals: dict[int, torch.Tensor] = {}
+    finished: Finished | None = None
     async with aclosing(runs.stream(recipe, request)) as stream:
         async for news in stream:
             for item in news:
                 if isinstance(item, Plan):
-                    plan, reel = item, stage.Reel(item, "")
-                elif isinstance(item, Recipe):
-                    made = item
-            frames = [frame for item in news if isinstance(item, list) for frame in item]
-            if frames:
-                reel.keep_finals(frames)
-                yield [], {"step": frames[-1].k + 1, "steps": plan.calls}
-    shown = [_captioned(reel, arm, made) for arm in range(len(plan.rows))]
-    yield shown, _summary(runs, plan._replace(recipe=made), reel, time.perf_counter() - began)
+                    plan = item
+                elif isinstance(item, Finished):
+                    finished = item
+                elif isinstance(item, list):
+                    finals |= {frame.arm: frame.x_t for frame in item if frame.is_last}
+                    yield [], {"step": item[-1].k + 1, "steps": plan.transitions}
+    if finished is None:  # the caller has left
+        return
+    if finished.error:
+        raise gr.Error(finished.error, print_exception=False)
+    made = plan._replace(recipe=finished.recipe)
+    yield (
+        [_captioned(finals[arm], arm, made.recipe) for arm in range(len(plan.rows))],
+        _summary(runs, made, finals, time.perf_counter() - began),
+    )
 
 
-def _captioned(reel: stage.Reel, arm: int, recipe: Recipe) -> Shown:
+def _captioned(pictures: torch.Tensor, arm: int, recipe: Recipe) -> Shown:
     shown = []
-    for i, pixels in enumerate(to_pixels(reel.finals[arm])):
+    for i, pixels in enumerate(to_pixels(pictures)):
         image = to_pil(pixels)
         image.info[RECIPE_KEY] = recipe.to_json()
         shown.append((image, f"{recipe.arms[arm].label}, seed {picture_seed(recipe.seed, i)}"))
     return shown
 
 
-def _summary(runs: Runs, plan: Plan, reel: stage.Reel, seconds: float) -> dict[str, Any]:
+def _summary(runs: Runs, plan: Plan, finals: dict[int, torch.Tensor], seconds: float) -> dict[str, Any]:
     return {
         "recipe": asdict(plan.recipe),
-        "weights_sha256": plan.model.sha256,
         "number_format": runs.engine.number_format(plan.recipe.precision),
         "nfe": [row.transitions for row in plan.rows],
         "first_timestep": [row.levels[0].t for row in plan.rows],
         "seconds": round(seconds, 3),
-        "scores": reel.scores(),
+        "scores": stage.scores(finals),
     }

@@ -13,10 +13,11 @@ RECIPE = Recipe(arms=(Arm(method="ddim", steps=10), Arm(method="ddpm", steps=10)
 def make() -> dict[str, object]:
     """The stage's value of the recipe, run on the bundled model."""
     engine = Engine()
-    reel = Reel(engine.plan(RECIPE), "stored")
+    plan = engine.plan(RECIPE)
+    reel = Reel(plan, "stored")
     reel.add(list(engine.run(RECIPE)))
     hint = "A stored run of the bundled model; replay it, or press Run for your own."
-    return {**reel.complete(), "recipe": recipe_line(RECIPE), "hint": hint}
+    return {**reel.complete(), "recipe": recipe_line(plan), "hint": hint, "weights": plan.model.sha256}
 
 
 if __name__ == "__main__":

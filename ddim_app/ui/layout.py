@@ -38,11 +38,11 @@ def build_ui(engine: Engine) -> gr.Blocks:
                 examples = _examples(controls)
         api.build(runs, controls, queued)
         started = _connect_run(tab, controls, run, examples, queued)
-        stop.click(runs.stopped, None, status, cancels=started, **PRIVATE)
+        stop.click(tab.stop, None, status, cancels=started, **PRIVATE)
         _connect_cost(engine, controls, cost, demo)
-        demo.load(lambda: gr.update(choices=engine.catalogue.names()), None, controls.fields["model"], **PRIVATE)
-        demo.unload(runs.close_page)
-    demo.queue(max_size=WAITING_RUNS, default_concurrency_limit=4)
+        _connect_models(engine, controls, demo)
+        demo.unload(tab.leave)
+    demo.queue(max_size=WAITING_RUNS, default_concurrency_limit=4, api_open=False)
     return demo  # type: ignore[no-any-return]
 
 
@@ -81,12 +81,23 @@ def _connect_run(tab: CompareTab, controls: settings.Settings, run: gr.Button, e
     """The ways to start a comparison; returns what Stop has to cancel."""
     check = settings.validator(tab.runs.engine, recipes.compare, list(controls.fields))
     options: dict[str, Any] = {
-        "fn": tab.run, "inputs": controls.inputs, "outputs": tab.outputs, "validator": check, "show_progress": "hidden",
-        "trigger_mode": "once", "api_visibility": "private", **queued,
+        "fn": tab.run, "inputs": controls.inputs, "outputs": tab.outputs, "validator": check,
+        "trigger_mode": "multiple", "api_visibility": "private", "show_progress": "hidden", **queued,
     }  # fmt: skip
     roll = "(keep, seed) => keep ? seed : Math.floor(Math.random() * 2 ** 32)"
     rolled = run.click(None, [controls.keep_seed, controls.seed], controls.seed, js=roll, **PRIVATE)
     return [rolled.then(**options), examples.load_input_event.then(**options)]
+
+
+def _connect_models(engine: Engine, controls: settings.Settings, demo: gr.Blocks) -> None:
+    """Keeps the list of models as the folders are, so that a training run shows up in an open page."""
+    known = gr.State(engine.catalogue.names())
+
+    def look(shown: list[str]) -> Any:
+        names = engine.catalogue.names()
+        return (gr.skip(), gr.skip()) if names == shown else (gr.update(choices=names), names)
+
+    gr.on([demo.load, gr.Timer(5).tick], look, known, [controls.fields["model"], known], **PRIVATE)
 
 
 def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, demo: gr.Blocks) -> None:
@@ -98,7 +109,7 @@ def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, de
             plan = engine.plan(recipe)
         except FieldError as error:
             return str(error)
-        return text.cost_line(plan, engine.seconds(plan))
+        return text.cost_line(plan, engine.calls(plan), engine.seconds(plan))
 
     changes: list[Any] = [field.change for field in controls.fields.values()]  # type: ignore[attr-defined]
     gr.on([demo.load, *changes], say, controls.inputs, cost, trigger_mode="always_last", **PRIVATE)

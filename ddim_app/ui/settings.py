@@ -12,7 +12,8 @@ from ddim_app.recipe import FieldError, Recipe, shown
 from ddim_app.schedule import SPACINGS
 from ddim_app.ui.fields import PRIVATE, dial, raw
 
-DEFAULT_TIMESTEPS = 1000
+UNKNOWN_TIMESTEPS = 100_000
+"""Stands for the T of a model that is not here yet; its steps are judged when it is."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Settings:
     reuse: gr.Button
     last_seed: gr.State
     keep_seed: gr.Checkbox
+
+    @property
+    def model_chosen(self) -> Any:
+        """The event of a visitor choosing a model."""
+        return self.fields["model"].input  # type: ignore[attr-defined]
 
     @property
     def inputs(self) -> list[Component]:
@@ -81,9 +87,24 @@ def _connect(settings: Settings, engine: Engine) -> None:
     settings.reuse.click(lambda seed: seed, settings.last_seed, settings.seed, **PRIVATE)
 
     def longest(model: Any) -> int:
-        return num_train_timesteps(engine, model)
+        try:
+            return num_train_timesteps(engine, model)
+        except FieldError as error:
+            raise gr.Error(str(error), print_exception=False) from error
 
-    settings.full_chain.click(longest, settings.fields["model"], settings.fields["ddpm_steps"], **PRIVATE)
+    def usual(model: Any) -> Any:
+        """How the model's authors sample: variance and clipping."""
+        if not isinstance(model, str) or not engine.is_here(model):
+            return [gr.skip(), gr.skip()]
+        try:
+            schedule = engine.model(model).schedule
+        except FieldError:  # the cost line says it
+            return [gr.skip(), gr.skip()]
+        return [schedule.variance, schedule.clip]
+
+    model, fields = settings.fields["model"], settings.fields
+    settings.full_chain.click(longest, model, fields["ddpm_steps"], **PRIVATE)
+    settings.model_chosen(usual, model, [fields["variance"], fields["clip"]], **PRIVATE)
 
 
 def num_train_timesteps(engine: Engine, model: Any) -> int:
@@ -91,7 +112,7 @@ def num_train_timesteps(engine: Engine, model: Any) -> int:
     if not isinstance(model, str):
         raise FieldError("model", f"must be the name of a model; got {shown(model)}")
     if not engine.is_here(model) and engine.catalogue.is_on_hub(model):
-        return DEFAULT_TIMESTEPS
+        return UNKNOWN_TIMESTEPS
     return engine.model(model).schedule.num_train_timesteps
 
 

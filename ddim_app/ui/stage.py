@@ -15,9 +15,9 @@ import gradio as gr
 import torch
 
 from ddim_app import metrics
-from ddim_app.engine import Frame, Plan
 from ddim_app.images import png_bytes, strip, to_pixels
 from ddim_app.latents import picture_seed
+from ddim_app.plan import Frame, Plan
 from ddim_app.ui.text import grid_note
 
 ASSETS = Path(__file__).parent / "assets"
@@ -53,7 +53,7 @@ class Reel:
     def __init__(self, plan: Plan, run_id: str) -> None:
         recipe, (_, height, width) = plan.recipe, plan.model.shape
         per_frame = 2 * recipe.pictures * height * width
-        self._stride = max(1, math.ceil(plan.calls * per_frame / MAX_PIXELS))
+        self._strides = [max(1, math.ceil(row.transitions * per_frame / MAX_PIXELS)) for row in plan.rows]
         self._kept: list[dict[str, Any]] = []
         self.finals: dict[int, torch.Tensor] = {}
         """The finished pictures of each arm that is through."""
@@ -66,30 +66,25 @@ class Reel:
                 {"label": arm.label, "steps": row.transitions, "note": grid_note(row.transitions, arm.spacing)}
                 for arm, row in zip(recipe.arms, plan.rows, strict=True)
             ],
-            "thinned": self._stride,
+            "thinned": max(self._strides),
         }
 
     def add(self, frames: list[Frame]) -> dict[str, Any]:
-        """The value that brings the stage these frames."""
-        fresh = [self._encode(frame) for frame in frames if frame.is_last or frame.k % self._stride == 0]
-        self._kept += fresh
-        self.keep_finals(frames)
+        """The value that brings the stage these frames: those to keep for the replay, and the newest of each arm."""
+        newest = {frame.arm: frame.k for frame in frames}
+        fresh = []
+        for frame in frames:
+            kept = frame.is_last or frame.k % self._strides[frame.arm] == 0
+            if kept or frame.k == newest[frame.arm]:
+                fresh.append(self._encode(frame))
+                self._kept += fresh[-1:] if kept else []
+            if frame.is_last:
+                self.finals[frame.arm] = frame.x_t
         return {**self._about, "frames": fresh, "scores": None}
-
-    def keep_finals(self, frames: list[Frame]) -> None:
-        self.finals |= {frame.arm: frame.x_t for frame in frames if frame.is_last}
 
     def complete(self) -> dict[str, Any]:
         """The value that holds the whole run, with the distance between its first two arms when both are finished."""
-        return {**self._about, "frames": self._kept, "scores": self.scores()}
-
-    def scores(self) -> dict[str, list[float | None]] | None:
-        """PSNR in dB and SSIM of each picture between the first two arms; PSNR is None for equal pictures."""
-        if not {0, 1} <= self.finals.keys():
-            return None
-        a, b = (self.finals[arm].clamp(-1, 1) for arm in (0, 1))
-        decibels = [value if math.isfinite(value) else None for value in metrics.psnr(a, b).tolist()]
-        return {"psnr": decibels, "ssim": metrics.ssim(a, b).tolist()}
+        return {**self._about, "frames": self._kept, "scores": scores(self.finals)}
 
     def _encode(self, frame: Frame) -> dict[str, Any]:
         return {
@@ -101,6 +96,15 @@ class Reel:
             "x_t": _data_uri(frame.x_t),
             "pred_x0": _data_uri(frame.pred_x0),
         }
+
+
+def scores(finals: dict[int, torch.Tensor]) -> dict[str, list[float | None]] | None:
+    """PSNR in dB and SSIM of each picture between the first two arms, once both are finished; PSNR is None for equal ones."""
+    if not {0, 1} <= finals.keys():
+        return None
+    a, b = (finals[arm].clamp(-1, 1) for arm in (0, 1))
+    decibels = [value if math.isfinite(value) else None for value in metrics.psnr(a, b).tolist()]
+    return {"psnr": decibels, "ssim": metrics.ssim(a, b).tolist()}
 
 
 def _data_uri(x: torch.Tensor) -> str:

@@ -5,7 +5,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
 from tests.browser.conftest import open_page, screenshot
-from tests.wire import calls_after, wait_for
+from tests.wire import Brake, calls_after, wait_for
 
 PIXELS = """arm => [...document.querySelectorAll('#stage figure')[arm].querySelectorAll('canvas')]
   .map(canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data].join()).join('|')"""
@@ -138,8 +138,40 @@ def test_examples_run_in_one_click_and_eta_1_is_ddpm(page: Page) -> None:
     expect(page.locator("#steps input")).to_have_value("25")
     assert pixels(page, 0) == pixels(page, 1)
     expect(page.locator("#stage figure.difference figcaption")).to_contain_text("∞")
-    run(page, "text=10 steps: DDIM clean, DDPM not yet")
+    run(page, "text=10 steps: DDIM clean, DDPM (σ̂) noisy")
     assert pixels(page, 0) != pixels(page, 1)
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_second_run_takes_the_place_of_the_first(page: Page, engine: Engine) -> None:
+    start_long_run(page, engine)
+    fill(page, "steps", 4)
+    page.click("#run")
+    page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Done')", timeout=60_000)
+    expect(page.locator("#stage figcaption").first).to_contain_text("4 steps")
+    assert engine.loop.runs == 0
+
+
+@pytest.mark.usefixtures("slow")
+def test_pictures_keep_their_own_recipe_until_there_are_new_ones(page: Page, engine: Engine, brake: Brake) -> None:
+    brake.seconds = 5
+    shown = page.inner_text("#recipe")
+    fill(page, "seed", 99)
+    page.click("#run")
+    expect(page.locator("#status")).to_contain_text("Starting")
+    page.click("#stop")
+    expect(page.locator("#status")).to_contain_text("Stopped before the first step.")
+    assert page.inner_text("#recipe") == shown
+    assert page.locator("#stage small").first.inner_text() == "seed 7"
+    wait_for(lambda: not engine.loop.busy)
+
+
+def test_esc_with_nothing_running_changes_nothing(page: Page) -> None:
+    before = status(page)
+    page.locator("#run").focus()
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(300)
+    assert status(page) == before != ""
 
 
 def test_x_t_flip_and_difference_are_drawn_without_the_server(page: Page, engine: Engine) -> None:
@@ -227,4 +259,7 @@ def test_two_visitors_at_once_get_what_each_asked_for(browser: Browser, url: str
             page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Done')", timeout=60_000)
         together = [pixels(page, 0) for page in pages]
         assert together[0] != together[1]
+        for page, shown in zip(pages, together, strict=True):
+            run(page)
+            assert pixels(page, 0) == shown  # the same, now that nobody shares the calls
         assert [page.locator("#stage small").first.inner_text() for page in pages] == ["seed 100", "seed 200"]

@@ -4,7 +4,7 @@
   document.addEventListener('keydown', event => {
     const typing = event.target.closest?.('input, textarea, [contenteditable], [role="listbox"], [role="combobox"]');
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press('run'); }
-    else if (event.key === 'Escape' && !event.defaultPrevented) press('stop');
+    else if (event.key === 'Escape' && !event.defaultPrevented && (!typing || typing.type === 'range')) press('stop');
     else if (event.key === 'r' && !event.ctrlKey && !event.metaKey && !event.altKey && (!typing || typing.type === 'range')) press('dice');
   });
 }

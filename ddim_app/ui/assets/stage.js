@@ -88,6 +88,7 @@ function draw() {
 }
 
 function drawDifference() {
+  const atEnd = +scrub.value >= +scrub.max;   // the scores are of the finished pictures
   const {width, height} = run, last = figures[figures.length - 1];
   last.cells.forEach(({canvas, context, note}, i) => {
     const [a, b] = [0, 1].map(place => figures[place].cells[i].context.getImageData(0, 0, width, height).data);
@@ -98,15 +99,16 @@ function drawDifference() {
     }
     context.putImageData(out, 0, 0);
     canvas.setAttribute('aria-label', `Absolute difference of the two pictures of seed ${run.seeds[i]}`);
-    const scores = run.scores;
+    const scores = atEnd ? run.scores : null;
     note.textContent = scores ? `${scores.psnr[i] === null ? 'equal' : scores.psnr[i].toFixed(1) + ' dB'}, SSIM ${scores.ssim[i].toFixed(2)}` : `seed ${run.seeds[i]}`;
   });
-  last.about.textContent = run.scores ? `PSNR ${mean(run.scores.psnr)}` : '';
+  last.about.textContent = atEnd && run.scores ? `PSNR ${mean(run.scores.psnr)}` : '';
 }
 
+// Of the pictures together: from the mean of their squared errors, so that equal ones (null) count too.
 function mean(values) {
-  const known = values.filter(value => value !== null);
-  return known.length ? `${(known.reduce((a, b) => a + b) / known.length).toFixed(1)} dB` : '∞';
+  const error = values.reduce((sum, value) => sum + (value === null ? 0 : 10 ** (-value / 10)), 0) / values.length;
+  return error ? `${(-10 * Math.log10(error)).toFixed(1)} dB` : '∞';
 }
 
 function describe(shown) {

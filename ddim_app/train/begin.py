@@ -1,0 +1,177 @@
+"""Beginning a run, or continuing one, from the options that were given."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from ddim_app.train import config, data, files, folder, hub, setup, state
+from ddim_app.train.config import Settings, TrainError
+from ddim_app.train.estimate import clock, measure
+from ddim_app.train.folder import RunFolder
+from ddim_app.train.looks import Looks
+from ddim_app.train.run import Run
+from ddim_app.train.stop import Stopper
+
+
+def run(given: Mapping[str, Any], stopper: Stopper) -> None:
+    """The whole of a run; raises TrainError or Stopped."""
+    given = dict(given)
+    home = RunFolder(Path(config.output(given)))
+    stored = home.stored()
+    settings = folder.continued(stored, given) if stored else config.resolve(given)
+    with stopper.interruptible():
+        accelerator, precision = setup.accelerator(settings)
+    if not accelerator.is_main_process:
+        return _run(settings, home, stored, accelerator, precision, stopper)
+    if settings.dry_run:
+        return _run(settings, home, stored, accelerator, precision, stopper)
+    with home.locked():
+        _run(settings, home, home.stored(), accelerator, precision, stopper)
+
+
+def _run(
+    settings: Settings, home: RunFolder, stored: dict[str, Any] | None, accelerator: Accelerator, precision: str, stopper: Stopper
+) -> None:
+    with stopper.interruptible():
+        begin = setup.start(settings)
+        found = _data(settings, home, begin, accelerator)
+    facts = stored or _facts(settings, home, begin, found, accelerator, precision)
+    if stored:
+        _check_same(stored, _facts(settings, home, begin, found, accelerator, stored["precision"]), accelerator)
+    tell = print if accelerator.is_main_process else _silent
+    tell(f"\n{data.report(found)}\n")
+    if facts["finished"]:
+        tell(f"This run is finished: {facts['steps']} steps; its model is {home.path}")
+        return _push(settings, home, accelerator)
+    with stopper.interruptible():
+        trainer = setup.trainer(begin, found, replace(settings, steps=facts["steps"]), accelerator, stopper)
+        looks = Looks(home, begin, found, trainer, precision, stopper)
+    stopper.together = accelerator.num_processes > 1
+    running = Run(settings, home, begin, found, trainer, facts, stopper, looks)
+    if _prepare(running, stored is not None, tell):
+        running.train()
+        _finish(running, tell)
+        _push(settings, home, accelerator)
+
+
+def _data(settings: Settings, home: RunFolder, begin: setup.Start, accelerator: Accelerator) -> data.Data:
+    """The pictures; one process decodes them, and the others open what it has written."""
+    form = data.Form(setup.cached_side(begin.shape[1], settings.crop), begin.shape[0], settings.background)
+    cache = Path(settings.cache) if settings.cache else home.path.parent / ".cache"
+    bar = tqdm(unit="file", disable=not accelerator.is_main_process, dynamic_ncols=True, leave=False)
+
+    def progress(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    with bar:
+        if not accelerator.is_main_process:
+            accelerator.wait_for_everyone()
+        found = data.prepare(settings.data, settings.holdout, form, cache, progress)
+        if accelerator.is_main_process:
+            accelerator.wait_for_everyone()
+    return found
+
+
+def _facts(
+    settings: Settings, home: RunFolder, begin: setup.Start, found: data.Data, accelerator: Accelerator, precision: str
+) -> dict[str, Any]:
+    """run.json of a run that begins now."""
+    return {
+        "name": home.path.name, "settings": asdict(settings), "steps": settings.steps, "finished": False,
+        "init": begin.init, "unet": begin.unet, "shape": list(begin.shape), "prediction_type": begin.schedule.prediction_type,
+        "parameters": sum(p.numel() for p in begin.network.parameters()), "data": found.key,
+        "global_batch": settings.batch_size * settings.accumulate * accelerator.num_processes,
+        "processes": accelerator.num_processes, "precision": precision, "threads": torch.get_num_threads(),
+        "versions": folder.versions(),
+    }  # fmt: skip
+
+
+def _check_same(stored: Mapping[str, Any], now: Mapping[str, Any], accelerator: Accelerator) -> None:
+    """Raises TrainError unless what is given now is what the run was begun with; tells of what costs the exactness only."""
+    if stored["unet"] != now["unet"]:
+        raise TrainError("--init is a network of another architecture than the one this run was begun with: name another --output")
+    if stored["init"] and stored["init"]["sha256"] != now["init"]["sha256"]:
+        raise TrainError(
+            f"--init was {stored['init']['name']} (sha256 {stored['init']['sha256'][:12]}) when this run was begun, and is "
+            "another model now: name another --output"
+        )
+    if stored["data"] != now["data"]:
+        raise TrainError(
+            "--data has changed since this run was begun (pictures were added, removed or edited, or --holdout's were): put them "
+            "back, or name another --output"
+        )
+    if stored["global_batch"] != now["global_batch"]:
+        raise TrainError(
+            f"the run was begun with {stored['global_batch']} pictures per step and would go on with {now['global_batch']}: choose "
+            "--batch-size times --accumulate times the number of processes as before, or name another --output"
+        )
+    changed = [name for name in ("processes", "threads", "versions") if stored[name] != now[name]]
+    if changed and accelerator.is_main_process:
+        print(f"Note: {', '.join(changed)} changed since this run was begun; it goes on, but not to the very bits it would have.")
+
+
+def _prepare(running: Run, continues: bool, tell: Any) -> bool:
+    """Restores the last checkpoint, or publishes the starting model and fixes the number of steps; False after a dry run."""
+    settings, trainer, home = running.settings, running.trainer, running.home
+    restored = None
+    if continues:
+        restored = state.load_last(home.checkpoints, trainer.state, tell)
+        if restored:
+            tell(f"Going on after step {trainer.state.step} of {trainer.steps} ({restored.name})")
+    if running.main and not settings.dry_run:
+        for place in (home.path, home.path / "unet", home.path / "scheduler", home.previews):
+            if place.is_dir():
+                files.clean(place)
+        home.write_run(running.facts)
+        home.rewind(trainer.state.step)
+        running.publish()  # the app lists it from now on
+    if restored is None:
+        _fix_steps(running, tell)
+    return not settings.dry_run
+
+
+def _fix_steps(running: Run, tell: Any) -> None:
+    settings, trainer = running.settings, running.trainer
+    with running.stopper.interruptible():
+        estimate = measure(trainer)
+    # A run that was stopped before its first checkpoint keeps the number that was fixed.
+    if settings.minutes is not None and not running.facts.get("fixed"):
+        trainer.steps = estimate.steps(settings.minutes * 60, settings.preview_every)
+    batch = trainer.batches.global_batch
+    seconds = estimate.seconds(trainer.steps, settings.preview_every)
+    tell(f"{trainer.steps} steps of {batch} pictures, {batch / estimate.step:.1f} pictures per second: about {clock(seconds)}")
+    fixed = replace(settings, steps=trainer.steps, output="", dry_run=False)
+    running.facts |= {"steps": trainer.steps, "fixed": True, "settings": asdict(fixed)}
+    if running.main and not settings.dry_run:
+        running.home.write_run(running.facts)
+
+
+def _finish(running: Run, tell: Any) -> None:
+    """The closing report, once; the run is marked as finished last."""
+    if running.main:
+        final = running.looks.final()
+        running.publish(final)
+        preview = running.home.previews / f"step-{running.trainer.steps:09d}.png"
+        files.write(running.home.path / "preview.png", preview.read_bytes())
+        running.facts["finished"] = True
+        running.home.write_run(running.facts)
+        held = [line for line in running.home.logged() if line["kind"] == "held_out"]
+        if held:
+            tell(f"Held-out loss: {held[0]['loss']:.5f} at the start, {held[-1]['loss']:.5f} now")
+        tell(f"{final['memorisation']}\nPeak memory {final['peak_memory_mb']:.0f} MB")
+        tell(f"Done: {running.home.path} is the model; README.md there is its card, previews/ its pictures")
+
+
+def _push(settings: Settings, home: RunFolder, accelerator: Accelerator) -> None:
+    if settings.push_to_hub and accelerator.is_main_process:
+        print(f"Uploaded: {hub.push(home.path, settings.push_to_hub)}")
+
+
+def _silent(text: str) -> None:
+    """What the processes that are not the main one say."""

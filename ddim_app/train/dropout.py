@@ -1,0 +1,55 @@
+"""Dropout whose mask is a function of (seed, step, index in the global batch, layer, element)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddim_app.train import keys
+
+
+@dataclass
+class Rows:
+    """Which rows the network is being called for; set before each call."""
+
+    seed: int
+    step: int = 0
+    first: int = 0
+
+
+class KeyedDropout(nn.Module):
+    """Like nn.Dropout, but the same for a row whatever batch or process it is in.
+
+    The mask comes from SplitMix64's finaliser over a counter, in integer arithmetic, so it is made on any device alike.
+    """
+
+    def __init__(self, p: float, layer: int, rows: Rows) -> None:
+        super().__init__()
+        self.p, self.layer, self.rows = p, layer, rows
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        key = keys.key(keys.DROPOUT, self.rows.seed, self.rows.step, self.layer)
+        starts = np.concatenate([keys.words(key, self.rows.first + i, 1) for i in range(len(x))]).view(np.int64)
+        per_row = torch.from_numpy(starts).to(x.device).view(-1, 1)
+        counter = torch.arange(x[0].numel(), device=x.device) * -7046029254386353131  # 2^64 / golden ratio, as signed
+        uniform = _mix(per_row + counter) >> 40 & 0xFFFFFF
+        kept = (uniform >= round(self.p * 2**24)).view(x.shape)
+        return x * kept / (1 - self.p)
+
+
+def _mix(z: Tensor) -> Tensor:
+    """SplitMix64's finaliser on int64, whose shifts must be logical."""
+    z = (z ^ z >> 30 & 0x3FFFFFFFF) * -4658895280553007687
+    z = (z ^ z >> 27 & 0x1FFFFFFFFF) * -7723592293110705685
+    return z ^ z >> 31 & 0x1FFFFFFFF
+
+
+def install(network: nn.Module, p: float, rows: Rows) -> None:
+    """Replaces the dropout of the residual blocks (an nn.Dropout named `dropout`) by the keyed one."""
+    found = [name for name, module in network.named_modules() if isinstance(module, nn.Dropout) and name.endswith(".dropout")]
+    for layer, name in enumerate(found):
+        parent, _, child = name.rpartition(".")
+        setattr(network.get_submodule(parent), child, KeyedDropout(p, layer, rows))

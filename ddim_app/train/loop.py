@@ -1,0 +1,129 @@
+"""The training loop: a generator of steps. Whoever drives it logs, previews, saves and stops."""
+
+import contextlib
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ddim_app.schedule import Schedule
+from ddim_app.train import ema
+from ddim_app.train.batches import Ahead, Batch, Batches
+from ddim_app.train.config import Settings
+from ddim_app.train.dropout import Rows
+from ddim_app.train.loss import loss
+from ddim_app.train.state import State
+from ddim_app.train.stop import Stopper
+
+
+class Done(NamedTuple):
+    """One optimiser step."""
+
+    step: int
+    """How many have been made, this one included."""
+    loss: Tensor
+    """Mean squared error of this process's rows, unweighted, on the device."""
+    grad_norm: Tensor
+    """Of all processes, before clipping."""
+    lr: float
+
+
+@dataclass
+class Trainer:
+    """Everything that a step needs. `network` is what Accelerate made of the state's network."""
+
+    accelerator: Accelerator
+    settings: Settings
+    schedule: Schedule
+    batches: Batches
+    state: State
+    network: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    """The state's optimiser as Accelerate wrapped it."""
+    dropout_rows: Rows
+    steps: int
+    stopper: Stopper
+
+    def train(self) -> Generator[Done, None, None]:
+        """Steps from the state's own up to `steps`. When the generator is closed, the state is that after the last one yielded."""
+        on_gpu = self.accelerator.device.type == "cuda"
+        self.ahead = Ahead(self._batches_of, range(self.state.step, self.steps), 4 if on_gpu else 1)
+        try:
+            self.network.train()
+            while self.state.step < self.steps:
+                yield self._step(self.ahead.next())
+        finally:
+            self.ahead.close()
+
+    def _batches_of(self, step: int) -> list[Batch]:
+        """This process's part of a step: `accumulate` batches of `batch_size` rows of the global batch."""
+        size, world, rank = self.settings.batch_size, self.accelerator.num_processes, self.accelerator.process_index
+        return [self.batches.rows(step, (k * world + rank) * size, size) for k in range(self.settings.accumulate)]
+
+    def _step(self, batches: list[Batch]) -> Done:
+        # The gradient may be dropped at any point; from the update on the step is completed first. With several processes
+        # all must stop at the same step, which whoever drives the loop sees to.
+        with self.stopper.interruptible():
+            mean = torch.stack([self._backward(batch, batch is batches[-1]) for batch in batches]).mean()
+            norm = self.accelerator.clip_grad_norm_(self.state.network.parameters(), self.settings.clip_norm)
+        lr = learning_rate(self.state.step, self.steps, self.settings)
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        ema.update(self.state.average, self.state.network, self.state.step, self.settings.ema_max)
+        self.state.step += 1
+        return Done(self.state.step, mean, norm, lr)
+
+    def _backward(self, batch: Batch, last: bool) -> Tensor:
+        self.dropout_rows.step, self.dropout_rows.first = batch.step, batch.first
+        device = self.accelerator.device
+        # Processes exchange gradients once per step, with the last of its batches.
+        exchange = contextlib.nullcontext() if last else self.accelerator.no_sync(self.network)
+        with exchange, self._attention():
+            minimised, shown = loss(
+                self._predict, batch.x0.to(device), batch.t, batch.noise.to(device), self.schedule, self.settings.min_snr
+            )
+            self.accelerator.backward(minimised / self.settings.accumulate)
+        return shown
+
+    def _attention(self) -> contextlib.AbstractContextManager[None]:
+        """On a CPU, attention as two matrix products: a tenth off the step for the few positions of these networks."""
+        if self.accelerator.device.type != "cpu":
+            return contextlib.nullcontext()
+        kernel: contextlib.AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+        return kernel
+
+    def _predict(self, x: Tensor, t: Tensor) -> Tensor:
+        output: Tensor = self.network(x, t, return_dict=False)[0]
+        return output
+
+
+def learning_rate(step: int, steps: int, settings: Settings) -> float:
+    """The rate of the 0-based `step`: a linear rise over the warm-up, then constant, then to zero over the second half.
+
+    A function of the step instead of a scheduler object: nothing to store, and nothing that steps once per process.
+    """
+    warmup = min(settings.warmup, steps // 10)
+    rise = min(1.0, (step + 1) / (warmup + 1))
+    fall = min(1.0, 2 * (1 - step / steps)) if settings.lr_decay == "half" else 1.0
+    return settings.lr * min(rise, fall)
+
+
+def make_optimizer(network: torch.nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """AdamW over two groups: biases and norms (vectors) are not decayed unless asked, since nothing pulls a scale to zero."""
+    decayed = [p for p in network.parameters() if p.ndim > 1 or settings.decay_norms]
+    others = [p for p in network.parameters() if not (p.ndim > 1 or settings.decay_norms)]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.lr, fused=True)
+
+
+def is_broken(done: Done, precision: str) -> bool:
+    """Whether the run has diverged. fp16 may overflow in a gradient: its scaler skips that step by itself."""
+    norm = float(done.grad_norm)
+    return not math.isfinite(float(done.loss)) or (precision != "fp16" and not math.isfinite(norm))

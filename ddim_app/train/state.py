@@ -1,0 +1,133 @@
+"""What a run must remember to go on exactly, and its checkpoints: one safetensors file each, no pickle.
+
+A checkpoint is written beside, flushed, and renamed in one step, so a file of its name is whole. A digest of the content is
+inside, so a damaged one is noticed, named, and passed over for the one before.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from ddim_app.train import files
+from ddim_app.train.config import TrainError
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class State:
+    """The run after `step` optimiser steps. Nothing else of a run survives from one step to the next."""
+
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: Any = None
+    """The gradient scaler of fp16."""
+    step: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, averaged weights and AdamW's moments by name, contiguous on the CPU."""
+        found = {}
+        for name, parameter in self.network.named_parameters():
+            found["weights." + name] = parameter.detach()
+            moments = self.optimizer.state.get(parameter, {})
+            found |= {f"{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
+        found |= {"ema." + name: parameter.detach() for name, parameter in self.average.named_parameters()}
+        # clone: what one storage holds twice cannot be stored as safetensors
+        return {name: tensor.to("cpu", torch.float32).contiguous().clone() for name, tensor in sorted(found.items())}
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Takes over what `tensors` returned; raises KeyError or RuntimeError when they are another network's."""
+        self.optimizer.state.clear()
+        with torch.no_grad():
+            for name, parameter in self.average.named_parameters():
+                parameter.copy_(tensors["ema." + name])
+            for name, parameter in self.network.named_parameters():
+                parameter.copy_(tensors["weights." + name])
+                if facts["updates"]:
+                    moments = {moment: torch.empty_like(parameter).copy_(tensors[f"{moment}.{name}"]) for moment in MOMENTS}
+                    device = parameter.device if self.optimizer.param_groups[0].get("fused") else torch.device("cpu")
+                    self.optimizer.state[parameter] = {"step": torch.tensor(float(facts["updates"]), device=device), **moments}
+        if self.scaler is not None and facts.get("scaler"):
+            self.scaler.load_state_dict(facts["scaler"])
+        self.step = facts["step"]
+
+    def facts(self) -> dict[str, Any]:
+        updates = [int(moments["step"]) for moments in self.optimizer.state.values()]
+        return {
+            "step": self.step,
+            "updates": updates[0] if updates else 0,  # fewer than steps where fp16 has skipped some
+            "scaler": self.scaler.state_dict() if self.scaler is not None else None,
+        }
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names and values: equal for two states exactly when they are bit-identical."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].numpy().data.cast("B"))
+    return total.hexdigest()
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(folder.glob("step-*.safetensors"))
+
+
+def save(folder: Path, state: State, keep: int) -> Path:
+    """Writes a checkpoint and removes all but the last `keep`; raises TrainError that names what is still usable."""
+    tensors = state.tensors()
+    path = folder / f"step-{state.step:09d}.safetensors"
+    metadata = {"facts": json.dumps(state.facts()), "digest": digest(tensors)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_tensors(path, tensors, metadata)
+    except OSError as error:
+        usable = checkpoints(folder)
+        last = f"the last good checkpoint is {usable[-1]}" if usable else "there is no checkpoint yet"
+        raise TrainError(
+            f"checkpoint {path.name} cannot be written to {folder} ({error}): {last}; free some space and start the same command "
+            "again"
+        ) from error
+    for old in checkpoints(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_last(folder: Path, state: State, tell: Callable[[str], None]) -> Path | None:
+    """Restores the newest usable checkpoint and returns its path; None when there is none. Damaged ones are told and skipped."""
+    if folder.is_dir():
+        files.clean(folder)
+    for path in reversed(checkpoints(folder)):
+        try:
+            tensors, facts = read(path)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            tell(f"{path} is damaged ({str(error)[:100]}) and is not used")
+            continue
+        try:
+            state.restore(tensors, facts)
+        except (KeyError, RuntimeError) as error:
+            raise TrainError(
+                f"{path} belongs to a network of another architecture: use the --init or --preset that the run was begun with, "
+                "or another --output"
+            ) from error
+        return path
+    return None
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, facts) of a checkpoint; raises ValueError when its content does not have its digest."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    if digest(tensors) != metadata["digest"]:
+        raise ValueError("its content has changed since it was written")
+    return tensors, json.loads(metadata["facts"])

@@ -1,0 +1,45 @@
+"""From a folder of pictures to the page: a training run shows up in an open page, and is sampled there."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from ddim_app.engine import ROOT, Engine
+from tests.browser.conftest import open_page, screenshot
+from tests.browser.test_compare import fill, pixels, run
+from tests.train_tools import save_drawings
+from tests.wire import served
+
+
+def test_a_fine_tuned_model_is_listed_while_it_trains_and_sampled(browser: Browser, tmp_path: Path) -> None:
+    save_drawings(tmp_path / "my_photos", 24, side=32)
+    command = [
+        sys.executable, "-m", "ddim_app.train", "--data", str(tmp_path / "my_photos"), "--output", str(tmp_path / "runs" / "me"),
+        "--steps", "24", "--batch-size", "4", "--holdout", "4",
+    ]  # fmt: skip
+    with served(Engine([ROOT / "weights", tmp_path / "runs"], allow_hub=False)) as address, browser.new_context() as context:
+        page = context.new_page()
+        open_page(page, address)
+        fill(page, "steps", 5)
+        run(page)
+        base = pixels(page, 0)
+        training = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            page.wait_for_timeout(1000)
+            page.locator("#model input").click()
+            expect(page.get_by_role("option", name="runs/me")).to_be_visible(timeout=60_000)
+            _, errors = training.communicate(timeout=300)
+        finally:
+            training.kill()
+        assert training.returncode == 0, errors
+        page.get_by_role("option", name="runs/me").click()
+        expect(page.locator("#cost")).to_contain_text("UNet calls")
+        run(page)
+        expect(page.locator("#recipe")).to_contain_text("runs/me · DDIM")
+        assert pixels(page, 0) != base
+        screenshot(page, "fine-tuned")
