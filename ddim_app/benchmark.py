@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ddim_app import backends
 from ddim_app.engine import Engine
 from ddim_app.model import Model
 from ddim_app.recipe import Arm, Recipe
@@ -48,15 +47,30 @@ def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> di
 def sampling(engine: Engine, model: Model, pictures: int, steps: int, repeats: int) -> dict[str, Timing]:
     """Bare network calls, the engine, and DDIMPipeline, in fp32; and the first two in bf16 where that is native."""
     contenders: dict[str, Callable[[], object]] = {}
-    x, t = torch.randn(pictures, *model.shape, device=engine.device), torch.full((pictures,), 500, device=engine.device)
+    x, t = (
+        torch.randn(pictures, *model.shape, device=engine.device).contiguous(memory_format=torch.channels_last),
+        torch.full((pictures,), 500, device=engine.device),
+    )
     for precision in ("fp32", "fast"):
         fmt = engine.number_format(precision)
-        predict = backends.predictor(model, engine.device, fmt)
+        call = bare(model, engine.device, fmt)
         run = Recipe(arms=(Arm(steps=steps),), model=model.name, pictures=pictures, precision=precision)
-        contenders[f"bare UNet {fmt}"] = lambda predict=predict: [predict(x, t) for _ in range(steps)]  # type: ignore[misc]
+        contenders[f"bare UNet {fmt}"] = lambda call=call: [call(x, t) for _ in range(steps)]  # type: ignore[misc]
         contenders[f"engine {fmt}"] = lambda run=run: engine.final(run)  # type: ignore[misc]
     contenders["DDIMPipeline fp32"] = diffusers_pipeline(model, engine.device, pictures, steps)
     return interleaved(contenders, repeats)
+
+
+def bare(model: Model, device: torch.device, fmt: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The network and nothing else: no bucket, no conversion; weights and pictures in the layout that the engine uses."""
+    unet = model.unet.to(device).to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def call(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=fmt == "bf16"):
+            return unet(x, t, return_dict=False)[0]  # type: ignore[no-any-return]
+
+    return call
 
 
 def diffusers_pipeline(model: Model, device: torch.device, pictures: int, steps: int) -> Callable[[], object]:

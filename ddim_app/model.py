@@ -13,15 +13,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from ddim_app.latents import Shape
 from ddim_app.schedule import Schedule, from_config
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d import UNet2DModel
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Model:
     """A network with the schedule it was trained on, in evaluation mode, fp32, on the CPU."""
 
     name: str
-    unet: UNet2DModel
+    unet: "UNet2DModel"
     schedule: Schedule
     shape: Shape
     """(channels, height, width) of its pictures."""
@@ -129,7 +131,7 @@ def load(folder: Path, name: str | None = None) -> Model:
     shape = _check_unet_config(config, name)
     weights = _weights_file(home, name)
     try:
-        unet, report = UNet2DModel.from_pretrained(
+        unet, report = _network_class().from_pretrained(
             home, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32, low_cpu_mem_usage=False,
             output_loading_info=True,
         )  # fmt: skip
@@ -151,14 +153,14 @@ def locate(where: str, notify: Callable[[str], None] = log.info) -> Path:
     return _download(where, notify)
 
 
-def build(config: Mapping[str, Any], seed: int) -> UNet2DModel:
+def build(config: Mapping[str, Any], seed: int) -> "UNet2DModel":
     """A new network with random weights that depend on `seed` alone; raises ModelError when the config does not fit together."""
     _check_unet_config({"_class_name": "UNet2DModel", **config}, "new")
     # torch initialises modules from its global generator only; it is put back afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         try:
-            return UNet2DModel(**config)
+            return _network_class()(**config)
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(f"the network's settings do not fit together ({str(error)[:160]})") from error
 
@@ -166,6 +168,13 @@ def build(config: Mapping[str, Any], seed: int) -> UNet2DModel:
 def scheduler_config(folder: Path) -> dict[str, Any]:
     """The scheduler config of a model folder as it stands."""
     return _read_config(_scheduler_file(folder, folder.name), folder.name)
+
+
+def _network_class() -> "type[UNet2DModel]":
+    """diffusers' class. Its import takes seconds, so it waits for the first model; the page is up meanwhile."""
+    from diffusers.models.unets.unet_2d import UNet2DModel
+
+    return UNet2DModel  # type: ignore[no-any-return]
 
 
 def _unet_folder(folder: Path) -> Path | None:
@@ -201,7 +210,7 @@ def _check_unet_config(config: Mapping[str, Any], name: str) -> Shape:
     kind = config.get("_class_name")
     if kind != "UNet2DModel":
         raise ModelError(f"model {name}: config.json must describe a UNet2DModel; got {str(kind)[:60]}")
-    _refuse_unknown(config, set(inspect.signature(UNet2DModel.__init__).parameters), "config.json", name)
+    _refuse_unknown(config, set(inspect.signature(_network_class().__init__).parameters), "config.json", name)
     if config.get("class_embed_type") or config.get("num_class_embeds"):
         raise ModelError(f"model {name}: it is class-conditional; only unconditional models can be used")
     channels, out = config.get("in_channels", 3), config.get("out_channels", 3)
