@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ddim_app.latents import MAX_SEED
-from ddim_app.recipe import MAX_ETA, Arm, FieldError, choice, real, shown, whole
+from ddim_app.recipe import MAX_ARMS, MAX_ETA, Arm, FieldError, choice, real, shown, whole
 from ddim_app.sample import CLIP_RULES
 from ddim_app.schedule import SPACINGS
 
@@ -35,7 +34,7 @@ class Axis:
         """What stands over a row or column."""
         if self.name == "eta":
             return "DDPM, σ̂" if value == SIGMA_HAT else f"η {value:g}" + (" = DDPM" if value == 1 else "")
-        return f"{value} {'step' if value == 1 else 'steps'}" if self.name == "steps" else f"{self.name.replace('_', ' ')} {value}"
+        return f"{value} {'step' if value == 1 else 'steps'}" if self.name == "steps" else f"{self.name} {value}"
 
     def apply(self, arm: Arm, value: Any) -> Arm:
         """The arm with this setting."""
@@ -44,21 +43,30 @@ class Axis:
         return replace(arm, **{self.name: value})
 
 
-def parse(name: str, text: object, num_train_timesteps: int) -> Axis:
+def cells(base: Arm, rows: Axis, columns: Axis) -> tuple[Arm, ...]:
+    """The arms of a matrix, row by row; raises FieldError when both axes are of one setting, or there are too many cells."""
+    if rows.name == columns.name:
+        raise FieldError("columns", f"must be another setting than the rows; both are {rows.name}")
+    count = len(rows.values) * len(columns.values)
+    if count > MAX_ARMS:
+        raise FieldError("rows", f"and columns may make at most {MAX_ARMS} cells; these make {count}")
+    return tuple(columns.apply(rows.apply(base, row), column) for row in rows.values for column in columns.values)
+
+
+def parse(name: object, text: object, num_train_timesteps: int, field: str = "axis") -> Axis:
     """The axis that a text describes.
 
     Values are separated by commas. `5,10,..,50` goes on in steps of the two values before the dots; `0:1:0.25` goes from, to
-    and by; words stand for themselves. Raises FieldError, pointing at the character, when it cannot be read or a value is out
-    of its range.
+    and by; words stand for themselves. Raises FieldError for `field`, pointing at the character, when it cannot be read or a
+    value is out of its range.
 
     >>> parse("steps", "5, 10, .., 25", 1000).values
     (5, 10, 15, 20, 25)
     >>> parse("eta", "0:1:0.5, sigma-hat", 1000).values
     (0.0, 0.5, 1.0, 'sigma-hat')
     """
-    field = f"{name} axis"
-    if name not in AXES:
-        raise FieldError("axis", f"must be one of {', '.join(AXES)}; got {shown(name)}")
+    if not isinstance(name, str) or name not in AXES:
+        raise FieldError(field, f"must be one of {', '.join(AXES)}; got {shown(name)}")
     if not isinstance(text, str) or not text.strip() or len(text) > 400:
         raise FieldError(field, f"must list its values, such as 5, 10, .., 50 or 0:1:0.25; got {shown(text)}")
     check = AXES[name](num_train_timesteps)
@@ -142,8 +150,5 @@ AXES: dict[str, Callable[[int], Check]] = {
     "eta": lambda T: _eta,
     "spacing": lambda T: lambda text: choice("spacing", text, SPACINGS),
     "clip": lambda T: lambda text: choice("clip", text, CLIP_RULES),
-    "seed": lambda T: lambda text: whole("seed", _number(text), 0, MAX_SEED),
-    "noise_seed": lambda T: lambda text: whole("noise_seed", _number(text), 0, MAX_SEED),
-    "model": lambda T: lambda text: text,
 }
 """The settings that can be an axis, each with the reader of one value for a model of T train timesteps."""

@@ -49,7 +49,7 @@ def test_every_event_that_computes_is_in_the_device_group_and_only_endpoints_are
     computing = [fn for fn in functions if fn.validator is not None]
     assert {fn.concurrency_id for fn in computing} == {"device"}
     assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["compare", "generate"]
-    assert len(computing) == 4  # Run, the examples, and the two endpoints
+    assert len(computing) == 5  # two tabs, the examples, and the two endpoints
 
 
 def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None:

@@ -52,9 +52,21 @@ def _endpoint(
     outputs: list[Any],
     queued: dict[str, Any],
 ) -> None:
-    check = validator(runs.engine, build_recipe, list(fields))
+    engine = runs.engine
+
+    def check(values: tuple[Any, ...]) -> None:
+        recipe = checked(engine, build_recipe, dict(zip(fields, values, strict=True)))
+        if engine.is_here(recipe.model):
+            engine.plan(recipe)
+
     button.click(
-        handler, list(fields.values()), outputs, api_name=handler.__name__, validator=check, trigger_mode="multiple", **queued
+        handler,
+        list(fields.values()),
+        outputs,
+        api_name=handler.__name__,
+        validator=validator(check, list(fields)),
+        trigger_mode="multiple",
+        **queued,
     )
 
 

@@ -10,8 +10,10 @@ from ddim_app.recipe import FieldError
 from ddim_app.ui import api, settings, text
 from ddim_app.ui.compare import EXAMPLES, CompareTab
 from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.matrix import MatrixTab
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.stage import asset
+from ddim_app.ui.tab import RunTab
 
 TITLE = "DDIM Explorer"
 CONCURRENT_RUNS = 16
@@ -29,19 +31,43 @@ def build_ui(engine: Engine) -> gr.Blocks:
             with gr.Column(scale=0, min_width=320, elem_id="side"):
                 controls = settings.build(engine)
                 with gr.Row(elem_id="actions"):
-                    run = gr.Button("Run", variant="primary", elem_id="run", min_width=80, scale=2)
+                    run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="go", min_width=80, scale=2)
+                    fill = gr.Button(
+                        "Run matrix",
+                        variant="primary",
+                        elem_id="run-matrix",
+                        elem_classes="go",
+                        min_width=80,
+                        scale=2,
+                        visible=False,
+                    )
                     stop = gr.Button("Stop", elem_id="stop", min_width=60, scale=1)
                 cost = text.line("", "cost")
                 status = text.line("Press Run, or Ctrl+Enter.", "status", live=True)
-            with gr.Column(scale=1, min_width=320, elem_id="main"), gr.Tabs(elem_id="tabs"), gr.Tab("Compare", id="compare"):
-                tab = CompareTab(runs, controls, status)
-                examples = _examples(controls)
+            with gr.Column(scale=1, min_width=320, elem_id="main"), gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Compare", id="compare") as comparing:
+                    compared = CompareTab(runs, controls)
+                    examples = _examples(controls)
+                with gr.Tab("Steps × eta", id="matrix") as tabulating:
+                    matrix = MatrixTab(runs, controls)
         api.build(runs, controls, queued)
-        started = _connect_run(tab, controls, run, examples, queued)
-        stop.click(tab.stop, None, status, cancels=started, **PRIVATE)
+        started = [
+            _run_on(event, tab, controls, status, queued)
+            for event, tab in (
+                (_rolled(run.click, controls), compared),
+                (examples.load_input_event, compared),
+                (_rolled(fill.click, controls), matrix),
+            )
+        ]
+        stop.click(runs.stop, None, status, cancels=started, **PRIVATE)
+        for tab, shown in ((comparing, (True, False, True)), (tabulating, (False, True, False))):
+            show = [gr.update(visible=visible) for visible in shown]
+            tab.select(lambda show=show: show, None, [run, fill, cost], **PRIVATE)
+        changes = [field.change for field in (*controls.fields.values(), *matrix.axes)]  # type: ignore[attr-defined]
+        gr.on([demo.load, *changes], matrix.cost_line, matrix.inputs, matrix.cost, trigger_mode="always_last", **PRIVATE)
         _connect_cost(engine, controls, cost, demo)
         _connect_models(engine, controls, demo)
-        demo.unload(tab.leave)
+        demo.unload(runs.leave)
     demo.queue(max_size=WAITING_RUNS, default_concurrency_limit=4, api_open=False)
     return demo  # type: ignore[no-any-return]
 
@@ -77,16 +103,19 @@ def _examples(controls: settings.Settings) -> Any:
         return gr.Examples([list(values) for values in EXAMPLES.values()], [steps, eta], example_labels=list(EXAMPLES), label="Try")
 
 
-def _connect_run(tab: CompareTab, controls: settings.Settings, run: gr.Button, examples: Any, queued: dict[str, Any]) -> list[Any]:
-    """The ways to start a comparison; returns what Stop has to cancel."""
-    check = settings.validator(tab.runs.engine, recipes.compare, list(controls.fields))
-    options: dict[str, Any] = {
-        "fn": tab.run, "inputs": controls.inputs, "outputs": tab.outputs, "validator": check,
-        "trigger_mode": "multiple", "api_visibility": "private", "show_progress": "hidden", **queued,
-    }  # fmt: skip
+def _rolled(click: Any, controls: settings.Settings) -> Any:
+    """The press of a Run button, once the seed is rolled in the browser where it is not kept."""
     roll = "(keep, seed) => keep ? seed : Math.floor(Math.random() * 2 ** 32)"
-    rolled = run.click(None, [controls.keep_seed, controls.seed], controls.seed, js=roll, **PRIVATE)
-    return [rolled.then(**options), examples.load_input_event.then(**options)]
+    return click(None, [controls.keep_seed, controls.seed], controls.seed, js=roll, **PRIVATE)
+
+
+def _run_on(event: Any, tab: RunTab, controls: settings.Settings, status: gr.HTML, queued: dict[str, Any]) -> Any:
+    """Starts the tab's run after `event`; returns what Stop has to cancel."""
+    names = [*controls.fields, *tab.more_fields]
+    return event.then(
+        tab.run, tab.inputs, [status, *tab.outputs], validator=settings.validator(tab.check, names), show_progress="hidden",
+        trigger_mode="multiple", api_visibility="private", **queued,
+    )  # fmt: skip
 
 
 def _connect_models(engine: Engine, controls: settings.Settings, demo: gr.Blocks) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import gradio as gr
 
@@ -25,6 +26,7 @@ class Runs:
     engine: Engine
     pages: dict[str | None, set[Tell]] = field(default_factory=dict)
     """Who listens for each page's runs."""
+    _said: dict[str | None, str] = field(default_factory=dict)
 
     async def stream(self, recipe: Recipe, request: gr.Request, *, alone: bool = False) -> AsyncGenerator[list[News], None]:
         """What has happened since the last time, in lists: sentences while a model loads, the Plan, frames, then Finished.
@@ -61,6 +63,29 @@ class Runs:
             listening.discard(tell)
             if not listening:
                 self.pages.pop(session, None)
+
+    def say(self, session: str | None, status: str | None) -> str | None:
+        """A page's status line, remembered for the moment its run is stopped; None when nothing runs any more."""
+        if status is None:
+            self._said.pop(session, None)
+        else:
+            self._said[session] = status
+        return status
+
+    def stop(self, request: gr.Request) -> Any:
+        """The status line after Stop; the run's own handler is cancelled, or ended, and cannot say it."""
+        status = self._said.pop(request.session_hash, None)
+        self.end(request.session_hash)
+        if status is None:
+            return gr.skip()
+        if not status.startswith("Step "):
+            return "Stopped before the first step."
+        return f"Stopped at {status.split(' · ')[0].lower()}. What was drawn stays."
+
+    def leave(self, request: gr.Request) -> None:
+        """Ends the runs of a page that was closed."""
+        self._said.pop(request.session_hash, None)
+        self.end(request.session_hash)
 
     def end(self, session: str | None) -> None:
         """Ends the runs of a page."""

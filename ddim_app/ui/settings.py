@@ -30,8 +30,8 @@ class Settings:
 
     @property
     def model_chosen(self) -> Any:
-        """The event of a visitor choosing a model."""
-        return self.fields["model"].input  # type: ignore[attr-defined]
+        """The event of a visitor choosing a model; `input` would also come when Tab only passes through the field."""
+        return self.fields["model"].select  # type: ignore[attr-defined]
 
     @property
     def inputs(self) -> list[Component]:
@@ -124,18 +124,16 @@ def checked(engine: Engine, build_recipe: Build, values: dict[str, Any]) -> Reci
     return build_recipe(values, num_train_timesteps(engine, values["model"]))
 
 
-def validator(engine: Engine, build_recipe: Build, names: list[str]) -> Callable[..., list[dict[str, Any]]]:
-    """A gradio validator that puts the recipe's sentence on the field it is about, before anything is queued."""
+def validator(check: Callable[[tuple[Any, ...]], None], names: list[str]) -> Callable[..., list[dict[str, Any]]]:
+    """A gradio validator that puts the sentence of `check` on the field it is about, before anything is queued."""
 
-    def check(*values: Any) -> list[dict[str, Any]]:
+    def judge(*values: Any) -> list[dict[str, Any]]:
         wrong: FieldError | None = None
         try:
-            recipe = checked(engine, build_recipe, dict(zip(names, values, strict=True)))
-            if engine.is_here(recipe.model):
-                engine.plan(recipe)
+            check(values)
         except FieldError as error:
             wrong = error
         place = wrong.field if wrong and wrong.field in names else "steps"
         return [gr.validate(not (wrong and name == place), str(wrong)) for name in names]
 
-    return check
+    return judge

@@ -84,7 +84,7 @@ class Reel:
 
     def complete(self) -> dict[str, Any]:
         """The value that holds the whole run, with the distance between its first two arms when both are finished."""
-        return {**self._about, "frames": self._kept, "scores": scores(self.finals)}
+        return {**self._about, "complete": True, "frames": self._kept, "scores": scores(self.finals)}
 
     def _encode(self, frame: Frame) -> dict[str, Any]:
         return {

@@ -4,6 +4,7 @@ import gradio as gr
 
 from ddim_app.latents import picture_seed
 from ddim_app.plan import Plan
+from ddim_app.recipe import Recipe
 
 CLIP_WORDS = {"clip": "x₀ clipped", "off": "x₀ not clipped", "dynamic": "x₀ thresholded"}
 
@@ -31,14 +32,19 @@ def grid_note(steps: int, spacing: str) -> str:
 
 def recipe_line(plan: Plan) -> str:
     """The run in one line."""
-    recipe, count = plan.recipe, plan.recipe.pictures
+    recipe = plan.recipe
     arms = " | ".join(
         f"{arm.label}, {grid_note(row.transitions, arm.spacing)}" for arm, row in zip(recipe.arms, plan.rows, strict=True)
     )
-    seeds = f"seed {recipe.seed}" if count == 1 else f"seeds {recipe.seed} to {picture_seed(recipe.seed, count - 1)}"
+    return f"{recipe.model} · {arms} · {seeds(recipe)} · {CLIP_WORDS[recipe.arms[0].clip]} · {recipe.precision}"
+
+
+def seeds(recipe: Recipe) -> str:
+    """Which pictures: their seeds, and the step noise where it does not follow them."""
+    last = picture_seed(recipe.seed, recipe.pictures - 1)
+    named = f"seed {recipe.seed}" if recipe.pictures == 1 else f"seeds {recipe.seed} to {last}"
     noise = "" if recipe.noise_seed is None else f" · noise seed {recipe.noise_seed}"
-    branch = f" · branch {recipe.branch}" if recipe.branch else ""
-    return f"{recipe.model} · {arms} · {seeds}{noise}{branch} · {CLIP_WORDS[recipe.arms[0].clip]} · {recipe.precision}"
+    return named + noise + (f" · branch {recipe.branch}" if recipe.branch else "")
 
 
 def entry_line(plan: Plan) -> str:
@@ -65,6 +71,6 @@ def progress_line(plan: Plan, done: int, seconds: float) -> str:
 
 def done_line(plan: Plan, seconds: float, number_format: str) -> str:
     """What a finished run took."""
-    counts = [row.transitions for row in plan.rows]
-    nfe = str(counts[0]) if len(set(counts)) == 1 else " and ".join(map(str, counts))
+    counts = sorted({row.transitions for row in plan.rows})
+    nfe = " and ".join(map(str, counts)) if len(counts) < 3 else ", ".join(map(str, counts))
     return f"Done in {seconds:.1f} s · {nfe} NFE per picture · {1000 * seconds / plan.transitions:.0f} ms a step · {number_format}"

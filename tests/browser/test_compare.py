@@ -1,5 +1,7 @@
 """The Compare tab, driven as a visitor would."""
 
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -27,10 +29,17 @@ def fill(page: Page, field: str, value: object) -> None:
 
 def run(page: Page, how: str = "#run") -> None:
     """Starts a run and waits for its end."""
-    page.evaluate("document.querySelector('#status p').textContent = ''")
-    page.click(how)
-    page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Done')", timeout=60_000)
-    page.wait_for_function("document.querySelector('#stage .read').textContent.startsWith('step')")
+    until_drawn(page, "#stage .arms", lambda: page.click(how))
+    page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Done')")
+
+
+def until_drawn(page: Page, where: str, act: Callable[[], None]) -> None:
+    """Acts, and waits until another run than the one before is drawn to its end."""
+    before = page.get_attribute(where, "data-drawn")
+    act()
+    page.wait_for_function(
+        "([where, before]) => (document.querySelector(where).dataset.drawn ?? null) !== before", arg=[where, before], timeout=60_000
+    )
 
 
 def start_long_run(page: Page, engine: Engine) -> None:
@@ -257,6 +266,7 @@ def test_two_visitors_at_once_get_what_each_asked_for(browser: Browser, url: str
             page.click("#run")
         for page in pages:
             page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Done')", timeout=60_000)
+            page.wait_for_selector("#stage .arms[aria-busy=false]")
         together = [pixels(page, 0) for page in pages]
         assert together[0] != together[1]
         for page, shown in zip(pages, together, strict=True):

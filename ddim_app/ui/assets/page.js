@@ -3,7 +3,7 @@
   const press = id => document.getElementById(id)?.click();
   document.addEventListener('keydown', event => {
     const typing = event.target.closest?.('input, textarea, [contenteditable], [role="listbox"], [role="combobox"]');
-    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press('run'); }
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) { event.preventDefault(); document.querySelector('.go:not(.hidden)')?.click(); }
     else if (event.key === 'Escape' && !event.defaultPrevented && (!typing || typing.type === 'range')) press('stop');
     else if (event.key === 'r' && !event.ctrlKey && !event.metaKey && !event.altKey && (!typing || typing.type === 'range')) press('dice');
   });

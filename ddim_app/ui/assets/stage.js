@@ -33,6 +33,7 @@ function makeFigure(title, number) {
 }
 
 function build() {
+  arms.setAttribute('aria-busy', 'true');
   arms.replaceChildren();
   figures = run.arms.map((arm, number) => makeFigure(arm.label, number));
   if (run.arms.length < 2) return;
@@ -147,6 +148,9 @@ async function take(value) {
     scrub.value = frames[longest].length - 1;
   }
   draw();
+  if (!value.complete) return;
+  arms.setAttribute('aria-busy', 'false');
+  arms.dataset.drawn = run.run;
 }
 
 // ---- controls ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,131 @@
+"""What all tabs share whose Run streams a run of the engine to the page."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from ddim_app.engine import Finished
+from ddim_app.plan import Frame, Plan
+from ddim_app.recipe import FieldError, Recipe
+from ddim_app.ui import text
+from ddim_app.ui.runs import Runs
+
+SECONDS_BETWEEN_UPDATES = 0.08
+"""Frames that arrive faster than this reach the page together."""
+KEEP: Any = gr.skip()
+
+
+class Show:
+    """One run on its way to the page: what has arrived, and what is said of it."""
+
+    def __init__(self, recipe: Recipe, about: Any) -> None:
+        self.recipe, self.about = recipe, about
+        self.board: Any = None
+        """What the tab collects of the run for its page; made with the plan."""
+        self.plan: Plan | None = None
+        self.made: Recipe | None = None
+        self.error: str | None = None
+        self.waiting: list[Frame] = []
+        self.note = "Starting"
+        self._began = self._shown = time.perf_counter()
+
+    def take(self, item: object) -> None:
+        if isinstance(item, str):
+            self.note = item
+        elif isinstance(item, Plan):
+            self.plan, self._began = item, time.perf_counter()
+        elif isinstance(item, list):
+            self.waiting += item
+        elif isinstance(item, Finished):
+            self.made, self.error = item
+
+    def due(self) -> bool:
+        """Whether the page should be shown what waits."""
+        return bool(self.waiting) and time.perf_counter() - self._shown > SECONDS_BETWEEN_UPDATES
+
+    def pop(self) -> list[Frame]:
+        frames, self.waiting, self._shown = self.waiting, [], time.perf_counter()
+        return frames
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+
+class RunTab(ABC):
+    """A tab's handler behind Run. The first of its outputs is the status line; the others are the tab's own."""
+
+    inputs: list[Component]
+    """The settings column's fields, then the tab's own."""
+    outputs: list[Component]
+    more_fields: tuple[str, ...] = ()
+    """Names of the tab's own inputs, for messages on them."""
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
+
+    def check(self, values: tuple[Any, ...]) -> None:
+        """Raises FieldError when the tab could not run with these values, as far as the model is at hand."""
+        recipe, _ = self.recipe_of(values)
+        if self.runs.engine.is_here(recipe.model):
+            self.runs.engine.plan(recipe)
+
+    @abstractmethod
+    def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, Any]:
+        """The recipe of the raw values of the tab's inputs, and what else its board wants to know; raises FieldError."""
+
+    @abstractmethod
+    def board(self, plan: Plan, about: Any) -> Any:
+        """What collects the run's frames for the page."""
+
+    @abstractmethod
+    def before(self, recipe: Recipe) -> list[Any]:
+        """The tab's outputs as the run begins."""
+
+    @abstractmethod
+    def update(self, board: Any, plan: Plan, frames: list[Frame]) -> list[Any]:
+        """The tab's outputs with new frames."""
+
+    @abstractmethod
+    def last(self, board: Any, plan: Plan, frames: list[Frame], error: str | None) -> list[Any]:
+        """The tab's outputs with the last frames, of a run that is through or, with an error, had to end."""
+
+    async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
+        """Streams a run to the page."""
+        session = request.session_hash
+        try:
+            show = Show(*await asyncio.to_thread(self.recipe_of, values))
+        except FieldError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        yield [self.runs.say(session, show.note), *self.before(show.recipe)]
+        try:
+            async with aclosing(self.runs.stream(show.recipe, request, alone=True)) as stream:
+                async for news in stream:
+                    for item in news:
+                        show.take(item)
+                    if show.plan is not None and show.board is None:
+                        show.board = self.board(show.plan, show.about)
+                    if show.plan is None:
+                        yield [self.runs.say(session, show.note), *self._nothing(show)]
+                    elif show.due():
+                        frames = show.pop()
+                        status = self.runs.say(session, text.progress_line(show.plan, frames[-1].k + 1, show.seconds))
+                        yield [status, *await asyncio.to_thread(self.update, show.board, show.plan, frames)]
+            if show.plan is not None and show.made is not None:
+                plan = show.plan._replace(recipe=show.made)
+                fmt = self.runs.engine.number_format(plan.recipe.precision)
+                status = show.error or text.done_line(plan, show.seconds, fmt)
+                yield [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
+        finally:
+            self.runs.say(session, None)
+        if show.error:
+            raise gr.Error(show.error, print_exception=False)
+
+    def _nothing(self, show: Show) -> list[Any]:
+        return [KEEP] * len(self.before(show.recipe))
