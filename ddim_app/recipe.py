@@ -93,7 +93,7 @@ class Arm:
         """What the arm is called on the page: DDIM(eta) or DDPM."""
         if self.method == "ddim":
             return f"DDIM(η = {self.eta:g})"
-        return "DDPM" if self.variance == "small" else "DDPM, large variance"
+        return "DDPM" if self.variance == "small" else "DDPM(σ̂)"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,7 +137,7 @@ def test_compare_is_ddim_beside_ddpm(ddpm_steps, expected):
     ddim, ddpm = value.arms
     assert (ddim.method, ddim.steps, ddim.eta, ddim.spacing) == ("ddim", 25, 0.5, "leading")
     assert (ddpm.method, ddpm.steps, ddpm.variance, ddpm.spacing) == ("ddpm", expected, "large", "leading")
-    assert [arm.label for arm in value.arms] == ["DDIM(η = 0.5)", "DDPM, large variance"]
+    assert [arm.label for arm in value.arms] == ["DDIM(η = 0.5)", "DDPM(σ̂)"]
 
 
 @pytest.mark.parametrize(

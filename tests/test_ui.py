@@ -20,6 +20,7 @@ from ddim_app import backends
 from ddim_app.engine import Engine
 from ddim_app.model import WEIGHTS, ModelError
 from ddim_app.ui import build_ui
+from ddim_app.ui.compare import EXAMPLES
 from tests import toys
 from tests.wire import Brake, calls_after, served, wait_for
 
@@ -49,7 +50,7 @@ def test_every_event_that_computes_is_in_the_device_group_and_only_endpoints_are
     computing = [fn for fn in functions if fn.validator is not None]
     assert {fn.concurrency_id for fn in computing} == {"device"}
     assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["compare", "generate"]
-    assert len(computing) == 5  # two tabs, the examples, and the two endpoints
+    assert len(computing) == 4 + len(EXAMPLES)  # two tabs, two endpoints, and the examples
 
 
 def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None:

@@ -8,7 +8,7 @@ from ddim_app import recipe as recipes
 from ddim_app.engine import Engine
 from ddim_app.recipe import FieldError
 from ddim_app.ui import api, settings, text
-from ddim_app.ui.compare import EXAMPLES, CompareTab
+from ddim_app.ui.compare import EXAMPLE_FIELDS, EXAMPLES, CompareTab
 from ddim_app.ui.fields import PRIVATE
 from ddim_app.ui.matrix import MatrixTab
 from ddim_app.ui.runs import Runs
@@ -55,7 +55,7 @@ def build_ui(engine: Engine) -> gr.Blocks:
             _run_on(event, tab, controls, status, queued)
             for event, tab in (
                 (_rolled(run.click, controls), compared),
-                (examples.load_input_event, compared),
+                *((event, compared) for event in examples),
                 (_rolled(fill.click, controls), matrix),
             )
         ]
@@ -96,11 +96,15 @@ def _header(engine: Engine) -> str:
     )
 
 
-def _examples(controls: settings.Settings) -> Any:
-    """Runs in one click; each sets Steps and eta and starts."""
-    steps, eta = controls.fields["steps"], controls.fields["eta"]
-    with gr.Group(elem_id="examples"):
-        return gr.Examples([list(values) for values in EXAMPLES.values()], [steps, eta], example_labels=list(EXAMPLES), label="Try")
+def _examples(controls: settings.Settings) -> list[Any]:
+    """Buttons that set all that their words speak of; returns the events after which a run is to start.
+
+    Not gr.Examples, which sends each component anew with its properties, and so loses those that hand over raw values.
+    """
+    inputs = [controls.fields[name] for name in EXAMPLE_FIELDS]
+    with gr.Row(elem_id="examples"):
+        buttons = {gr.Button(words, size="sm", min_width=60): values for words, values in EXAMPLES.items()}
+    return [button.click(lambda values=values: list(values), None, inputs, **PRIVATE) for button, values in buttons.items()]
 
 
 def _rolled(click: Any, controls: settings.Settings) -> Any:

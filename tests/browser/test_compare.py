@@ -148,6 +148,7 @@ def test_examples_run_in_one_click_and_eta_1_is_ddpm(page: Page) -> None:
     assert pixels(page, 0) == pixels(page, 1)
     expect(page.locator("#stage figure.difference figcaption")).to_contain_text("∞")
     run(page, "text=10 steps: DDIM clean, DDPM (σ̂) noisy")
+    expect(page.locator("#stage figcaption").nth(1)).to_contain_text("DDPM(σ̂)10 steps")
     assert pixels(page, 0) != pixels(page, 1)
 
 
