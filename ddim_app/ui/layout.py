@@ -130,7 +130,7 @@ def _connect_models(engine: Engine, controls: settings.Settings, demo: gr.Blocks
         names = engine.catalogue.names()
         return (gr.skip(), gr.skip()) if names == shown else (gr.update(choices=names), names)
 
-    gr.on([demo.load, gr.Timer(5).tick], look, known, [controls.fields["model"], known], **PRIVATE)
+    gr.on([demo.load, gr.Timer(3).tick], look, known, [controls.fields["model"], known], **PRIVATE)
 
 
 def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, demo: gr.Blocks) -> None:
