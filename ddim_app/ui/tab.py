@@ -117,13 +117,17 @@ class RunTab(ABC):
                         frames = show.pop()
                         status = self.runs.say(session, text.progress_line(show.plan, frames[-1].k + 1, show.seconds))
                         yield [status, *await asyncio.to_thread(self.update, show.board, show.plan, frames)]
-            if show.plan is not None and show.made is not None:
-                plan = show.plan._replace(recipe=show.made)
-                fmt = self.runs.engine.number_format(plan.recipe.precision)
-                status = show.error or text.done_line(plan, show.seconds, fmt)
-                yield [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
-        finally:
+        except gr.Error:
             self.runs.say(session, None)
+            raise
+        if show.made is None:  # the page has left, or has started another run
+            return
+        # Not in a `finally`: a run that is stopped leaves its status to the handler of Stop, which may come later.
+        self.runs.say(session, None)
+        if show.plan is not None:
+            plan = show.plan._replace(recipe=show.made)
+            status = show.error or text.done_line(plan, show.seconds, self.runs.engine.number_format(plan.recipe.precision))
+            yield [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
         if show.error:
             raise gr.Error(show.error, print_exception=False)
 
