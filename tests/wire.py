@@ -52,6 +52,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 def calls_after(engine: Engine, seconds: float = 0.3) -> int:
     """How many network calls end from now on, the one under way included, watched for `seconds` after the last run left."""
     before = engine.loop.calls
-    wait_for(lambda: engine.loop.runs == 0)
+    wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
     time.sleep(seconds)
     return engine.loop.calls - before
