@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from ddim_app import backends
 from ddim_app.engine import Engine
-from tests.wire import Brake, served
+from tests.wire import Brake, served, wait_for
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 """Screenshots, kept for looking at; not part of the repository."""
@@ -75,14 +75,15 @@ def url(engine: Engine) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Page]:
-    """The page as a visitor finds it. What the console calls an error is a failure of the test."""
+def page(browser: Browser, url: str, engine: Engine) -> Iterator[Page]:
+    """The page as a visitor finds it, on a device that nobody uses. What the console calls an error is a failure of the test."""
     with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
         page = context.new_page()
         errors: list[str] = []
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         open_page(page, url)
+        wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
         yield page
         assert [error for error in errors if "422" not in error] == []  # a refused value is answered with HTTP 422
 
