@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ddim_app import backends, memory
 from ddim_app.buckets import bucket_of
-from ddim_app.loop import BatchLoop, End, Ticket
+from ddim_app.loop import BatchLoop, End, Network, Ticket
 from ddim_app.model import Catalogue, Model
-from ddim_app.plan import Frame, Plan, frames, plan, process
-from ddim_app.recipe import Arm, FieldError, Recipe
-from ddim_app.sample import Predict, Step
+from ddim_app.plan import Frame, Plan, plan
+from ddim_app.recipe import Arm, BaseRecipe, FieldError, Recipe
+from ddim_app.sample import Predict, Report
 from ddim_app.shelf import Shelf
 
 log = logging.getLogger(__name__)
@@ -35,11 +35,11 @@ class RunError(RuntimeError):
 class Finished(NamedTuple):
     """The last thing that a run tells: its recipe as made, or the sentence that says why it ended."""
 
-    recipe: Recipe
+    recipe: Any
     error: str | None = None
 
 
-Emit = Callable[[list[Frame] | Finished], None]
+Emit = Callable[[list[Any] | Finished], None]
 """Told of each network call's frames together, then once of the end; on the loop's thread."""
 
 
@@ -56,8 +56,12 @@ class Pace:
     """Measured speed of one model in one number format: a running mean, since machines are shared."""
 
     seconds_per_row: float | None = None
+    calls: int = 0
 
     def observe(self, seconds: float, rows: int) -> None:
+        self.calls += 1
+        if self.calls == 1:  # it prepared the weights
+            return
         measured = seconds / rows
         self.seconds_per_row = measured if self.seconds_per_row is None else 0.7 * self.seconds_per_row + 0.3 * measured
 
@@ -96,9 +100,9 @@ class Engine:
         """Whether a model can be had without a download."""
         return self._shelf.has(name)
 
-    def plan(self, recipe: Recipe) -> Plan:
-        """The recipe checked against its model and this host's cap; raises FieldError."""
-        planned = plan(recipe, self.model(recipe.model))
+    def plan(self, recipe: BaseRecipe, notify: Callable[[str], None] = lambda message: None) -> Any:
+        """The recipe's Plan, checked against its models and this host's cap; raises FieldError."""
+        planned = plan(recipe, lambda name: self.model(name, notify))
         if self.max_evaluations is not None and planned.evaluations > self.max_evaluations:
             raise FieldError(
                 "cost",
@@ -109,12 +113,12 @@ class Engine:
 
     def seconds(self, planned: Plan) -> float | None:
         """How long a run is going to take as far as this machine has been timed; None before its first run."""
-        pace = self._paces.get(self._key(planned))
-        return None if pace is None or pace.seconds_per_row is None else pace.seconds_per_row * planned.evaluations
+        known = [pace.seconds_per_row for key in self._keys(planned) if (pace := self._paces.get(key)) and pace.seconds_per_row]
+        return sum(known) / len(known) * planned.evaluations if len(known) == len(planned.models) else None
 
     def calls(self, planned: Plan) -> int:
         """Network calls that a run needs when it is alone."""
-        return planned.calls(self._predictor(planned)[1])
+        return planned.calls(min(network.max_rows for network in self._networks(planned)))
 
     def number_format(self, precision: str) -> str:
         """What the network computes in for a recipe's precision: "bf16" or "fp32"."""
@@ -122,24 +126,13 @@ class Engine:
 
     def start(self, planned: Plan, emit: Emit) -> Ticket:
         """Starts a run on the loop. `emit` gets its frames and then one Finished."""
-        key = self._key(planned)
-        pace = self._paces.setdefault(key, Pace())
-        last = time.perf_counter()
 
-        def hand_on(item: Step | End) -> None:
-            nonlocal last
+        def hand_on(item: Report | End) -> None:
             if isinstance(item, End):
                 return emit(Finished(self._made(planned, item), item.error))
-            now = time.perf_counter()
-            if item.k and self.loop.runs == 1:
-                pace.observe(now - last, len(item.rows))
-            last = now
-            emit(list(frames(planned, item)))
+            emit(list(planned.frames(item)))
 
-        predict, max_rows = self._predictor(planned)
-        # A pinned run shares no call: its rows stand where they stood when its pictures were first made.
-        group = key if key.bucket is None else (key, object())
-        return self.loop.join(process(planned, self.device), predict, group, hand_on, max_rows)
+        return self.loop.join(planned.process(self.device), self._networks(planned), hand_on)
 
     def stop(self, ticket: Ticket) -> None:
         """Ends a run early: at most the network call under way is finished."""
@@ -195,28 +188,39 @@ class Engine:
             except (FieldError, RunError) as error:
                 log.warning("warm-up: %s", error)
 
-    def _made(self, planned: Plan, end: End) -> Recipe:
-        """The recipe of a run's pictures: with its weights' hash, and the bucket that makes them again to the last bit.
+    def _made(self, planned: Plan, end: End) -> BaseRecipe:
+        """The recipe of a run's pictures: with its weights' hashes, and the bucket that makes them again to the last bit.
 
         That is the largest of the buckets that its calls had, if they are known to give the same bits, or if there was but
         one and nobody else was in it; else there is none.
         """
-        recipe = replace(planned.recipe, weights=planned.model.sha256)
+        recipe: BaseRecipe = planned.recipe.made(
+            {name: model.sha256 for name, model in zip(planned.recipe.models, planned.models, strict=True)}
+        )
         used = {bucket_of(size) for size in end.sizes}
-        groups = self._invariant.get(self._key(planned)._replace(bucket=None), [])
-        exact = any(used <= group for group in groups) or (len(used) == 1 and not end.shared)
+        measured = [self._invariant.get(key._replace(bucket=None), []) for key in self._keys(planned)]
+        exact = all(any(used <= group for group in groups) for groups in measured) or (len(used) == 1 and not end.shared)
         return recipe if recipe.bucket or not used else replace(recipe, bucket=max(used) if exact else None)
 
-    def _key(self, planned: Plan) -> Key:
-        return Key(planned.model.sha256, self.number_format(planned.recipe.precision), planned.recipe.bucket)
+    def _keys(self, planned: Plan) -> list[Key]:
+        fmt = self.number_format(planned.recipe.precision)
+        return [Key(model.sha256, fmt, planned.recipe.bucket) for model in planned.models]
 
-    def _predictor(self, planned: Plan) -> tuple[Predict, int]:
-        """The function that evaluates a plan's rows, and how many one call may have."""
-        key = self._key(planned)
+    def _networks(self, planned: Plan) -> list[Network]:
+        """The networks that a plan's rows are evaluated by."""
+        networks = []
+        for key, model in zip(self._keys(planned), planned.models, strict=True):
+            # A pinned run shares no call: its rows stand where they stood when its pictures were first made.
+            group = key if key.bucket is None else (key, object())
+            networks.append(Network(*self._predictor(key, model), self._paces.setdefault(key, Pace()).observe, group))
+        return networks
+
+    def _predictor(self, key: Key, model: Model) -> tuple[Predict, int]:
+        """The function that evaluates a model's rows, and how many one call may have."""
         with self._measuring:
             if key not in self._predictors:
                 kept = self._shelf.hashes()
                 self._predictors = {other: value for other, value in self._predictors.items() if other.sha256 in kept}
-                predict = backends.predictor(planned.model, self.device, key.number_format, key.bucket)
-                self._predictors[key] = predict, key.bucket or memory.max_rows(predict, planned.model.shape, self.device)
+                predict = backends.predictor(model, self.device, key.number_format, key.bucket)
+                self._predictors[key] = predict, key.bucket or memory.max_rows(predict, model.shape, self.device)
             return self._predictors[key]

@@ -7,9 +7,9 @@ here knows what the rows are for, nor who shows them.
 
 import atexit
 import logging
-import math
 import os
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.buckets import BUCKETS, half_bucket
-from ddim_app.sample import Predict, Process, Query, Step
+from ddim_app.sample import Predict, Process, Query, Report
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,19 @@ class End(NamedTuple):
     """Whether some of them were others'."""
 
 
-Emit = Callable[[Step | End], None]
+class Network(NamedTuple):
+    """A network that a run asks."""
+
+    predict: Predict
+    max_rows: int = 64
+    """Rows that one call may have."""
+    observe: Callable[[float, int], None] = lambda seconds, rows: None
+    """Told how long a call took, its rows' updates included, and how many rows it had."""
+    group: Hashable = None
+    """What runs must have in common to share its calls: model, precision."""
+
+
+Emit = Callable[[Report | End], None]
 """Called on the loop's thread, so it must be quick; raising ends the run."""
 
 
@@ -42,17 +54,19 @@ class Ticket:
     """One run in the loop, from `join` to its End."""
 
     process: Process
-    predict: Predict
-    group: Hashable
+    networks: Sequence[Network]
     emit: Emit
-    max_rows: int
-    """Rows that one call of its group may have."""
     sizes: set[int] = field(default_factory=set)
     shared: bool = False
     query: Query | None = None
     outputs: list[Tensor] = field(default_factory=list)
     turn: int = 0
     """Round in which it was last served; the smallest goes first."""
+
+    @property
+    def network(self) -> Network:
+        """The one that its query asks."""
+        return self.networks[self.query.network if self.query else 0]
 
     def waiting_rows(self) -> int:
         return 0 if self.query is None else len(self.query.t) - sum(map(len, self.outputs))
@@ -90,12 +104,9 @@ class BatchLoop:
         self._closed = False
         self._pid = os.getpid()
 
-    def join(self, process: Process, predict: Predict, group: Hashable, emit: Emit, max_rows: int | None = None) -> Ticket:
-        """Starts a run. Runs of one `group` (model, precision) share calls of at most `max_rows` rows.
-
-        `emit` gets the run's Steps, then one End.
-        """
-        ticket = Ticket(process, predict, group, emit, max_rows or self.max_rows, turn=self.calls)
+    def join(self, process: Process, networks: Sequence[Network], emit: Emit) -> Ticket:
+        """Starts a run, whose queries name `networks` by their places. `emit` gets the run's reports, then one End."""
+        ticket = Ticket(process, networks, emit, turn=self.calls)
         with self._wake:
             self._live.append(ticket)
             if self._pid != os.getpid():  # a forked child has the parent's state, but not its thread
@@ -164,11 +175,14 @@ class BatchLoop:
 
     def _deal(self, waiting: Sequence[Ticket]) -> list[Portion]:
         """Rows for the next call: of the group that waited longest, longest-waiting runs first, at most max_rows."""
+        if not waiting:
+            return []
         order = sorted(waiting, key=lambda ticket: ticket.turn)
         portions: list[Portion] = []
-        room = min(self.max_rows, order[0].max_rows, self._rooms.get(order[0].group, self.max_rows)) if order else 0
+        asked = order[0].network
+        room = min(self.max_rows, asked.max_rows, self._rooms.get(asked.group, self.max_rows))
         for ticket in order:
-            if ticket.group != order[0].group or not room or ticket.query is None:
+            if ticket.network.group != asked.group or not room or ticket.query is None:
                 continue
             done = sum(map(len, ticket.outputs))
             rows = slice(done, min(len(ticket.query.t), done + room))
@@ -177,9 +191,10 @@ class BatchLoop:
         return portions
 
     def _call(self, portions: Sequence[Portion]) -> None:
+        network, began = portions[0].ticket.network, time.perf_counter()
         try:
             x_t, t = (torch.cat(parts) for parts in zip(*((p.x_t.float(), p.t) for p in portions), strict=True))
-            outputs = torch.split(portions[0].ticket.predict(x_t, t), [len(p.t) for p in portions])
+            outputs = torch.split(network.predict(x_t, t), [len(p.t) for p in portions])
             failure = None
         except Exception as error:  # a failing network must not take the loop with it
             failure = error
@@ -191,10 +206,10 @@ class BatchLoop:
                 portion.ticket.sizes.add(size)
                 portion.ticket.shared |= len(portions) > 1
                 self._hand_over(portion.ticket, output)
+            network.observe(time.perf_counter() - began, size)
         elif is_out_of_memory(failure) and size > BUCKETS[0]:  # outside `except`, whose traceback would pin the tensors
-            group = portions[0].ticket.group
-            self._rooms[group] = half_bucket(size)
-            log.warning("out of memory: at most %d rows per call of this model from now on", self._rooms[group])
+            self._rooms[network.group] = half_bucket(size)
+            log.warning("out of memory: at most %d rows per call of this model from now on", self._rooms[network.group])
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         else:
@@ -215,8 +230,7 @@ class BatchLoop:
         try:
             item = next(ticket.process) if output is None else ticket.process.send(output)
             while not isinstance(item, Query):
-                # The sum is finite unless an entry is not; four times as quick as looking at each.
-                if not math.isfinite(float(item.x_next.sum())):
+                if not item.is_finite:
                     return self._end(ticket, f"The run became non-finite at step {item.k + 1}, so it was ended")
                 self._emit(ticket, item)
                 item = next(ticket.process)
@@ -227,7 +241,7 @@ class BatchLoop:
             log.error("run failed", exc_info=error)
             self._end(ticket, f"The run failed: {_sentence(error)}")
 
-    def _emit(self, ticket: Ticket, item: Step | End) -> None:
+    def _emit(self, ticket: Ticket, item: Report | End) -> None:
         if ticket in self._live:
             ticket.emit(item)
 

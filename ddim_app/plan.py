@@ -1,43 +1,73 @@
-"""A recipe made ready to run: checked against its model, with the rows it samples and the frames that come of them."""
+"""A recipe made ready to run: checked against its models, with the rows it samples and the frames that come of them."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ddim_app.latents import NoisePath, initial_noise, picture_seed
 from ddim_app.model import Model
-from ddim_app.recipe import Arm, FieldError, Recipe, whole
-from ddim_app.sample import Process, Row, Step, sample
+from ddim_app.recipe import Arm, BaseRecipe, FieldError, Recipe, whole
+from ddim_app.sample import Process, Report, Row, Step, sample
 from ddim_app.schedule import Level, Schedule
 
 
-class Plan(NamedTuple):
-    """A checked recipe with everything that sampling it needs."""
+@dataclass(frozen=True)
+class Plan(ABC):
+    """A checked recipe with everything that the engine needs to run it. There is one kind for each kind of recipe."""
 
-    recipe: Recipe
-    model: Model
-    rows: list[Row]
-    """How each arm samples one picture, its noise left out."""
+    recipe: Any
+    models: tuple[Model, ...]
+    """In the order in which its queries name them."""
 
     @property
+    def model(self) -> Model:
+        return self.models[0]
+
+    @property
+    @abstractmethod
     def evaluations(self) -> int:
-        """Rows that the network evaluates in all."""
-        return self.recipe.pictures * sum(row.transitions for row in self.rows)
+        """Rows that the networks evaluate in all."""
 
     @property
+    @abstractmethod
     def transitions(self) -> int:
-        """Steps of the longest arm."""
-        return max(row.transitions for row in self.rows)
+        """How many steps the run reports, as the status line counts them."""
 
+    @property
+    @abstractmethod
+    def nfe(self) -> tuple[int, ...]:
+        """Evaluations really made per picture; several numbers where its arms differ."""
+
+    @abstractmethod
     def calls(self, max_rows: int) -> int:
         """Network calls that the run needs when it is alone and a call may have `max_rows` rows."""
-        lengths = [row.transitions for row in self.rows]
-        live = (self.recipe.pictures * sum(length > k for length in lengths) for k in range(max(lengths)))
-        return sum(math.ceil(rows / max_rows) for rows in live)
+
+    @abstractmethod
+    def process(self, device: torch.device) -> Process:
+        """The run itself."""
+
+    @abstractmethod
+    def frames(self, report: Any) -> Iterator[Any]:
+        """What readers are told of a report, with its tensors on the CPU; every frame has `k`, the 0-based step."""
+
+    def evaluated(self, done: int) -> int:
+        """Rows evaluated after `done` steps."""
+        return self.evaluations * done // self.transitions
+
+
+Load = Callable[[str], Model]
+
+
+@singledispatch
+def plan(recipe: BaseRecipe, load: Load) -> Plan:
+    """The recipe's plan on its models; raises FieldError when they cannot do what it asks for."""
+    raise TypeError(f"no plan for a {type(recipe).__name__}")
 
 
 class Frame(NamedTuple):
@@ -56,15 +86,87 @@ class Frame(NamedTuple):
     """(pictures, C, H, W), float, on the CPU: the pictures after the transition; of the last frame the final ones."""
     pred_x0: Tensor
     """The clean pictures predicted before the transition."""
+    eps: Tensor
+    """The noise that (x before the transition, pred_x0) stands for."""
 
     @property
     def is_last(self) -> bool:
         return self.k == self.steps - 1
 
 
-def plan(recipe: Recipe, model: Model) -> Plan:
-    """The recipe's plan on its model; raises FieldError when the model cannot do what an arm asks for."""
-    return Plan(recipe, model, [arm_row(arm, model.schedule) for arm in recipe.arms])
+@dataclass(frozen=True)
+class SamplingPlan(Plan):
+    """The plan of a Recipe."""
+
+    recipe: Recipe
+    rows: tuple[Row, ...]
+    """How each arm samples one picture, its noise left out."""
+
+    @property
+    def evaluations(self) -> int:
+        return self.recipe.pictures * sum(row.transitions for row in self.rows)
+
+    @property
+    def transitions(self) -> int:
+        return max(row.transitions for row in self.rows)
+
+    @property
+    def nfe(self) -> tuple[int, ...]:
+        return tuple(sorted({row.transitions for row in self.rows}))
+
+    def evaluated(self, done: int) -> int:
+        return self.recipe.pictures * sum(min(done, row.transitions) for row in self.rows)
+
+    def calls(self, max_rows: int) -> int:
+        count = 0
+        for network in range(len(self.models)):
+            lengths = [row.transitions for row in self.rows if row.network == network]
+            live = (self.recipe.pictures * sum(length > k for length in lengths) for k in range(max(lengths, default=0)))
+            count += sum(math.ceil(rows / max_rows) for rows in live)
+        return count
+
+    def process(self, device: torch.device) -> Process:
+        """Rows in the order arm by arm, picture by picture, each arm from the same x_T and on the same noise path."""
+        recipe = self.recipe
+        dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
+        latents, rows = [], []
+        for arm, row in zip(recipe.arms, self.rows, strict=True):
+            seed = recipe.seed if arm.seed is None else arm.seed
+            noise_seed = next((s for s in (arm.noise_seed, recipe.noise_seed) if s is not None), seed)
+            branch = recipe.branch if arm.branch is None else arm.branch
+            latents.append(initial_noise([picture_seed(seed, i) for i in range(recipe.pictures)], self.model.shape))
+            for i in range(recipe.pictures):
+                schedule = self.models[row.network].schedule
+                path = NoisePath(schedule, self.model.shape, picture_seed(noise_seed, i), branch) if row.eta else None
+                rows.append(replace(row, draw=path.between if path else None))
+        return sample(torch.cat(latents).to(device, dtype), rows)
+
+    def frames(self, report: Report) -> Iterator[Frame]:
+        """One frame per arm; an arm's pictures move together, since they share its levels."""
+        assert isinstance(report, Step)
+        pictures = self.recipe.pictures
+        x_t, pred_x0, eps = report.x_next.cpu(), report.pred_x0.cpu(), report.eps.cpu()
+        for at in range(0, len(report.rows), pictures):
+            arm = report.rows[at] // pictures
+            row = self.rows[arm]
+            cur, nxt = row.levels[report.k], row.levels[report.k + 1]
+            chosen = slice(at, at + pictures)
+            sigma = row.noise(cur, nxt)[1]
+            yield Frame(arm, report.k, row.transitions, cur, sigma, x_t[chosen], pred_x0[chosen], eps[chosen])
+
+
+@plan.register
+def _(recipe: Recipe, load: Load) -> SamplingPlan:
+    models = tuple(load(name) for name in recipe.models)
+    for other in models[1:]:
+        if other.shape != models[0].shape:
+            sizes = " and ".join("x".join(map(str, model.shape)) for model in (models[0], other))
+            raise FieldError("model", f"must make pictures of one size in all arms; these make {sizes}")
+    rows = []
+    for arm in recipe.arms:
+        network = recipe.models.index(arm.model or recipe.model)
+        rows.append(replace(arm_row(arm, models[network].schedule), network=network))
+    return SamplingPlan(recipe, models, tuple(rows))
 
 
 def arm_row(arm: Arm, schedule: Schedule) -> Row:
@@ -77,34 +179,11 @@ def arm_row(arm: Arm, schedule: Schedule) -> Row:
     except ValueError as error:
         raise FieldError("timesteps" if arm.timesteps else "spacing", f"cannot be used: {error}") from error
     ddpm = arm.method == "ddpm"
-    return Row(levels, 1.0 if ddpm else arm.eta, arm.variance if ddpm else "small", arm.clip)
-
-
-def process(plan: Plan, device: torch.device) -> Process:
-    """The run as rows in the order arm by arm, picture by picture, each arm from the same x_T and on the same noise path."""
-    recipe, model = plan.recipe, plan.model
-    noise_seed = recipe.seed if recipe.noise_seed is None else recipe.noise_seed
-    seeds, noise_seeds = ([picture_seed(first, i) for i in range(recipe.pictures)] for first in (recipe.seed, noise_seed))
-    dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
-    x_T = initial_noise(seeds, model.shape).to(device, dtype)
-    rows = []
-    for row in plan.rows:
-        for seed in noise_seeds:
-            path = NoisePath(model.schedule, model.shape, seed, recipe.branch) if row.eta else None
-            rows.append(replace(row, draw=path.between if path else None))
-    schedule = model.schedule
-    return sample(
-        x_T.repeat(len(plan.rows), 1, 1, 1), rows, prediction_type=schedule.prediction_type, clip_range=schedule.clip_range
+    return Row(
+        levels,
+        1.0 if ddpm else arm.eta,
+        arm.variance if ddpm else "small",
+        arm.clip,
+        prediction_type=schedule.prediction_type,
+        clip_range=schedule.clip_range,
     )
-
-
-def frames(plan: Plan, step: Step) -> Iterator[Frame]:
-    """A step of all rows, cut into one frame per arm; an arm's pictures move together, since they share its levels."""
-    pictures = plan.recipe.pictures
-    x_t, pred_x0 = step.x_next.cpu(), step.pred_x0.cpu()
-    for at in range(0, len(step.rows), pictures):
-        arm = step.rows[at] // pictures
-        row = plan.rows[arm]
-        cur, nxt = row.levels[step.k], row.levels[step.k + 1]
-        chosen = slice(at, at + pictures)
-        yield Frame(arm, step.k, row.transitions, cur, row.noise(cur, nxt)[1], x_t[chosen], pred_x0[chosen])

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from ddim_app.buckets import BUCKETS
 from ddim_app.latents import MAX_SEED
@@ -65,7 +65,8 @@ class Arm:
     """One of the runs laid side by side: a sampler and its settings, for all pictures of the recipe.
 
     `steps` transitions on the grid `spacing`, or on the train timesteps listed in `timesteps`. DDIM has `eta`, DDPM has
-    `variance`: "small" is the posterior's (what DDIM has at eta 1), "large" is beta's.
+    `variance`: "small" is the posterior's (what DDIM has at eta 1), "large" is beta's. An arm may have a `model`, `seed`,
+    `noise_seed` or `branch` of its own in place of the recipe's.
     """
 
     method: str = "ddim"
@@ -75,6 +76,11 @@ class Arm:
     eta: float = 0.0
     variance: str = "small"
     clip: str = "clip"
+    model: str | None = None
+    seed: int | None = None
+    noise_seed: int | None = None
+    branch: int | None = None
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         choice("method", self.method, METHODS)
@@ -87,6 +93,12 @@ class Arm:
             if not isinstance(self.timesteps, tuple | list):
                 raise FieldError("timesteps", f"must be a list of whole numbers; got {shown(self.timesteps)}")
             put(self, "timesteps", tuple(whole("timesteps", t, 0) for t in self.timesteps))
+        if self.model is not None:
+            check_model(self.model)
+        for name in ("seed", "noise_seed", "branch"):
+            if getattr(self, name) is not None:
+                put(self, name, whole(name, getattr(self, name), 0, MAX_SEED))
+        check_weights(self.weights)
 
     @property
     def label(self) -> str:
@@ -97,60 +109,118 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A run: `pictures` pictures of seeds seed, seed + 1, ... (mod 2^32), each sampled by every arm from the same x_T.
+class BaseRecipe:
+    """What recipes of every kind have.
 
-    `noise_seed` and `branch` name the step noise; without a noise_seed it follows the picture's own seed. `precision` is
-    "fast" (bf16 where the device computes it, else fp32), "fp32", or "fp64" (network in fp32, update in float64). A `bucket`
-    pins the size of every network call, so that a picture can be made again to the last bit beside any neighbours; the
-    recipe of finished pictures names it, and with `weights` the sha256 of the model's weights file.
+    `precision` is "fast" (bf16 where the device computes it, else fp32), "fp32", or "fp64" (network in fp32, update in
+    float64). A `bucket` pins the size of every network call, so that a picture can be made again to the last bit beside any
+    neighbours; the recipe of finished pictures names it, and with `weights` the sha256 of the model's weights file.
     """
 
-    arms: tuple[Arm, ...]
+    kind: ClassVar[str]
+    """What sort of run it is, as its JSON says."""
+    kinds: ClassVar[dict[str, type["BaseRecipe"]]] = {}
+
     model: str = "avatars-32"
-    seed: int = 0
-    pictures: int = 1
-    noise_seed: int | None = None
-    branch: int = 0
     precision: str = "fast"
     bucket: int | None = None
     weights: str | None = None
     version: int = field(default=VERSION)
 
+    def __init_subclass__(cls) -> None:
+        BaseRecipe.kinds[cls.kind] = cls
+
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not self.model.strip() or len(self.model) > 200:
-            raise FieldError("model", f"must be the name of a model; got {shown(self.model)}")
+        check_model(self.model)
+        choice("precision", self.precision, PRECISIONS)
+        if self.bucket is not None and whole("bucket", self.bucket, 1) not in BUCKETS:
+            raise FieldError("bucket", f"must be one of {', '.join(map(str, BUCKETS))}; got {shown(self.bucket)}")
+        check_weights(self.weights)
+        put(self, "version", whole("version", self.version, 1, VERSION))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of all the models that the run asks, the first one's first."""
+        return (self.model,)
+
+    def made(self, hashes: Mapping[str, str]) -> Self:
+        """The recipe with the weights that the run was made with, by the names of the models."""
+        return replace(self, weights=hashes[self.model])
+
+    def to_json(self) -> str:
+        """Canonical JSON: one line, its kind and then keys in the order of the fields, those without a value left out."""
+        return json.dumps({"kind": self.kind, **asdict(self, dict_factory=_with_values)}, separators=(",", ":"))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """The recipe of a JSON object's values; raises FieldError, or TypeError for unknown keys."""
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(BaseRecipe):
+    """A run of samplers: `pictures` pictures of seeds seed, seed + 1, ... (mod 2^32), each sampled by every arm from the same x_T.
+
+    `noise_seed` and `branch` name the step noise; without a noise_seed it follows the picture's own seed.
+    """
+
+    kind = "sampling"
+
+    arms: tuple[Arm, ...]
+    seed: int = 0
+    pictures: int = 1
+    noise_seed: int | None = None
+    branch: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         put(self, "seed", whole("seed", self.seed, 0, MAX_SEED))
         put(self, "pictures", whole("pictures", self.pictures, 1, MAX_PICTURES))
         if self.noise_seed is not None:
             put(self, "noise_seed", whole("noise_seed", self.noise_seed, 0, MAX_SEED))
         put(self, "branch", whole("branch", self.branch, 0, MAX_SEED))
-        choice("precision", self.precision, PRECISIONS)
-        if self.bucket is not None and whole("bucket", self.bucket, 1) not in BUCKETS:
-            raise FieldError("bucket", f"must be one of {', '.join(map(str, BUCKETS))}; got {shown(self.bucket)}")
-        if self.weights is not None and not (isinstance(self.weights, str) and re.fullmatch("[0-9a-f]{64}", self.weights)):
-            raise FieldError("weights", f"must be a sha256 in hexadecimal; got {shown(self.weights)}")
-        put(self, "version", whole("version", self.version, 1, VERSION))
         if not 1 <= len(self.arms) <= MAX_ARMS:
             raise FieldError("arms", f"must be 1 to {MAX_ARMS} arms; got {len(self.arms)}")
 
     def with_arms(self, *arms: Arm) -> Self:
         return replace(self, arms=arms)
 
-    def to_json(self) -> str:
-        """Canonical JSON: one line, keys in the order of the fields, defaults included."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.model, *(arm.model for arm in self.arms if arm.model))))
+
+    def made(self, hashes: Mapping[str, str]) -> Self:
+        arms = tuple(replace(arm, weights=hashes[arm.model]) if arm.model else arm for arm in self.arms)
+        return replace(super().made(hashes), arms=arms)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The recipe that to_json wrote; raises FieldError when a value is wrong or the text is no recipe."""
-        try:
-            values = json.loads(text)
-            return cls(**{**values, "arms": tuple(Arm(**arm) for arm in values["arms"])})
-        except FieldError:
-            raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise FieldError("recipe", f"must be the JSON of a recipe; got {shown(text)}") from error
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{**values, "arms": tuple(Arm(**arm) for arm in values["arms"])})
+
+
+def from_json(text: str) -> BaseRecipe:
+    """The recipe that to_json wrote, of whatever kind; raises FieldError when a value is wrong or the text is no recipe."""
+    try:
+        values = json.loads(text)
+        return BaseRecipe.kinds[values.pop("kind", Recipe.kind)].from_values(values)
+    except FieldError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise FieldError("recipe", f"must be the JSON of a recipe; got {shown(text)}") from error
+
+
+def _with_values(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in items if value is not None}
+
+
+def check_model(name: object) -> None:
+    if not isinstance(name, str) or not name.strip() or len(name) > 200:
+        raise FieldError("model", f"must be the name of a model; got {shown(name)}")
+
+
+def check_weights(sha256: object) -> None:
+    if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256)):
+        raise FieldError("weights", f"must be a sha256 in hexadecimal; got {shown(sha256)}")
 
 
 def put(value: object, name: str, item: object) -> None:

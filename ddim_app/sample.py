@@ -5,10 +5,11 @@ for it, and in between yield a `Step` (what became of the rows). Whoever drives 
 `drive` does it at once, the engine's loop together with the rows of everybody else.
 """
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +31,20 @@ class Query(NamedTuple):
 
     x_t: Tensor
     t: Tensor
+    network: int = 0
+    """Which of the run's networks is asked, where it has several."""
+
+
+class Report(Protocol):
+    """What a process tells between two queries; a Step is one."""
+
+    @property
+    def k(self) -> int:
+        """0-based number of the step that it tells of."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it is fit to be shown; a run that is not ends."""
 
 
 class Step(NamedTuple):
@@ -46,8 +61,13 @@ class Step(NamedTuple):
     eps: Tensor
     """The noise that (x_t, pred_x0) stands for."""
 
+    @property
+    def is_finite(self) -> bool:
+        # The sum is finite unless an entry is not; four times as quick as looking at each.
+        return math.isfinite(float(self.x_next.sum()))
 
-Process = Generator[Query | Step, Tensor, None]
+
+Process = Generator[Query | Report, Tensor, None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +76,8 @@ class Row:
 
     eta = 0 is deterministic DDIM; eta = 1 has DDPM's posterior variance, and with variance "large" DDPM's larger noise
     (sigma-hat) instead. `clip` treats pred_x0: "clip" to [-1, 1], "dynamic" threshold, or "off"; eps is derived again from
-    what comes out. `draw` is needed as soon as noise is added.
+    what comes out. `draw` is needed as soon as noise is added. `network` is the one of the run's networks that is asked, which
+    gives out `prediction_type`.
     """
 
     levels: Sequence[Level]
@@ -64,6 +85,9 @@ class Row:
     variance: str = "small"
     clip: str = "off"
     draw: Draw | None = None
+    network: int = 0
+    prediction_type: str = "epsilon"
+    clip_range: float = 1.0
 
     @property
     def transitions(self) -> int:
@@ -81,31 +105,34 @@ class Row:
         return sigma, ddim.sigma_hat(cur.alpha_bar, nxt.alpha_bar) if self.variance == "large" else sigma
 
 
-def sample(x: Tensor, rows: Sequence[Row], *, prediction_type: str = "epsilon", clip_range: float = 1.0) -> Process:
+def sample(x: Tensor, rows: Sequence[Row]) -> Process:
     """Advances each row of x (N, C, H, W) along its own levels, in the dtype and on the device of x.
 
-    Every round asks for one evaluation of all rows that are still on their way, whatever their timesteps; a row whose
-    levels are used up leaves. The k-th Step is the k-th transition of its rows; a row's last one holds its picture.
+    Every round asks for one evaluation of all rows that are still on their way, whatever their timesteps, or one for each
+    network that they ask; a row whose levels are used up leaves. The k-th Steps tell of the k-th transition of their rows; a
+    row's last one holds its picture.
     """
     plans = [list(pairwise(row.levels)) for row in rows]
     for k in range(max(map(len, plans), default=0)):
-        live = [r for r, plan in enumerate(plans) if k < len(plan)]
-        moving = [(rows[r], *plans[r][k]) for r in live]
-        everything = len(live) == len(rows)
-        x_t = x if everything else x[live]
-        output = yield Query(x_t, torch.tensor([cur.t for _, cur, _ in moving], device=x.device))
-        step = _advance(x_t, output.to(x.dtype), moving, prediction_type, clip_range)
-        x = step[0] if everything else x.index_copy(0, torch.tensor(live, device=x.device), step[0])
-        yield Step(k, tuple(live), *step)
+        moving = [r for r, plan in enumerate(plans) if k < len(plan)]
+        for network in sorted({rows[r].network for r in moving}):
+            live = [r for r in moving if rows[r].network == network]
+            moves = [(rows[r], *plans[r][k]) for r in live]
+            everything = len(live) == len(rows)
+            x_t = x if everything else x[live]
+            output = yield Query(x_t, torch.tensor([cur.t for _, cur, _ in moves], device=x.device), network)
+            step = _advance(x_t, output.to(x.dtype), moves)
+            x = step[0] if everything else x.index_copy(0, torch.tensor(live, device=x.device), step[0])
+            yield Step(k, tuple(live), *step)
 
 
-def drive(process: Process, predict: Predict) -> Iterator[Step]:
-    """The steps of a process, its queries answered at once by `predict`."""
+def drive(process: Process, *networks: Predict) -> Iterator[Any]:
+    """The reports of a process, its queries answered at once by its networks."""
     try:
         item = next(process)
         while True:
             if isinstance(item, Query):
-                item = process.send(predict(item.x_t, item.t))
+                item = process.send(networks[item.network](item.x_t, item.t))
             else:
                 yield item
                 item = next(process)
@@ -118,8 +145,9 @@ def drive(process: Process, predict: Predict) -> Iterator[Step]:
 Moving = Sequence[tuple[Row, Level, Level]]
 
 
-def _advance(x_t: Tensor, output: Tensor, moving: Moving, prediction_type: str, clip_range: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(x_next, pred_x0, eps) of one transition of every row."""
+def _advance(x_t: Tensor, output: Tensor, moving: Moving) -> tuple[Tensor, Tensor, Tensor]:
+    """(x_next, pred_x0, eps) of one transition of every row, all of one network."""
+    prediction_type, clip_range = moving[0][0].prediction_type, moving[0][0].clip_range
     alpha_bar = _column(cur.alpha_bar for _, cur, _ in moving)
     alpha_bar_next = _column(nxt.alpha_bar for _, _, nxt in moving)
     noise = [row.noise(cur, nxt) for row, cur, nxt in moving]

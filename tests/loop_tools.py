@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from ddim_app import loop as loops
 from ddim_app.loop import End
 from ddim_app.sample import Row, Step, sample
 from tests import toys
@@ -55,7 +56,7 @@ class Run:
         self.items = []
         self.ended = threading.Event()
         self.on_step = lambda step: None
-        self.ticket = loop.join(sample(self.x, self.rows), network, group, self.emit)
+        self.ticket = loop.join(sample(self.x, self.rows), [loops.Network(network, group=group)], self.emit)
 
     def emit(self, item):
         self.items.append(item)

@@ -7,6 +7,7 @@ import threading
 import pytest
 import torch
 
+from ddim_app import loop as loops
 from ddim_app.loop import BatchLoop, End, is_out_of_memory
 from ddim_app.sample import Query, Row, Step, sample
 from tests import toys
@@ -126,7 +127,7 @@ def test_a_reader_that_raises_ends_alone():
         told.append(item)
         raise RuntimeError("Event loop is closed")
 
-    loop.join(sample(toys.pictures(1).float(), [Row(LINEAR.levels(5))]), network, "model", raising)
+    loop.join(sample(toys.pictures(1).float(), [Row(LINEAR.levels(5))]), [loops.Network(network, group="model")], raising)
     stayer = Run(loop, network, grid(5))
     network.release()
     stayer.assert_completed()
@@ -233,7 +234,7 @@ def test_any_process_can_be_run():
         if isinstance(item, End):
             done.set()
 
-    loop.join(process(), lambda x, t: x * t.view(-1, 1, 1, 1), "g", emit)
+    loop.join(process(), [loops.Network(lambda x, t: x * t.view(-1, 1, 1, 1))], emit)
     assert done.wait(PATIENCE)
     assert items[0].x_next.flatten().tolist() == [3, 4]
     assert items[1].error is None
@@ -241,9 +242,10 @@ def test_any_process_can_be_run():
 
 def test_a_process_may_end_in_the_middle_of_a_run():
     program = (
-        "from tests.toys import LINEAR, network; from ddim_app.loop import BatchLoop; from ddim_app.sample import Row, sample\n"
+        "from tests.toys import LINEAR, network; from ddim_app.loop import BatchLoop, Network\n"
+        "from ddim_app.sample import Row, sample\n"
         "import queue, torch; news = queue.SimpleQueue(); x = torch.zeros(1, 1, 64, 64)\n"
-        "BatchLoop().join(sample(x, [Row(LINEAR.levels(1000))]), network, 'model', news.put); news.get()"
+        "BatchLoop().join(sample(x, [Row(LINEAR.levels(1000))]), [Network(network)], news.put); news.get()"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")

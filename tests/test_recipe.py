@@ -1,7 +1,6 @@
 """Recipes judge every value from outside: one sentence with the field, the range and the value, or a run."""
 
 import dataclasses
-import json
 import math
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddim_app import recipe
-from ddim_app.recipe import Arm, FieldError, Recipe
+from ddim_app.recipe import Arm, FieldError, Recipe, from_json
 from ddim_app.sample import CLIP_RULES, VARIANCES
 from ddim_app.schedule import SPACINGS
 
@@ -34,8 +33,7 @@ recipes = st.builds(
 @given(recipes)
 def test_json_of_a_recipe_is_the_recipe(value):
     text = value.to_json()
-    fields = json.loads(text)
-    again = Recipe(**fields | {"arms": tuple(Arm(**arm) for arm in fields["arms"])})
+    again = from_json(text)
     assert again == value
     assert again.to_json() == text
     assert "\n" not in text
@@ -45,10 +43,10 @@ def test_json_is_canonical():
     """Equal recipes have equal text: every field in its order, defaults included, numbers in one spelling, no spaces."""
     text = Recipe(arms=(Arm(steps=10.0, eta=1),), seed=7.0).to_json()
     assert text == Recipe(arms=(Arm(steps=10, eta=1.0),), seed=7).to_json()
-    assert [*json.loads(text)] == [field.name for field in dataclasses.fields(Recipe)]
-    assert text.startswith(
-        '{"arms":[{"method":"ddim","steps":10,"spacing":"trailing","timesteps":null,"eta":1.0,"variance":"small","clip":"clip"}],'
-        '"model":"avatars-32","seed":7,"pictures":1,"noise_seed":null,"branch":0,"precision":"fast",'
+    assert text == (
+        '{"kind":"sampling","model":"avatars-32","precision":"fast","version":1,'
+        '"arms":[{"method":"ddim","steps":10,"spacing":"trailing","eta":1.0,"variance":"small","clip":"clip"}],'
+        '"seed":7,"pictures":1,"branch":0}'
     )
 
 

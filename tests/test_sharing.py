@@ -15,7 +15,7 @@ from ddim_app import sharing
 from ddim_app.buckets import BUCKETS, bucket_of, filled
 from ddim_app.engine import Engine, Finished
 from ddim_app.plan import Frame
-from ddim_app.recipe import Arm, FieldError, Recipe
+from ddim_app.recipe import Arm, FieldError, Recipe, from_json
 from tests import toys
 from tests.wire import wait_for
 
@@ -116,7 +116,7 @@ def test_a_finished_recipe_names_its_bucket_and_gives_the_same_bits_among_others
     made = request.made
     assert (made.bucket, made.weights) == (4, engine.model("one").sha256)
     crowd = [Request(engine, replace(recipe, seed=seed)) for seed in range(5)]
-    again = Request(engine, Recipe.from_json(made.to_json()))
+    again = Request(engine, from_json(made.to_json()))
     assert again.ended.wait(60)
     assert all(neighbour.ended.wait(60) for neighbour in crowd)
     assert all(np.array_equal(again.finals[arm].numpy(), request.finals[arm].numpy()) for arm in (0, 1))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def keyed_draw(seed: int, shape: tuple[int, ...] = (1, 2, 2)) -> Callable[[int, 
 
 
 def run(x: Tensor, rows: Sequence[Row], predict: Network = network, **options: Any) -> list[Step]:
-    return list(drive(sample(x, rows, **options), predict))
+    return list(drive(sample(x, [replace(row, **options) for row in rows]), predict))
 
 
 def final(x: Tensor, rows: Sequence[Row], predict: Network = network, **options: Any) -> Tensor:

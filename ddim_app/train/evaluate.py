@@ -64,12 +64,15 @@ def preview(
     predict: Predict, schedule: Schedule, shape: Shape, count: int, seed: int, device: torch.device, check: Check
 ) -> np.ndarray:
     """uint8 (count, H, W, C): DDIM from fixed seeds, so grids of different models can be laid side by side."""
-    row = Row(schedule.levels(min(PREVIEW_STEPS, schedule.num_train_timesteps)), clip=schedule.clip)
+    row = Row(
+        schedule.levels(min(PREVIEW_STEPS, schedule.num_train_timesteps)),
+        clip=schedule.clip,
+        prediction_type=schedule.prediction_type,
+        clip_range=schedule.clip_range,
+    )
     latents = initial_noise([picture_seed(seed, i) for i in range(count)], shape).to(device)
     x = latents
-    for step in drive(
-        sample(latents, [row] * count, prediction_type=schedule.prediction_type, clip_range=schedule.clip_range), predict
-    ):
+    for step in drive(sample(latents, [row] * count), predict):
         check()
         x = step.x_next
     return to_pixels(x)

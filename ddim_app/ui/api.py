@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import gradio as gr
@@ -15,7 +15,7 @@ from ddim_app import recipe as recipes
 from ddim_app.engine import Finished
 from ddim_app.images import to_pil, to_pixels
 from ddim_app.latents import picture_seed
-from ddim_app.plan import Plan
+from ddim_app.plan import SamplingPlan
 from ddim_app.recipe import FieldError, Recipe
 from ddim_app.ui import stage
 from ddim_app.ui.fields import raw
@@ -56,7 +56,7 @@ def _endpoint(
 
     def check(values: tuple[Any, ...]) -> None:
         recipe = checked(engine, build_recipe, dict(zip(fields, values, strict=True)))
-        if engine.is_here(recipe.model):
+        if all(map(engine.is_here, recipe.models)):
             engine.plan(recipe)
 
     button.click(
@@ -149,7 +149,7 @@ async def _follow(
     async with aclosing(runs.stream(recipe, request)) as stream:
         async for news in stream:
             for item in news:
-                if isinstance(item, Plan):
+                if isinstance(item, SamplingPlan):
                     plan = item
                 elif isinstance(item, Finished):
                     finished = item
@@ -160,7 +160,7 @@ async def _follow(
         return
     if finished.error:
         raise gr.Error(finished.error, print_exception=False)
-    made = plan._replace(recipe=finished.recipe)
+    made = replace(plan, recipe=finished.recipe)
     yield (
         [_captioned(finals[arm], arm, made.recipe) for arm in range(len(plan.rows))],
         _summary(runs, made, finals, time.perf_counter() - began),
@@ -176,7 +176,7 @@ def _captioned(pictures: torch.Tensor, arm: int, recipe: Recipe) -> Shown:
     return shown
 
 
-def _summary(runs: Runs, plan: Plan, finals: dict[int, torch.Tensor], seconds: float) -> dict[str, Any]:
+def _summary(runs: Runs, plan: SamplingPlan, finals: dict[int, torch.Tensor], seconds: float) -> dict[str, Any]:
     return {
         "recipe": asdict(plan.recipe),
         "number_format": runs.engine.number_format(plan.recipe.precision),

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ddim_app import recipe as recipes
 from ddim_app.images import contact_sheet, enlargement, to_pixels
-from ddim_app.plan import Frame, Plan
+from ddim_app.plan import Frame, SamplingPlan
 from ddim_app.recipe import Recipe
 from ddim_app.ui import stage, text
 from ddim_app.ui.runs import Runs
@@ -46,22 +46,22 @@ class CompareTab(RunTab):
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
         return checked(self.runs.engine, recipes.compare, self._settings.named(values)), None
 
-    def board(self, plan: Plan, about: None) -> stage.Reel:
+    def board(self, plan: SamplingPlan, about: None) -> stage.Reel:
         return stage.Reel(plan, uuid.uuid4().hex)
 
     def before(self, recipe: Recipe) -> list[Any]:
         # The pictures of the run before stay, with their own recipe, until there are new ones; the wipe would outlive them.
         return [KEEP, None, KEEP, recipe.seed]
 
-    def update(self, board: stage.Reel, plan: Plan, frames: list[Frame]) -> list[Any]:
+    def update(self, board: stage.Reel, plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
         return [board.add(frames), KEEP, text.recipe_line(plan), KEEP]
 
-    def last(self, board: stage.Reel, plan: Plan, frames: list[Frame], error: str | None) -> list[Any]:
+    def last(self, board: stage.Reel, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
         board.add(frames)
         return [board.complete(), KEEP if error else final_sheets(plan, board), text.recipe_line(plan), KEEP]
 
 
-def final_sheets(plan: Plan, reel: stage.Reel) -> tuple[Image.Image, Image.Image]:
+def final_sheets(plan: SamplingPlan, reel: stage.Reel) -> tuple[Image.Image, Image.Image]:
     """The finished pictures of the two arms, each as one sheet with square pixels."""
     scale = enlargement(*plan.model.shape[1:])
     left, right = (contact_sheet(to_pixels(reel.finals[arm]), scale=scale) for arm in (0, 1))

@@ -142,7 +142,7 @@ def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, de
             plan = engine.plan(recipe)
         except FieldError as error:
             return str(error)
-        return text.cost_line(plan, engine.calls(plan), engine.seconds(plan))
+        return text.sampling_cost_line(plan, engine.calls(plan), engine.seconds(plan))
 
     changes: list[Any] = [field.change for field in controls.fields.values()]  # type: ignore[attr-defined]
     gr.on([demo.load, *changes], say, controls.inputs, cost, trigger_mode="always_last", **PRIVATE)

@@ -10,7 +10,7 @@ import torch
 from ddim_app import axes, metrics
 from ddim_app.axes import Axis
 from ddim_app.images import contact_sheet, png_bytes, to_pixels
-from ddim_app.plan import Frame, Plan
+from ddim_app.plan import Frame, SamplingPlan
 from ddim_app.recipe import FieldError, Recipe, compare
 from ddim_app.ui import text
 from ddim_app.ui.fields import PRIVATE, raw
@@ -73,18 +73,18 @@ class MatrixTab(RunTab):
             plan = engine.plan(self.recipe_of(values)[0])
         except FieldError as error:
             return str(error)
-        return text.cost_line(plan, engine.calls(plan), engine.seconds(plan)).split("\n")[0]
+        return text.sampling_cost_line(plan, engine.calls(plan), engine.seconds(plan)).split("\n")[0]
 
-    def board(self, plan: Plan, about: tuple[Axis, Axis]) -> "Sheet":
+    def board(self, plan: SamplingPlan, about: tuple[Axis, Axis]) -> "Sheet":
         return Sheet(plan, *about)
 
     def before(self, recipe: Recipe) -> list[Any]:
         return [KEEP, KEEP, KEEP, recipe.seed]
 
-    def update(self, board: "Sheet", plan: Plan, frames: list[Frame]) -> list[Any]:
+    def update(self, board: "Sheet", plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
         return [board.add(frames), board.line(plan), plan.recipe, KEEP]
 
-    def last(self, board: "Sheet", plan: Plan, frames: list[Frame], error: str | None) -> list[Any]:
+    def last(self, board: "Sheet", plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
         board.add(frames)
         return [board.complete(), board.line(plan), plan.recipe, KEEP]
 
@@ -100,7 +100,7 @@ class MatrixTab(RunTab):
 class Sheet:
     """The cells of one matrix as the table takes them."""
 
-    def __init__(self, plan: Plan, rows: Axis, columns: Axis) -> None:
+    def __init__(self, plan: SamplingPlan, rows: Axis, columns: Axis) -> None:
         self._plan, self._axes = plan, (rows, columns)
         self._newest: dict[int, Frame] = {}
         sample = contact_sheet(to_pixels(torch.zeros(plan.recipe.pictures, *plan.model.shape)))
@@ -112,7 +112,7 @@ class Sheet:
             "height": sample.height,
         }
 
-    def line(self, plan: Plan) -> str:
+    def line(self, plan: SamplingPlan) -> str:
         """The matrix in one line."""
         sides = " x ".join(f"{axis.name} {', '.join(map(str, axis.values))}" for axis in self._axes)
         return f"{plan.recipe.model} · {sides} · {text.seeds(plan.recipe)} · {plan.recipe.precision}"

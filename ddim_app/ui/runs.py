@@ -10,10 +10,10 @@ import gradio as gr
 
 from ddim_app.engine import Engine, Finished
 from ddim_app.loop import Ticket
-from ddim_app.plan import Frame, Plan
-from ddim_app.recipe import FieldError, Recipe
+from ddim_app.plan import Plan
+from ddim_app.recipe import BaseRecipe, FieldError
 
-News = Plan | list[Frame] | Finished | str
+News = Plan | list[Any] | Finished | str
 Tell = Callable[[object], None]
 GONE = object()
 """Told to a handler whose page has left, or has started another run."""
@@ -28,7 +28,7 @@ class Runs:
     """Who listens for each page's runs."""
     _said: dict[str | None, str] = field(default_factory=dict)
 
-    async def stream(self, recipe: Recipe, request: gr.Request, *, alone: bool = False) -> AsyncGenerator[list[News], None]:
+    async def stream(self, recipe: BaseRecipe, request: gr.Request, *, alone: bool = False) -> AsyncGenerator[list[News], None]:
         """What has happened since the last time, in lists: sentences while a model loads, the Plan, frames, then Finished.
 
         A slow page gets several frames at once and never slows the loop. A run that is `alone` ends the page's others. The
@@ -96,7 +96,7 @@ class Runs:
 class _Start:
     """Starts a run on a thread of its own, since the model may have to be loaded first, or even downloaded."""
 
-    def __init__(self, engine: Engine, recipe: Recipe, tell: Tell) -> None:
+    def __init__(self, engine: Engine, recipe: BaseRecipe, tell: Tell) -> None:
         self._engine, self._recipe, self._tell = engine, recipe, tell
         self._ticket: Ticket | None = None
         self._given_up = False
@@ -105,14 +105,13 @@ class _Start:
     def _go(self) -> None:
         finished = threading.Event()
 
-        def emit(item: list[Frame] | Finished) -> None:
+        def emit(item: list[Any] | Finished) -> None:
             self._tell(item)
             if isinstance(item, Finished):
                 finished.set()
 
         try:
-            self._engine.model(self._recipe.model, self._tell)
-            planned = self._engine.plan(self._recipe)
+            planned = self._engine.plan(self._recipe, self._tell)
             if self._given_up:
                 return
             self._tell(planned)

@@ -17,7 +17,7 @@ import torch
 from ddim_app import metrics
 from ddim_app.images import png_bytes, strip, to_pixels
 from ddim_app.latents import picture_seed
-from ddim_app.plan import Frame, Plan
+from ddim_app.plan import Frame, SamplingPlan
 from ddim_app.ui.text import grid_note
 
 ASSETS = Path(__file__).parent / "assets"
@@ -50,7 +50,7 @@ def stored_run() -> dict[str, Any]:
 class Reel:
     """The frames of one run as the stage takes them."""
 
-    def __init__(self, plan: Plan, run_id: str) -> None:
+    def __init__(self, plan: SamplingPlan, run_id: str) -> None:
         recipe, (_, height, width) = plan.recipe, plan.model.shape
         per_frame = 2 * recipe.pictures * height * width
         self._strides = [max(1, math.ceil(row.transitions * per_frame / MAX_PIXELS)) for row in plan.rows]

@@ -5,14 +5,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from ddim_app.engine import Finished
-from ddim_app.plan import Frame, Plan
-from ddim_app.recipe import FieldError, Recipe
+from ddim_app.plan import Plan
+from ddim_app.recipe import BaseRecipe, FieldError
 from ddim_app.ui import text
 from ddim_app.ui.runs import Runs
 
@@ -24,14 +25,14 @@ KEEP: Any = gr.skip()
 class Show:
     """One run on its way to the page: what has arrived, and what is said of it."""
 
-    def __init__(self, recipe: Recipe, about: Any) -> None:
+    def __init__(self, recipe: BaseRecipe, about: Any) -> None:
         self.recipe, self.about = recipe, about
         self.board: Any = None
         """What the tab collects of the run for its page; made with the plan."""
-        self.plan: Plan | None = None
-        self.made: Recipe | None = None
+        self.plan: Any = None
+        self.made: BaseRecipe | None = None
         self.error: str | None = None
-        self.waiting: list[Frame] = []
+        self.waiting: list[Any] = []
         self.note = "Starting"
         self._began = self._shown = time.perf_counter()
 
@@ -49,7 +50,7 @@ class Show:
         """Whether the page should be shown what waits."""
         return bool(self.waiting) and time.perf_counter() - self._shown > SECONDS_BETWEEN_UPDATES
 
-    def pop(self) -> list[Frame]:
+    def pop(self) -> list[Any]:
         frames, self.waiting, self._shown = self.waiting, [], time.perf_counter()
         return frames
 
@@ -73,27 +74,27 @@ class RunTab(ABC):
     def check(self, values: tuple[Any, ...]) -> None:
         """Raises FieldError when the tab could not run with these values, as far as the model is at hand."""
         recipe, _ = self.recipe_of(values)
-        if self.runs.engine.is_here(recipe.model):
+        if all(map(self.runs.engine.is_here, recipe.models)):
             self.runs.engine.plan(recipe)
 
     @abstractmethod
-    def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, Any]:
+    def recipe_of(self, values: tuple[Any, ...]) -> tuple[Any, Any]:
         """The recipe of the raw values of the tab's inputs, and what else its board wants to know; raises FieldError."""
 
     @abstractmethod
-    def board(self, plan: Plan, about: Any) -> Any:
+    def board(self, plan: Any, about: Any) -> Any:
         """What collects the run's frames for the page."""
 
     @abstractmethod
-    def before(self, recipe: Recipe) -> list[Any]:
+    def before(self, recipe: Any) -> list[Any]:
         """The tab's outputs as the run begins."""
 
     @abstractmethod
-    def update(self, board: Any, plan: Plan, frames: list[Frame]) -> list[Any]:
+    def update(self, board: Any, plan: Any, frames: list[Any]) -> list[Any]:
         """The tab's outputs with new frames."""
 
     @abstractmethod
-    def last(self, board: Any, plan: Plan, frames: list[Frame], error: str | None) -> list[Any]:
+    def last(self, board: Any, plan: Any, frames: list[Any], error: str | None) -> list[Any]:
         """The tab's outputs with the last frames, of a run that is through or, with an error, had to end."""
 
     async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
@@ -125,7 +126,7 @@ class RunTab(ABC):
         # Not in a `finally`: a run that is stopped leaves its status to the handler of Stop, which may come later.
         self.runs.say(session, None)
         if show.plan is not None:
-            plan = show.plan._replace(recipe=show.made)
+            plan = replace(show.plan, recipe=show.made)
             status = show.error or text.done_line(plan, show.seconds, self.runs.engine.number_format(plan.recipe.precision))
             yield [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
         if show.error:

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from ddim_app.latents import picture_seed
-from ddim_app.plan import Plan
+from ddim_app.plan import Plan, SamplingPlan
 from ddim_app.recipe import Recipe
 
 CLIP_WORDS = {"clip": "x₀ clipped", "off": "x₀ not clipped", "dynamic": "x₀ thresholded"}
@@ -30,7 +30,7 @@ def grid_note(steps: int, spacing: str) -> str:
     return f"{steps} {'step' if steps == 1 else 'steps'}, {spacing}"
 
 
-def recipe_line(plan: Plan) -> str:
+def recipe_line(plan: SamplingPlan) -> str:
     """The run in one line."""
     recipe = plan.recipe
     arms = " | ".join(
@@ -47,30 +47,35 @@ def seeds(recipe: Recipe) -> str:
     return named + noise + (f" · branch {recipe.branch}" if recipe.branch else "")
 
 
-def entry_line(plan: Plan) -> str:
+def entry_line(plan: SamplingPlan) -> str:
     """Where x_T enters the chain, for each arm where they differ, and whether noise had to be capped."""
     entries = dict.fromkeys(f"t = {row.levels[0].t}, where √ᾱ = {row.levels[0].alpha_bar ** 0.5:.4f}" for row in plan.rows)
     capped = " · eta is capped where the noise would exceed the level's" if any(row.is_capped for row in plan.rows) else ""
     return f"x_T enters at {'; '.join(entries)}{capped}"
 
 
+def sampling_cost_line(plan: SamplingPlan, calls: int, seconds: float | None) -> str:
+    """What a run of arms takes, before it starts, and where their noise enters."""
+    pictures = plan.recipe.pictures * len(plan.rows)
+    return f"{pictures} pictures · {cost_line(plan, calls, seconds)}\n{entry_line(plan)}"
+
+
 def cost_line(plan: Plan, calls: int, seconds: float | None) -> str:
     """What a run takes, before it starts."""
-    pictures = plan.recipe.pictures * len(plan.rows)
     about = "" if seconds is None else f" · about {max(seconds, 0.1):.1f} s"
-    return f"{pictures} pictures · {plan.evaluations} evaluations in {calls} UNet calls{about}\n{entry_line(plan)}"
+    return f"{plan.evaluations} evaluations in {calls} UNet calls{about}"
 
 
 def progress_line(plan: Plan, done: int, seconds: float) -> str:
     """Step, evaluations, speed and time left after `done` steps."""
     each = seconds / max(done, 1)
-    evaluated = plan.recipe.pictures * sum(min(done, row.transitions) for row in plan.rows)
     left = each * (plan.transitions - done)
-    return f"Step {done} of {plan.transitions} · {evaluated} evaluations · {1000 * each:.0f} ms a step · {left:.1f} s left"
+    return (
+        f"Step {done} of {plan.transitions} · {plan.evaluated(done)} evaluations · {1000 * each:.0f} ms a step · {left:.1f} s left"
+    )
 
 
 def done_line(plan: Plan, seconds: float, number_format: str) -> str:
     """What a finished run took."""
-    counts = sorted({row.transitions for row in plan.rows})
-    nfe = " and ".join(map(str, counts)) if len(counts) < 3 else ", ".join(map(str, counts))
+    nfe = " and ".join(map(str, plan.nfe)) if len(plan.nfe) < 3 else ", ".join(map(str, plan.nfe))
     return f"Done in {seconds:.1f} s · {nfe} NFE per picture · {1000 * seconds / plan.transitions:.0f} ms a step · {number_format}"
