@@ -1,10 +1,11 @@
 """The named endpoints: what the page does, for gradio_client and curl."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -178,7 +179,7 @@ def _captioned(pictures: torch.Tensor, arm: int, recipe: Recipe) -> Shown:
 
 def _summary(runs: Runs, plan: SamplingPlan, finals: dict[int, torch.Tensor], seconds: float) -> dict[str, Any]:
     return {
-        "recipe": asdict(plan.recipe),
+        "recipe": json.loads(plan.recipe.to_json()),
         "number_format": runs.engine.number_format(plan.recipe.precision),
         "nfe": [row.transitions for row in plan.rows],
         "first_timestep": [row.levels[0].t for row in plan.rows],

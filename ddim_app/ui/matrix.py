@@ -31,11 +31,12 @@ HINT = "Under each cell: PSNR to DDIM(0) with the most steps, of the same seeds.
 
 
 class MatrixTab(RunTab):
-    """The tab's components, and the handler behind its Run."""
+    """A table of pictures over two settings, all from the same noise."""
+
+    title, name, go = "Steps × eta", "matrix", "Run matrix"
 
     def __init__(self, runs: Runs, settings: Settings) -> None:
-        super().__init__(runs)
-        self._settings = settings
+        super().__init__(runs, settings)
         with gr.Row():
             rows = raw(gr.Dropdown(AXIS_CHOICES, value="steps", label="Rows", elem_id="rows", min_width=110, scale=1))
             row_values = raw(gr.Textbox(USUAL["steps"], label="Row values", elem_id="row-values", min_width=180, scale=3))
@@ -58,9 +59,13 @@ class MatrixTab(RunTab):
         picked = [settings.fields[name] for name in ("steps", "eta", "spacing", "clip", "variance", "ddpm_steps")]
         self.table.select(self._pick, self.shown, picked, **PRIVATE)
 
+    def connect(self, demo: gr.Blocks) -> None:
+        changes = [field.change for field in (*self.settings.inputs, *self.axes)]  # type: ignore[attr-defined]
+        gr.on([demo.load, *changes], self.cost_line, self.inputs, self.cost, trigger_mode="always_last", **PRIVATE)
+
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, tuple[Axis, Axis]]:
         """The recipe whose arms are the cells, row by row, and its axes; raises FieldError."""
-        named, chosen = self._settings.named(values[:-4]), values[-4:]
+        named, chosen = self.settings.named(values[:-4]), values[-4:]
         T = num_train_timesteps(self.runs.engine, named["model"])
         base = compare(named, T)
         rows, columns = axes.parse(chosen[0], chosen[1], T, "row values"), axes.parse(chosen[2], chosen[3], T, "column values")
