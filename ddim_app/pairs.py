@@ -92,7 +92,7 @@ def to_pairs(recipe: BaseRecipe) -> list[Pair]:
     for part in parts(type(recipe)):
         if part.many:
             pairs += [(part.key, _change(part.kind, *two)) for two in zip(values[part.name], values[part.name][1:], strict=False)]
-    return pairs
+    return sorted(pairs, key=lambda pair: pair[0] in ("bucket", "weights"))  # what nobody reads comes last
 
 
 def from_pairs(pairs: Iterable[Pair]) -> dict[str, Any]:
@@ -159,6 +159,7 @@ def to_arguments(recipe: BaseRecipe) -> list[str]:
     """The recipe as arguments of a command."""
     words = []
     for key, text in to_pairs(recipe):
+        text = '"--"' if text == "--" else text  # which argparse takes for the end of the options, wherever it stands
         words += [f"{option(key)}={text}"] if text.startswith("-") else [option(key), text]
     return words
 

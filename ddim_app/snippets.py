@@ -82,6 +82,8 @@ def diffusers(recipe: BaseRecipe, schedule: Schedule, where: str, subfolder: boo
     if not able:
         return "\n".join(notes) + "\n"
     place, unet, scheduler = _word(where), *(f", subfolder={_word(name)}" if subfolder else "" for name in ("unet", "scheduler"))
+    if recipe.precision != "fp32":
+        notes.append(f"# In fp32: the recipe's own precision is {recipe.precision}, so that roundings differ.")
     text = [
         "import torch", "from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel", "", *notes,
         f"unet = UNet2DModel.from_pretrained({place}{unet}, use_safetensors=True).eval()",
