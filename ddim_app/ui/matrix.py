@@ -72,9 +72,7 @@ class MatrixTab(RunTab):
             {"run": ""}, html_template=asset("matrix.html"), css_template=asset("matrix.css"), js_on_load=asset("matrix.js"),
             apply_default_css=False, elem_id="matrix",
         )  # fmt: skip
-        with gr.Accordion(
-            "Distance to DDIM(0) with the most steps: RMSE of the pictures at equal seeds", open=False, elem_id="distance-fold"
-        ):
+        with gr.Accordion("Distance to DDIM(0) with the most steps, at equal seeds", open=False, elem_id="distance-fold"):
             self.plot = gr.LinePlot(
                 None, x="steps", y="RMSE of 255", color="eta", height=260, elem_id="distance", show_label=False,
             )  # fmt: skip
