@@ -83,7 +83,7 @@ def test_what_a_replay_leaves_out_is_said():
     thinned = Reel(plan_of(1000, pictures=4, side=32), "a")
     assert thinned.tape["hint"] == "A long run: the replay has every 4th step, the first and the last."
     large = Reel(plan_of(50, 50, pictures=4, side=256), "b")
-    assert "Pictures on the way are kept at 1/5 of their size, the last ones whole." in large.tape["hint"]
+    assert "Pictures on the way are kept at 1/4 of their size, the last ones whole." in large.tape["hint"]
     assert Reel(plan_of(200, 200), "c").tape["hint"] == ""
 
 

@@ -26,7 +26,7 @@ REPLAY_BYTES, FINAL_BYTES = 10_000_000, 5_000_000
 """Text of one run's pictures that server and page keep: those on the way, and the last ones. A visitor has one run at a time."""
 BYTES_PER_PIXEL = 4.2
 """Of noise, as PNG in base64; pictures take less."""
-FEWEST_FRAMES = 24
+FEWEST_FRAMES = 12
 """Steps that a replay has at least; pictures too large for that are kept smaller."""
 
 
