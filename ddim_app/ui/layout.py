@@ -21,6 +21,8 @@ TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab)
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
 WAITING_RUNS = 64
+VISITORS = 100
+"""Whose last run is kept, those who came last; each run is bounded by stage.REPLAY_BYTES and stage.FINAL_BYTES."""
 
 
 def build_ui(engine: Engine) -> gr.Blocks:
@@ -71,7 +73,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "max_file_size": "10mb",
         "allowed_paths": [],
-        "state_session_capacity": 200,
+        "state_session_capacity": VISITORS,
         "enable_monitoring": False,
         "run_history": False,
         "ssr_mode": False,
