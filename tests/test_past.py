@@ -111,7 +111,7 @@ def bar(engine):
 
 GOOD = {
     "model": "tiny", "steps": 17, "eta": 0.5, "seed": 42, "pictures": 3, "ddpm_steps": 0, "spacing": "leading", "variance": "large",
-    "clip": "off", "precision": "fp32", "noise_seed": "", "branch": 0,
+    "clip": "off", "precision": "fp32", "noise_seed": "", "branch": 0, "second_model": "",
 }  # fmt: skip
 
 

@@ -26,6 +26,8 @@ HELP = {
     "timesteps": "the train timesteps to visit, such as 999~500~0",
     "eta": "0 is DDIM, 1 has DDPM's variance; at most 2",
     "variance": "DDPM's: small or large",
+    "start_arm": "begins where this earlier arm is (counted from 0) ...",
+    "start_step": "... after so many transitions",
     "clip": "what is done to the predicted picture: clip, off or dynamic",
 }
 EPILOG = """\

@@ -184,7 +184,7 @@ class RecipeBar:
         shared = {name: getattr(recipe, name) for name in ("model", "seed", "pictures", "precision", "branch")}
         its = {name: getattr(arm, name) for name in ("steps", "eta", "spacing", "variance", "clip")}
         noise_seed = "" if recipe.noise_seed is None else str(recipe.noise_seed)
-        values = {**shared, **its, "ddpm_steps": 0, "noise_seed": noise_seed}
+        values = {**shared, **its, "ddpm_steps": 0, "second_model": "", "noise_seed": noise_seed}
         arms = "one arm" if len(recipe.arms) == 1 else f"{len(recipe.arms)} arms"
         how = "Run it exactly draws it" if len(recipe.arms) <= MAX_STAGE_ARMS else "the command line draws it"
         said = f"It has {arms}, which the fields cannot say: they have the settings of the first, and {how}."
