@@ -2,8 +2,8 @@
 
 import io
 import json
+import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,14 +26,8 @@ HOSTILE = [
 @pytest.fixture
 def bar(page: Page) -> Page:
     page.get_by_role("button", name="Recipe: copy, restore, files").click()
-    expect(page.locator("#copied textarea")).to_have_value(lambda_link())
+    expect(page.locator("#copied textarea")).to_have_value(re.compile(r"\?v=1&"))
     return page
-
-
-def lambda_link() -> Any:
-    import re
-
-    return re.compile(r"\?v=1&")
 
 
 def copied(page: Page, form: str, start: str) -> str:
@@ -247,7 +241,7 @@ def test_hostile_text_stays_text_everywhere(bar: Page, url: str, payload: str) -
     ("query", "sentence"),
     [
         ("steps=0", "Nothing restored: steps must be a whole number 1 or more; got 0."),
-        ("seed=" + HOSTILE[0], "Nothing restored: seed must be a whole number from 0 to 4294967295; got '<img src=x"),
+        ("seed=" + HOSTILE[0], 'Nothing restored: seed must be a whole number from 0 to 4294967295; got "<img src=x'),
         ("v=9&steps=5", "Nothing restored: version of this recipe is 9, and this app reads up to 1: take a newer app."),
         ("steps=5&seed=1&seed=2", "Nothing restored: 'seed' is there twice"),
         ("steps=" + "9" * 20_000, "Nothing restored: link must have at most 16000 characters after its address"),
