@@ -12,8 +12,9 @@ from ddim_app.engine import Engine
 from ddim_app.recipe import Arm, Recipe
 from ddim_app.ui import build_ui, history, past, settings
 from ddim_app.ui.compare import CompareTab
+from ddim_app.ui.copies import link, text_of
 from ddim_app.ui.past import Past
-from ddim_app.ui.recipe_bar import RecipeBar, link
+from ddim_app.ui.recipe_bar import RecipeBar
 from ddim_app.ui.runs import Runs
 
 RECIPE = Recipe(arms=(Arm(steps=2), Arm(method="ddpm", steps=3)), model="tiny", pictures=2)
@@ -148,9 +149,9 @@ def test_a_recipe_too_long_for_a_link_says_so():
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)//", "", "x" * 9000, "http://h/" + "x" * 9000])
-def test_no_address_becomes_more_than_text(bar, address):
+def test_no_address_becomes_more_than_text(engine, address):
     for form in ("Link", "curl"):
-        text = bar.text_of(RECIPE, form, address)
+        text = text_of(engine, RECIPE, form, address)
         assert "javascript:" not in text
         assert len(text) < 2000
 

@@ -82,7 +82,7 @@ def test_a_downloaded_picture_brings_its_run_back_to_the_last_pixel(bar: Page) -
     field(bar, "seed", "7")
     bar.get_by_role("button", name="Recipe: copy, restore, files").click()
     drop(bar, "anything.png", data)
-    note(bar, "Recipe read from the file. Its settings are in the fields of Compare: press Run.")
+    note(bar, "Recipe read from the file. Its settings are in the fields of Compare: press Run there.")
     for name, value in (("steps", "4"), ("eta", "0.5"), ("seed", "33")):
         field(bar, name, value)
     run(bar)
@@ -129,6 +129,17 @@ def test_all_but_the_seed_and_what_the_fields_cannot_say(bar: Page) -> None:
     assert bar.locator("#stage figure").count() >= 3
     expect(bar.locator("#recipe")).to_contain_text("seed 1234")
     runs_kept(bar, 1)
+
+
+def test_a_matrix_goes_back_into_its_axes(bar: Page) -> None:
+    arms = tuple(Arm(steps=steps, eta=eta) for steps in (2, 3) for eta in (0, 0.5))
+    paste(bar, Recipe(arms=arms, seed=77, pictures=1).to_json())
+    note(bar, "Its settings are in the fields of Steps × eta: press Run matrix there.")
+    bar.get_by_role("tab", name="Steps × eta").click()
+    values = bar.locator("#row-values textarea, #row-values input, #column-values textarea, #column-values input")
+    expect(values.nth(0)).to_have_value("2, 3")
+    expect(values.nth(1)).to_have_value("0, 0.5")
+    field(bar, "seed", "77")
 
 
 def test_settings_come_back_on_reload_and_a_link_comes_before_them(page: Page) -> None:
