@@ -7,9 +7,10 @@ import gradio as gr
 from PIL import Image
 
 from ddim_app import recipe as recipes
+from ddim_app.codecs import compare_values
 from ddim_app.images import contact_sheet, enlargement, to_pixels
 from ddim_app.plan import Frame, SamplingPlan
-from ddim_app.recipe import Recipe
+from ddim_app.recipe import BaseRecipe, Recipe
 from ddim_app.ui import stage, text
 from ddim_app.ui.charts import Charts
 from ddim_app.ui.fields import PRIVATE
@@ -63,6 +64,10 @@ class CompareTab(RunTab):
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
         return checked(self.runs.engine, recipes.compare, self.settings.named(values)), None
+
+    def values_of(self, recipe: BaseRecipe) -> list[Any] | None:
+        values = compare_values(recipe)
+        return None if values is None else [values[name] for name in self.settings.fields]
 
     def board(self, plan: SamplingPlan, about: None) -> stage.Reel:
         return stage.Reel(plan, uuid.uuid4().hex)

@@ -11,6 +11,7 @@ from ddim_app.ui import api, settings, text
 from ddim_app.ui.compare import CompareTab
 from ddim_app.ui.fields import PRIVATE
 from ddim_app.ui.matrix import MatrixTab
+from ddim_app.ui.recipe_bar import RecipeBar
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import RunTab
@@ -39,24 +40,29 @@ def build_ui(engine: Engine) -> gr.Blocks:
                     stop = gr.Button("Stop", elem_id="stop", min_width=60, scale=1)
                 cost = text.line("", "cost")
                 status = text.line("Press Run, or Ctrl+Enter.", "status", live=True)
-            with gr.Column(scale=1, min_width=320, elem_id="main"), gr.Tabs(elem_id="tabs"):
+            with gr.Column(scale=1, min_width=320, elem_id="main"):
                 tabs, places = [], []
-                for kind in TABS:
-                    with gr.Tab(kind.title, id=kind.name) as place:
-                        tabs.append(kind(runs, controls))
-                    places.append(place)
+                with gr.Tabs(elem_id="tabs"):
+                    for kind in TABS:
+                        with gr.Tab(kind.title, id=kind.name) as place:
+                            tabs.append(kind(runs, controls))
+                        places.append(place)
+                bar = RecipeBar(runs, controls, tabs)
         api.build(runs, controls, queued)
         started = [
             _run_on(event, tab, controls, status, queued)
             for tab, button in zip(tabs, buttons, strict=True)
             for event in (_rolled(button.click, controls), *tab.also)
         ]
-        stop.click(runs.stop, None, status, cancels=started, **PRIVATE)
+        started.append(bar.start(status, queued))
+        for event in (*started, stop.click(runs.stop, None, status, cancels=started, **PRIVATE)):
+            bar.follow(event)
         for kind, place in zip(TABS, places, strict=True):
             show = [gr.update(visible=other is kind) for other in TABS] + [gr.update(visible=kind is TABS[0])]
             place.select(lambda show=show: show, None, [*buttons, cost], **PRIVATE)
         for tab in tabs:
             tab.connect(demo)
+        bar.connect(demo)
         _connect_cost(engine, controls, cost, demo)
         _connect_models(engine, controls, demo)
         demo.unload(runs.leave)
