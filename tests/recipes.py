@@ -22,17 +22,17 @@ arms = st.builds(
 
 
 @st.composite
-def several(draw) -> tuple[Arm, ...]:
-    """One to five arms, of which some begin where an earlier one is."""
-    found = draw(st.lists(arms, min_size=1, max_size=5))
-    for i in range(1, len(found)):
+def started(draw: st.DrawFn) -> tuple[Arm, ...]:
+    """Arms, some of which begin in the middle of an earlier one."""
+    made = draw(st.lists(arms, min_size=1, max_size=5))
+    for i in range(1, len(made)):
         if draw(st.booleans()):
-            found[i] = replace(found[i], start_arm=draw(st.integers(0, i - 1)), start_step=draw(st.integers(0, 999)))
-    return tuple(found)
+            made[i] = replace(made[i], start_arm=draw(st.integers(0, i - 1)), start_step=draw(st.integers(0, 999)))
+    return tuple(made)
 
 
 recipes = st.builds(
-    Recipe, arms=several(), model=names, seed=seeds, pictures=st.integers(1, 16),
+    Recipe, arms=started(), model=names, seed=seeds, pictures=st.integers(1, 16),
     noise_seed=st.none() | seeds, branch=seeds, precision=st.sampled_from(recipe.PRECISIONS),
     bucket=st.none() | st.sampled_from(BUCKETS), weights=hashes,
 )  # fmt: skip
