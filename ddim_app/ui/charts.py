@@ -15,8 +15,8 @@ COLOURS = ("#14958a", "#d97706", "#6366f1", "#be185d", "#65a30d", "#0284c7", "#a
 class Charts:
     """The fold under the stage; `outputs` take what `values` makes of a run's rows.
 
-    Lines are named by the arm's place, "1" for the left one: Gradio's plots take new data but keep an old legend, so a name with
-    the run's settings in it would go on showing those of the run before. The tooltip has the arm's own name.
+    Lines have the colours of the captions above, and are named by the arm's place, "1" for the left one: Gradio's plots take new
+    data but keep an old legend, so a name with settings in it would go on showing the run before. The tooltip has the arm's name.
     """
 
     def __init__(self) -> None:
@@ -40,6 +40,6 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def _plot(frame: pd.DataFrame, name: str, label: str) -> gr.LinePlot:
     return gr.LinePlot(
         frame, x="step", y=name, color="place", color_map={str(i): colour for i, colour in enumerate(COLOURS, start=1)},
-        label=label, x_title="step", y_title=" ", color_title="arm", height=250, min_width=260,
+        label=label, x_title="step", y_title=" ", color_title=" ", height=250, min_width=260,
         tooltip=["step", "t", name, "arm"], elem_id=f"chart-{name}", buttons=[],
     )  # fmt: skip

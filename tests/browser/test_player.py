@@ -194,7 +194,7 @@ def test_a_position_that_somebody_chose_is_kept_while_frames_come(page: Page, br
 
 
 def test_a_long_run_is_thinned_and_says_so(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "REPLAY_BYTES", 100_000)  # as if there were a thousand steps of larger pictures
+    monkeypatch.setattr(stage, "REPLAY_BYTES", 110_000)  # as if there were a thousand steps of larger pictures
     fill(page, "steps", 80)
     run(page)
     expect(page.locator("#stage .hint")).to_contain_text("every 4th step, the first and the last")
