@@ -1,26 +1,24 @@
-"""The command line: `python -m ddim_app benchmark`."""
+"""The command line: `python -m ddim_app COMMAND`."""
 
 import argparse
-from pathlib import Path
+import sys
 
-from ddim_app import benchmark, sharing
+from ddim_app.commands import benchmark
+from ddim_app.recipe import FieldError
+
+COMMANDS = (benchmark,)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ddim_app", description="DDPM and DDIM side by side.")
     commands = parser.add_subparsers(dest="command", required=True)
-    bench = commands.add_parser("benchmark", help="time this machine beside the bare network and diffusers")
-    bench.add_argument("--repeats", type=int, default=5, help="timed rounds per row (default 5)")
-    bench.add_argument("--quick", action="store_true", help="two rows only")
-    bench.add_argument("--sharing", action="store_true", help="time many requests at once instead, and cancelled ones")
-    bench.add_argument("--json", type=Path, help="also write the figures to this file")
+    for command in COMMANDS:
+        command.add(commands)
     arguments = parser.parse_args()
-    if arguments.repeats < 1:
-        parser.error(f"--repeats must be 1 or more; got {arguments.repeats}")
-    if arguments.sharing:
-        sharing.main(arguments.repeats)
-        return
-    benchmark.main(arguments.repeats, arguments.quick, arguments.json)
+    try:
+        arguments.run(arguments)
+    except FieldError as error:
+        sys.exit(f"{parser.prog} {arguments.command}: {error}")
 
 
 if __name__ == "__main__":

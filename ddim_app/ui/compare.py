@@ -11,6 +11,7 @@ from ddim_app.images import contact_sheet, enlargement, to_pixels
 from ddim_app.plan import Frame, SamplingPlan
 from ddim_app.recipe import Recipe
 from ddim_app.ui import stage, text
+from ddim_app.ui.fields import PRIVATE
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings, checked
 from ddim_app.ui.tab import KEEP, RunTab
@@ -28,11 +29,12 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
 
 
 class CompareTab(RunTab):
-    """The tab's components, and the handler behind Run."""
+    """DDIM(eta) beside DDPM, step by step, from the same noise."""
+
+    title, name = "Compare", "compare"
 
     def __init__(self, runs: Runs, settings: Settings) -> None:
-        super().__init__(runs)
-        self._settings = settings
+        super().__init__(runs, settings)
         first = stage.stored_run()
         self.stage = stage.component(first)
         with gr.Accordion("Wipe between the two", open=False, elem_id="wipe-fold"):
@@ -41,10 +43,21 @@ class CompareTab(RunTab):
             )
         self.recipe = text.line(first["recipe"], "recipe")
         self.inputs = settings.inputs
+        self.also = self._examples()
         self.outputs = [self.stage, self.wipe, self.recipe, settings.last_seed]
 
+    def _examples(self) -> list[Any]:
+        """Buttons that set all that their words speak of, after which a run is to start.
+
+        Not gr.Examples, which sends each component anew with its properties, and so loses those that hand over raw values.
+        """
+        inputs = [self.settings.fields[name] for name in EXAMPLE_FIELDS]
+        with gr.Row(elem_id="examples"):
+            buttons = {gr.Button(words, size="sm", min_width=60): values for words, values in EXAMPLES.items()}
+        return [button.click(lambda values=values: list(values), None, inputs, **PRIVATE) for button, values in buttons.items()]
+
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
-        return checked(self.runs.engine, recipes.compare, self._settings.named(values)), None
+        return checked(self.runs.engine, recipes.compare, self.settings.named(values)), None
 
     def board(self, plan: SamplingPlan, about: None) -> stage.Reel:
         return stage.Reel(plan, uuid.uuid4().hex)

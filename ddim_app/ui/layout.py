@@ -8,7 +8,7 @@ from ddim_app import recipe as recipes
 from ddim_app.engine import Engine
 from ddim_app.recipe import FieldError
 from ddim_app.ui import api, settings, text
-from ddim_app.ui.compare import EXAMPLE_FIELDS, EXAMPLES, CompareTab
+from ddim_app.ui.compare import CompareTab
 from ddim_app.ui.fields import PRIVATE
 from ddim_app.ui.matrix import MatrixTab
 from ddim_app.ui.runs import Runs
@@ -16,6 +16,8 @@ from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import RunTab
 
 TITLE = "DDIM Explorer"
+TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab)
+"""In the order of the page; the first is open when it comes."""
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
 WAITING_RUNS = 64
@@ -31,40 +33,28 @@ def build_ui(engine: Engine) -> gr.Blocks:
             with gr.Column(scale=0, min_width=320, elem_id="side"):
                 controls = settings.build(engine)
                 with gr.Row(elem_id="actions"):
-                    run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="go", min_width=80, scale=2)
-                    fill = gr.Button(
-                        "Run matrix",
-                        variant="primary",
-                        elem_id="run-matrix",
-                        elem_classes="go",
-                        min_width=80,
-                        scale=2,
-                        visible=False,
-                    )
+                    buttons = [_go_button(kind, visible=kind is TABS[0]) for kind in TABS]
                     stop = gr.Button("Stop", elem_id="stop", min_width=60, scale=1)
                 cost = text.line("", "cost")
                 status = text.line("Press Run, or Ctrl+Enter.", "status", live=True)
             with gr.Column(scale=1, min_width=320, elem_id="main"), gr.Tabs(elem_id="tabs"):
-                with gr.Tab("Compare", id="compare") as comparing:
-                    compared = CompareTab(runs, controls)
-                    examples = _examples(controls)
-                with gr.Tab("Steps × eta", id="matrix") as tabulating:
-                    matrix = MatrixTab(runs, controls)
+                tabs, places = [], []
+                for kind in TABS:
+                    with gr.Tab(kind.title, id=kind.name) as place:
+                        tabs.append(kind(runs, controls))
+                    places.append(place)
         api.build(runs, controls, queued)
         started = [
             _run_on(event, tab, controls, status, queued)
-            for event, tab in (
-                (_rolled(run.click, controls), compared),
-                *((event, compared) for event in examples),
-                (_rolled(fill.click, controls), matrix),
-            )
+            for tab, button in zip(tabs, buttons, strict=True)
+            for event in (_rolled(button.click, controls), *tab.also)
         ]
         stop.click(runs.stop, None, status, cancels=started, **PRIVATE)
-        for tab, shown in ((comparing, (True, False, True)), (tabulating, (False, True, False))):
-            show = [gr.update(visible=visible) for visible in shown]
-            tab.select(lambda show=show: show, None, [run, fill, cost], **PRIVATE)
-        changes = [field.change for field in (*controls.fields.values(), *matrix.axes)]  # type: ignore[attr-defined]
-        gr.on([demo.load, *changes], matrix.cost_line, matrix.inputs, matrix.cost, trigger_mode="always_last", **PRIVATE)
+        for kind, place in zip(TABS, places, strict=True):
+            show = [gr.update(visible=other is kind) for other in TABS] + [gr.update(visible=kind is TABS[0])]
+            place.select(lambda show=show: show, None, [*buttons, cost], **PRIVATE)
+        for tab in tabs:
+            tab.connect(demo)
         _connect_cost(engine, controls, cost, demo)
         _connect_models(engine, controls, demo)
         demo.unload(runs.leave)
@@ -96,15 +86,10 @@ def _header(engine: Engine) -> str:
     )
 
 
-def _examples(controls: settings.Settings) -> list[Any]:
-    """Buttons that set all that their words speak of; returns the events after which a run is to start.
-
-    Not gr.Examples, which sends each component anew with its properties, and so loses those that hand over raw values.
-    """
-    inputs = [controls.fields[name] for name in EXAMPLE_FIELDS]
-    with gr.Row(elem_id="examples"):
-        buttons = {gr.Button(words, size="sm", min_width=60): values for words, values in EXAMPLES.items()}
-    return [button.click(lambda values=values: list(values), None, inputs, **PRIVATE) for button, values in buttons.items()]
+def _go_button(kind: type[RunTab], visible: bool) -> gr.Button:
+    """The Run button of a tab, in the settings column; only that of the open tab is there."""
+    elem_id = "run" if kind is TABS[0] else f"run-{kind.name}"
+    return gr.Button(kind.go, variant="primary", elem_id=elem_id, elem_classes="go", min_width=80, scale=2, visible=visible)
 
 
 def _rolled(click: Any, controls: settings.Settings) -> Any:
@@ -128,16 +113,19 @@ def _connect_models(engine: Engine, controls: settings.Settings, demo: gr.Blocks
 
     def look(shown: list[str]) -> Any:
         names = engine.catalogue.names()
-        return (gr.skip(), gr.skip()) if names == shown else (gr.update(choices=names), names)
+        if names == shown:
+            return gr.skip(), gr.skip(), gr.skip()
+        return gr.update(choices=names), gr.update(choices=["", *names]), names
 
-    gr.on([demo.load, gr.Timer(3).tick], look, known, [controls.fields["model"], known], **PRIVATE)
+    lists = [controls.fields["model"], controls.fields["second_model"]]
+    gr.on([demo.load, gr.Timer(3).tick], look, known, [*lists, known], **PRIVATE)
 
 
 def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, demo: gr.Blocks) -> None:
     def say(*values: Any) -> str:
         try:
             recipe = settings.checked(engine, recipes.compare, controls.named(values))
-            if not engine.is_here(recipe.model):
+            if not all(map(engine.is_here, recipe.models)):
                 return "This model is downloaded when you run it."
             plan = engine.plan(recipe)
         except FieldError as error:

@@ -16,6 +16,7 @@ from ddim_app.plan import Plan
 from ddim_app.recipe import BaseRecipe, FieldError
 from ddim_app.ui import text
 from ddim_app.ui.runs import Runs
+from ddim_app.ui.settings import Settings
 
 SECONDS_BETWEEN_UPDATES = 0.08
 """Frames that arrive faster than this reach the page together."""
@@ -60,16 +61,30 @@ class Show:
 
 
 class RunTab(ABC):
-    """A tab's handler behind Run. The first of its outputs is the status line; the others are the tab's own."""
+    """A tab: its components, made as it is, and the handler behind its Run button.
 
+    The first of the handler's outputs is the status line; the others are the tab's own.
+    """
+
+    title: str
+    """What stands on the tab."""
+    name: str
+    """Its id, and the end of its Run button's, `run-NAME`."""
+    go = "Run"
+    """What stands on its Run button."""
     inputs: list[Component]
     """The settings column's fields, then the tab's own."""
     outputs: list[Component]
     more_fields: tuple[str, ...] = ()
     """Names of the tab's own inputs, for messages on them."""
 
-    def __init__(self, runs: Runs) -> None:
-        self.runs = runs
+    def __init__(self, runs: Runs, settings: Settings) -> None:
+        self.runs, self.settings = runs, settings
+        self.also: list[Any] = []
+        """Other events after which a run is to start."""
+
+    def connect(self, demo: gr.Blocks) -> None:  # noqa: B027  (most tabs need nothing)
+        """Adds the events that need the whole page."""
 
     def check(self, values: tuple[Any, ...]) -> None:
         """Raises FieldError when the tab could not run with these values, as far as the model is at hand."""
@@ -116,7 +131,9 @@ class RunTab(ABC):
                         yield [self.runs.say(session, show.note), *self._nothing(show)]
                     elif show.due():
                         frames = show.pop()
-                        status = self.runs.say(session, text.progress_line(show.plan, frames[-1].k + 1, show.seconds))
+                        status = self.runs.say(
+                            session, text.progress_line(show.plan, getattr(frames[-1], "round", frames[-1].k) + 1, show.seconds)
+                        )
                         yield [status, *await asyncio.to_thread(self.update, show.board, show.plan, frames)]
         except gr.Error:
             self.runs.say(session, None)

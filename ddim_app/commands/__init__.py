@@ -1,0 +1,1 @@
+"""The commands of `python -m ddim_app`, a module each, which adds its parser by `add(commands)`."""

@@ -1,0 +1,25 @@
+"""`python -m ddim_app benchmark`: how fast this machine is, beside the bare network and diffusers."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    bench = commands.add_parser("benchmark", help="time this machine beside the bare network and diffusers")
+    bench.add_argument("--repeats", type=int, default=5, help="timed rounds per row (default 5)")
+    bench.add_argument("--quick", action="store_true", help="two rows only")
+    bench.add_argument("--sharing", action="store_true", help="time many requests at once instead, and cancelled ones")
+    bench.add_argument("--json", type=Path, help="also write the figures to this file")
+    bench.set_defaults(run=run, parser=bench)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from ddim_app import benchmark, sharing  # here, since they bring diffusers along
+
+    if arguments.repeats < 1:
+        arguments.parser.error(f"--repeats must be 1 or more; got {arguments.repeats}")
+    if arguments.sharing:
+        sharing.main(arguments.repeats)
+    else:
+        benchmark.main(arguments.repeats, arguments.quick, arguments.json)
