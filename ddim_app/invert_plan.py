@@ -16,8 +16,9 @@ from ddim_app.fixed_point import allotment, fixed_point
 from ddim_app.inversion import Move, Network, reachable
 from ddim_app.invert import BUDGET_PER_STEP, STOCHASTIC, InvertRecipe, Way
 from ddim_app.latent_files import Latent
-from ddim_app.latents import NoisePath, keyed_noise, noise_key, picture_seed, slerp
+from ddim_app.latents import NoisePath, keyed_noise, noise_key, picture_seed
 from ddim_app.model import Model
+from ddim_app.paths import slerp
 from ddim_app.plan import Load, Plan, plan
 from ddim_app.recipe import FieldError, whole
 from ddim_app.sample import Draw, Process, Query
@@ -191,7 +192,7 @@ class InvertPlan(Plan):
         evaluations = (up_nfe, log.evaluations - up_nfe)
         between = None
         if self.interpolates(route):
-            x = torch.cat([slerp(start, _x(found), weight) for weight in BETWEEN])
+            x = torch.cat([slerp(start, _x(found), [at] * len(start)) for at in BETWEEN])
             drawn = yield from log.told(inversion.down(x, route.down, self._network(-1)), "between", len(route.down) - 1)
             between = drawn.view(len(BETWEEN), *x0.shape).cpu()
         yield Inverted(
