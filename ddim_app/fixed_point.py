@@ -16,8 +16,10 @@ from ddim_app.inversion import Levels, Move, Moves, Network, ask, up
 from ddim_app.sample import Query
 from ddim_app.schedule import Level
 
+GROWTH = 2.0
+"""How many times its least a picture's residual may be. Anderson's method often passes through worse places to better ones."""
 DAMPING = 0.5
-"""Part of a plain step that is taken after one that made the residual grow, and again of that after the next."""
+"""Part of a plain step that is taken where it is more, and again of that the next time."""
 
 
 class Found(NamedTuple):
@@ -82,7 +84,7 @@ def _solve(
     """Anderson's method of depth 1 for y = up(x, eps(y)), each picture on its own.
 
     With g = up(x, eps(y)) and f = g - y the next y is g - gamma (g - g_before), where gamma takes f - gamma (f - f_before) to
-    its least. A picture whose residual grows goes back to its best y and takes half a plain step, then a quarter, and so on.
+    its least. A picture whose residual runs away goes back to its best y and takes half a plain step, then a quarter, and so on.
     """
     y = start
     part = torch.ones(len(x), dtype=torch.float64, device=x.device)
@@ -95,10 +97,10 @@ def _solve(
         if best is None or y_best is None or g_best is None:
             best, y_best, g_best, y_next = size, y, g, g
         else:
-            part = torch.where(size > best, DAMPING * part, 1.0)
-            worse = _column(size > best, y)
+            away, worse = _column(size > GROWTH * best, y), _column(size > best, y)
+            part = torch.where(size > GROWTH * best, DAMPING * part, 1.0)
             y_next = _anderson(g, f, g_before, f_before)
-            y_next = torch.where(worse, y_best + _column(part, y) * (g_best - y_best), y_next)
+            y_next = torch.where(away, y_best + _column(part, y) * (g_best - y_best), y_next)
             y_best, g_best = torch.where(worse, y_best, y), torch.where(worse, g_best, g)
             best = torch.minimum(size, best)
         y, g_before, f_before = y_next, g, f
