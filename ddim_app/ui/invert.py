@@ -72,7 +72,7 @@ class InvertTab(RunTab):
         with gr.Row(elem_classes="tools"):
             self.download = gr.DownloadButton("Save the latent", size="sm", interactive=False, elem_id="invert-save")
             self.send = gr.Button("Send to Interpolate", size="sm", visible=False, elem_id="invert-send")
-            self.load = gr.File(label="Load a latent (.safetensors)", height=90, elem_id="invert-load")
+            self.load = gr.File(label="Load a latent (.safetensors)", height=130, elem_id="invert-load")
         self.load.preprocess = uploaded_bytes  # type: ignore[method-assign]
         self.recipe = text.line("", "invert-recipe")
         self.picture, self.crop, self.latent = gr.State(OWN), gr.State(tuple(MIDDLE)), gr.State(None)
@@ -148,11 +148,15 @@ class InvertTab(RunTab):
         return [data, words, "decode", gr.skip()]
 
     def _shape(self, model: Any) -> tuple[int, int, int]:
-        engine = self.runs.engine
-        num_train_timesteps(engine, model)
-        if not engine.is_here(model):
+        return self.shape_of(self.runs, model)
+
+    @staticmethod
+    def shape_of(runs: Runs, model: Any) -> tuple[int, int, int]:
+        """(channels, height, width) of a model's pictures; raises FieldError for one that would have to be downloaded."""
+        num_train_timesteps(runs.engine, model)
+        if not runs.engine.is_here(model):
             raise FieldError("model", "must be here already: run it once in Compare, which downloads it")
-        return engine.model(model).shape
+        return runs.engine.model(model).shape
 
     # ---- the run ----------------------------------------------------------------------------------------------------
 

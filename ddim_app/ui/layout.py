@@ -7,7 +7,7 @@ import gradio as gr
 from ddim_app import recipe as recipes
 from ddim_app.engine import Engine
 from ddim_app.recipe import FieldError
-from ddim_app.ui import api, settings, text
+from ddim_app.ui import api, invert_api, settings, text
 from ddim_app.ui.compare import CompareTab
 from ddim_app.ui.fields import PRIVATE
 from ddim_app.ui.invert import InvertTab
@@ -45,6 +45,7 @@ def build_ui(engine: Engine) -> gr.Blocks:
                         tabs.append(kind(runs, controls))
                     places.append(place)
         api.build(runs, controls, queued)
+        invert_api.build(runs, controls, queued)
         started = [
             _run_on(event, tab, controls, status, queued)
             for tab, button in zip(tabs, buttons, strict=True)
