@@ -28,9 +28,9 @@ def client(tmp_path_factory):
 
 def ask(client, picture=None, **values):
     given = {
-        "picture": handle_file(picture) if picture else None, "method": "o-belm", "strength": 1, "decode_steps": 0, "evaluations": 0,
-        "clamped": False, "model": "tiny", "steps": 5, "eta": 0, "seed": 3, "spacing": "trailing", "noise_seed": "",
-        "precision": "fast", "second_model": "",
+        "picture": handle_file(picture) if picture else None, "method": "o-belm", "strength": 1, "decode_steps": 0,
+        "evaluations": 0, "clamped": False, "model": "tiny", "steps": 5, "eta": 0, "seed": 3,
+        "spacing": "trailing", "noise_seed": "", "precision": "fast", "second_model": "",
     }  # fmt: skip
     return client.predict(*(given | values).values(), api_name="/invert")
 

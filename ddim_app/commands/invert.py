@@ -67,6 +67,10 @@ def run(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     arguments.output.mkdir(parents=True, exist_ok=True)
     print(f"{len(sources)} pictures · {arguments.model} · {arguments.spacing} · {arguments.precision}\n{table_files.HEADER}")
+    about: dict[str, Any] = {
+        "model": arguments.model, "weights": engine.model(arguments.model).sha256, "decode_model": arguments.decode_model,
+        "pictures": len(sources), "precision": arguments.precision, "common": asdict(common),
+    }  # fmt: skip
     lines, began = [], time.perf_counter()
     for count in steps:
         arms = roundtrip.arms(common, methods, count)
@@ -76,13 +80,11 @@ def run(arguments: argparse.Namespace) -> None:
             if arguments.latents:
                 path = arguments.output / f"{way.method}-{count}{SUFFIX}"
                 path.write_bytes(latent_files.save(found.latent))
-    seconds = time.perf_counter() - began
-    about = {"pictures": len(sources), "seconds": round(seconds, 1), "precision": arguments.precision, "common": asdict(common)}
-    made = {"model": arguments.model, "weights": engine.model(arguments.model).sha256, "spacing": arguments.spacing}
-    result = {**made, **about, "lines": [asdict(line) for line in lines], "ddim_table_2": roundtrip.TABLE_2}
-    (arguments.output / "inversion.json").write_text(json.dumps(result, indent=1), "utf-8")
-    (arguments.output / "inversion.svg").write_text(table_files.svg(lines), "utf-8")
-    print(f"{seconds:.0f} s · {arguments.output / 'inversion.json'} · {arguments.output / 'inversion.svg'}")
+        # After every step count, so that a run that is broken off leaves what it has found.
+        result = {**about, "lines": [asdict(line) for line in lines], "ddim_table_2": roundtrip.TABLE_2}
+        (arguments.output / "inversion.json").write_text(json.dumps(result, indent=1), "utf-8")
+        (arguments.output / "inversion.svg").write_text(table_files.svg(lines), "utf-8")
+    print(f"{time.perf_counter() - began:.0f} s · {arguments.output / 'inversion.json'} · {arguments.output / 'inversion.svg'}")
 
 
 def _sources(arguments: argparse.Namespace, engine: Any) -> list[Source]:

@@ -19,6 +19,7 @@ from ddim_app.recipe import BaseRecipe, FieldError, choice, parse_noise_seed, sh
 from ddim_app.regenerate import of_file
 from ddim_app.roundtrip import arms, parse_methods, parse_steps
 from ddim_app.source import MIDDLE, Crop, Source, of_image
+from ddim_app.table_files import COLOURS
 from ddim_app.ui import text
 from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.invert_view import COLUMNS, PAPER, Board
@@ -35,6 +36,9 @@ SAID = {
     "clamped": "The same sample clamped to [-1, 1], as a saved picture is: the round trip is as good, its latent is another one.",
 }
 UPLOADED = "Fitted to the model. Pictures unlike its own come back too, but their latents look less like noise."
+SERIES_COLOURS = {
+    "residual": COLOURS[0], "std of z": COLOURS[0], PAPER: "#111827", **dict(zip(METHODS.values(), COLOURS, strict=True)),
+}  # fmt: skip
 HIDDEN: dict[str, Any] = {"picture": None}
 FIELDS = (
     "task", "method", "strength", "decode_steps", "evaluations", "between", "methods", "curve steps", "picture", "crop", "latent",
@@ -256,7 +260,8 @@ def _plot(board: Board) -> Any:
     finite = table[table["y"].map(math.isfinite)]
     return gr.LinePlot(
         finite[COLUMNS], x="x", y="y", color="series", x_title=x, y_title=y, color_title="", height=280, visible=True,
-        color_map={PAPER: "#6b7280"}, sort=sorted(set(finite["x"]), key=float) if finite["x"].dtype == object else None,
+        color_map=SERIES_COLOURS,
+        sort=sorted(set(finite["x"]), key=float) if finite["x"].dtype == object else None,
     )  # fmt: skip
 
 
