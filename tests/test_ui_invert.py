@@ -56,7 +56,8 @@ def test_a_picture_comes_back_with_its_latent_and_recipe(client, tmp_path):
 def test_without_a_picture_the_model_makes_one_and_its_noise_is_looked_for(client):
     for clamped in (False, True):
         _, _, summary = ask(client, method="fixed-point", evaluations=50, clamped=clamped)
-        assert summary["nfe"] == [50, 5]
+        assert 5 <= summary["nfe"][0] <= 50  # a step ends early where nothing is left to mend
+        assert summary["nfe"][1] == 5
         assert summary["latent"]["cosine_to_true"] is not None
         assert len(summary["residuals"]) == 5
 

@@ -5,6 +5,7 @@ import base64
 import io
 import math
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -36,6 +37,7 @@ SAID = {
     "clamped": "The same sample clamped to [-1, 1], as a saved picture is: the round trip is as good, its latent is another one.",
 }
 UPLOADED = "Fitted to the model. Pictures unlike its own come back too, but their latents look less like noise."
+NO_LATENT = "must be found or loaded first: run an inversion, or load a latent file"
 SERIES_COLOURS = {
     "residual": COLOURS[0], "std of z": COLOURS[0], PAPER: "#111827", **dict(zip(METHODS.values(), COLOURS, strict=True)),
 }  # fmt: skip
@@ -115,6 +117,18 @@ class InvertTab(RunTab):
             button.click(lambda said=said: said, None, chosen, **PRIVATE)
         self.crop_view.select(self._cropped, None, self.crop, **PRIVATE)
         self.load.upload(self._loaded, [self.load, model], [self.latent, self.said, self.task, self.download], **PRIVATE)
+
+    def send_to(self, take: Callable[[bytes], Any], outputs: list[Component]) -> None:
+        """Shows the button that sends the latent on; `take` makes `outputs` of the bytes of a file of single latents."""
+
+        def send(data: bytes | None) -> Any:
+            try:
+                return take(single_latent(data))
+            except FieldError as error:
+                raise gr.Error(str(error), print_exception=False) from error
+
+        self.send.visible = True
+        self.send.click(send, self.latent, outputs, **PRIVATE)
 
     # ---- what is put in ---------------------------------------------------------------------------------------------
 
@@ -203,7 +217,7 @@ def inversion_of(named: dict[str, Any], own: dict[str, Any], shape: tuple[int, i
     shared["noise_seed"] = seed if noise_seed is None else noise_seed
     if choice("task", own["task"], tuple(name for _, name in TASKS)) == "decode":
         if not own["latent"]:
-            raise FieldError("latent", "must be found or loaded first: run an inversion, or load a latent file")
+            raise FieldError("latent", NO_LATENT)
         latent = latent_files.load(own["latent"])
         single = latent.kind == "single"
         return of_file(own["latent"], eta=named["eta"] if single else None, **shared)
@@ -235,6 +249,16 @@ def _ways(own: dict[str, Any], way: Way, T: int) -> list[Way]:
     except FieldError as error:
         raise FieldError("curve steps", str(error).removeprefix("steps ")) from error
     return [arm for count in counts for arm in arms(way, methods, whole("curve steps", count, 1, T))]
+
+
+def single_latent(data: bytes | None) -> bytes:
+    """The bytes of a latent file, if paths between latents can take it; raises FieldError."""
+    if not data:
+        raise FieldError("latent", NO_LATENT)
+    kind = latent_files.load(data).kind
+    if kind != "single":
+        raise FieldError("latent", f"must be one ordinary x_T: this is a {kind} latent. Invert by a method that finds one")
+    return data
 
 
 def recipe_line(plan: Any) -> str:
