@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from ddim_app.commands import benchmark, invert
+from ddim_app.commands import benchmark, generate, invert
 from ddim_app.recipe import FieldError
 
-COMMANDS = (benchmark, invert)
+COMMANDS = (benchmark, generate, invert)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from ddim_app import diagnosis, latent_files
+from ddim_app.codecs import RECIPE_KEY
 from ddim_app.engine import Finished
 from ddim_app.images import png_bytes, to_pil, to_pixels
 from ddim_app.invert import METHODS
@@ -18,7 +19,6 @@ from ddim_app.plan import Plan
 from ddim_app.recipe import FieldError
 from ddim_app.roundtrip import scores, scores_as_shown
 from ddim_app.source import MIDDLE
-from ddim_app.ui.api import RECIPE_KEY
 from ddim_app.ui.fields import raw
 from ddim_app.ui.invert import OWN, OWN_CLAMPED, InvertTab, inversion_of
 from ddim_app.ui.runs import Runs
