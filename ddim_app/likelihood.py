@@ -28,7 +28,9 @@ _CODING_NOISE = 0xC0DE
 
 @dataclass(frozen=True, kw_only=True)
 class LikelihoodRecipe(BaseRecipe):
-    """The bound of `pictures`. "quick" makes `evaluations` of each, "full" evaluates every term with `draws` noise draws.
+    """The bound of `pictures`; a recipe without any holds the settings for others.
+
+    "quick" makes `evaluations` of each picture, "full" evaluates every term with `draws` noise draws.
 
     `clip` treats pred_x0 as when pictures are drawn. Both variances and both decoders come out of the same evaluations.
     Precision is fp32 unless asked otherwise, since a bound in bf16 is that of another network.
@@ -51,9 +53,9 @@ class LikelihoodRecipe(BaseRecipe):
         put(self, "draws", whole("draws", self.draws, 2, MOST_DRAWS))
         put(self, "seed", whole("seed", self.seed, 0, MAX_SEED))
         choice("clip", self.clip, CLIP_RULES)
-        if not 1 <= len(self.pictures) <= MAX_PICTURES:
+        if len(self.pictures) > MAX_PICTURES:
             raise FieldError("pictures", f"must be 1 to {MAX_PICTURES} pictures; got {len(self.pictures)}")
-        if not all(source.png for source in self.pictures):
+        if any(source.png is None for source in self.pictures):
             raise FieldError("pictures", "must be 8-bit pictures, since the bound counts the bits of their 256 values")
 
     @classmethod
@@ -137,6 +139,8 @@ class LikelihoodPlan(Plan):
 
 @plan.register
 def _(recipe: LikelihoodRecipe, load: Load) -> LikelihoodPlan:
+    if not recipe.pictures:
+        raise FieldError("pictures", f"must be 1 to {MAX_PICTURES} pictures; got none")
     model = load(recipe.model)
     schedule = model.schedule
     if schedule.alphas_cumprod[-1] == 0 and schedule.prediction_type == "epsilon":

@@ -162,7 +162,7 @@ def test_the_recipe_comes_back_from_its_json_and_judges_its_values():
     assert recipe.from_json(made.to_json()) == made
     assert json.loads(made.to_json())["kind"] == "likelihood"
     assert made.precision == "fp32"
-    cases = {"evaluations": 59, "draws": 1, "seed": -1, "mode": "slow", "clip": "hard", "pictures": ()}
+    cases = {"evaluations": 59, "draws": 1, "seed": -1, "mode": "slow", "clip": "hard", "pictures": made.pictures * 17}
     for name, value in cases.items():
         with pytest.raises(FieldError) as error:
             LikelihoodRecipe(**{"pictures": made.pictures, name: value})
