@@ -248,6 +248,11 @@ class Collector:
         self._values[terms.picture, rows] = terms.values.numpy()
         self._done[terms.picture, rows] = True
 
+    @property
+    def dimensions(self) -> int:
+        """Values of one picture."""
+        return self._plan.x0[0].numel()
+
     def evaluated(self, picture: int = 0) -> list[tuple[Evaluation, np.ndarray]]:
         """What is there of a picture, complete or not."""
         done = self._done[picture]
@@ -257,8 +262,8 @@ class Collector:
     def bounds(self) -> list[Bound]:
         """Of the pictures whose terms are all there."""
         schedule = self._plan.model.schedule
-        dimensions = self._plan.x0[0].numel()
-        priors = coding.bits(coding.prior(self._plan.x0, schedule.level(schedule.num_train_timesteps - 1).alpha_bar), dimensions)
+        dimensions, last = self.dimensions, schedule.level(schedule.num_train_timesteps - 1)
+        priors = coding.bits(coding.prior(self._plan.x0, last.alpha_bar), dimensions)
         return [
             Bound(self._plan.design, self._values[i], float(priors[i]), dimensions)
             for i in range(len(self._plan.x0))

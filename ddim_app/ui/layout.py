@@ -10,13 +10,14 @@ from ddim_app.recipe import FieldError
 from ddim_app.ui import api, settings, text
 from ddim_app.ui.compare import CompareTab
 from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.learn import LearnTab
 from ddim_app.ui.matrix import MatrixTab
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import RunTab
 
 TITLE = "DDIM Explorer"
-TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab)
+TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab, LearnTab)
 """In the order of the page; the first is open when it comes."""
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
@@ -42,6 +43,7 @@ def build_ui(engine: Engine) -> gr.Blocks:
                 for kind in TABS:
                     with gr.Tab(kind.title, id=kind.name) as place:
                         tabs.append(kind(runs, controls))
+                        tabs[-1].place = place
                     places.append(place)
         api.build(runs, controls, queued)
         started = [
