@@ -77,7 +77,7 @@ class FamilyPanel(Panel):
         )
 
     def _moments(self, scene: Scene) -> dict[str, Any]:
-        value = float(scene.x0.flatten()[scene.x0.numel() // 2])
+        value = scene.middle_pixel
         x0, generator, timesteps = torch.full((DRAWS,), value), scene.generator(), five(scene)
         levels = [scene.schedule.level(t).alpha_bar for t in timesteps]
         x = forward.closed_form(levels[0]).sample(x0, x0, torch.randn(DRAWS, generator=generator))
@@ -121,10 +121,11 @@ def path(scene: Scene, eta: float, timesteps: list[int]) -> list[torch.Tensor]:
     """The picture at each timestep, drawn downwards; x_T and the step noises are the same for every eta."""
     generator = scene.generator()
     levels = [scene.schedule.level(t).alpha_bar for t in timesteps]
-    visited = [ddim.add_noise(scene.x0, scene.noise, levels[0])]
+    x0 = scene.small_x0
+    visited = [forward.closed_form(levels[0]).sample(x0, x0, torch.randn(x0.shape, generator=generator))]
     for a, b in pairwise(levels):
-        noise = torch.randn(scene.x0.shape, generator=generator)
-        visited.append(forward.downwards(a, b, eta).sample(visited[-1], scene.x0, noise))
+        noise = torch.randn(x0.shape, generator=generator)
+        visited.append(forward.downwards(a, b, eta).sample(visited[-1], x0, noise))
     return visited
 
 

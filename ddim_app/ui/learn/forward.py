@@ -1,12 +1,15 @@
 """Panel 1: a picture's way to noise, step by step and at once."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
 
 from ddim_app import ddim, forward
+from ddim_app.latents import Shape
 from ddim_app.schedule import Schedule
+from ddim_app.source import Source
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import show
 from ddim_app.ui.learn.panel import Panel, Scene
@@ -39,19 +42,20 @@ class ForwardPanel(Panel):
 
     def _figures(self, scene: Scene, t: int) -> dict[str, Any]:
         shown = sorted({round(t * i / 6) for i in range(7)})
-        closed = [ddim.add_noise(scene.x0, scene.noise, scene.schedule.level(s).alpha_bar) for s in shown]
-        chain = markov_chain(scene.schedule, scene.x0, t, scene.generator())
+        chain, _ = chains(scene)
+        noise = torch.randn(scene.small_x0.shape, generator=scene.generator())
+        closed = [ddim.add_noise(scene.small_x0, noise, scene.schedule.level(s).alpha_bar) for s in shown]
         return show.rows(
             show.row("At once, with one noise (Eq. 4)", zip(closed, (f"t = {s}" for s in shown), strict=True)),
             show.row("Step by step (Eq. 2)", ((chain[s], f"t = {s}") for s in shown)),
         )
 
     def _table(self, scene: Scene, t: int) -> dict[str, Any]:
-        value = float(scene.x0.flatten()[scene.x0.numel() // 2])
+        value = scene.middle_pixel
         exact = forward.closed_form(scene.schedule.level(t).alpha_bar)
-        x0, generator = torch.full((DRAWS,), value), scene.generator()
-        at_once = forward.moments(exact.sample(x0, x0, torch.randn(DRAWS, generator=generator)))
-        steps = forward.moments(markov_chain(scene.schedule, x0, t, generator, every=False)[-1])
+        x0 = torch.full((DRAWS,), value)
+        at_once = forward.moments(exact.sample(x0, x0, torch.randn(DRAWS, generator=scene.generator())))
+        steps = forward.moments(chains(scene)[1][t])
         head = (f"{DRAWS} draws of the middle pixel, x₀ = {value:.3f}", "exact", "at once", "step by step")
         return show.cells(
             head,
@@ -62,17 +66,29 @@ class ForwardPanel(Panel):
         )
 
 
-def markov_chain(
-    schedule: Schedule, x0: torch.Tensor, t: int, generator: torch.Generator, every: bool = True
-) -> list[torch.Tensor]:
-    """x after each step of DDPM's chain up to timestep t, all or only the last."""
-    x, b, visited = x0, 1.0, []
-    for s in range(t + 1):
-        a = schedule.level(s).alpha_bar
-        x = forward.markov(b, a).sample(x, x0, torch.randn(x0.shape, generator=generator))
+def chains(scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
+    """DDPM's chain step by step over all timesteps: of the small picture (T, C, H, W), and of DRAWS middle pixels (T, DRAWS)."""
+    return _chains(scene.schedule, scene.small_source, scene.small, scene.compared.seed)
+
+
+@lru_cache(maxsize=4)
+def _chains(schedule: Schedule, source: Source, shape: Shape, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Kept, so that a slider of t only looks things up."""
+    generator = torch.Generator().manual_seed(seed)
+    picture = source.tensor(shape)[0]
+    pixel = torch.full((DRAWS,), float(picture.flatten()[picture.numel() // 2]))
+    return markov_chain(schedule, picture, generator), markov_chain(schedule, pixel, generator)
+
+
+def markov_chain(schedule: Schedule, x0: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """x after each step of DDPM's chain, (T, *x0.shape)."""
+    T = schedule.num_train_timesteps
+    visited = torch.randn((T, *x0.shape), generator=generator)  # the noises, each replaced by what it leads to
+    x, b = x0, 1.0
+    for t in range(T):
+        a = schedule.level(t).alpha_bar
+        x = visited[t] = forward.markov(b, a).sample(x, x0, visited[t])
         b = a
-        if every or s == t:
-            visited.append(x)
     return visited
 
 

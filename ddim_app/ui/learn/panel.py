@@ -53,6 +53,25 @@ class Scene:
         """(1, C, H, W)."""
         return self.source.tensor(self.shape)
 
+    @property
+    def small(self) -> Shape:
+        """At most 32 pixels a side, for what needs no network but very many draws."""
+        channels, height, width = self.shape
+        return channels, min(height, FALLBACK[1]), min(width, FALLBACK[2])
+
+    @cached_property
+    def small_source(self) -> Source:
+        return of_image(self.image, self.small)
+
+    @cached_property
+    def small_x0(self) -> Tensor:
+        """(1, C, H, W)."""
+        return self.small_source.tensor(self.small)
+
+    @cached_property
+    def middle_pixel(self) -> float:
+        return float(self.small_x0.flatten()[self.small_x0.numel() // 2])
+
     @cached_property
     def noise(self) -> Tensor:
         """(1, C, H, W), of the seed."""
@@ -83,8 +102,16 @@ class Scene:
         """A small run with these settings."""
         arm = self.compared.arms[0]
         settings = {"model": self.compared.model, "precision": self.compared.precision, "seed": self.compared.seed}
-        shared = {"steps": arm.steps, "spacing": arm.spacing, "eta": arm.eta, "clip": arm.clip, **settings, **values}
-        return LessonRecipe(lesson=lesson, picture=self.source, timesteps=tuple(timesteps), **shared)
+        shared = {
+            "picture": self.source,
+            "steps": arm.steps,
+            "spacing": arm.spacing,
+            "eta": arm.eta,
+            "clip": arm.clip,
+            **settings,
+            **values,
+        }
+        return LessonRecipe(lesson=lesson, timesteps=tuple(timesteps), **shared)
 
     def look(self, *timesteps: int) -> Sight:
         """The network's view of the picture noised to each timestep, one evaluation each; waits for the device."""

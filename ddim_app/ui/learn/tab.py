@@ -33,7 +33,9 @@ class LearnTab(RunTab):
 
     def __init__(self, runs: Runs, settings: Settings) -> None:
         super().__init__(runs, settings)
-        self.open, self.awake = gr.State("tour"), gr.State(False)
+        # Both are set in the browser, at once: Run may be pressed before a handler has answered.
+        self.open = gr.Textbox("tour", visible=False)
+        self.awake = gr.Checkbox(False, visible=False)
         self.image = picture.build()
         self.note = text.line("", "learn-note", live=True)
         self.panels: list[Panel] = []
@@ -65,11 +67,13 @@ class LearnTab(RunTab):
         return self.panels[-1]
 
     def _connect(self, places: dict[str, gr.Tab], opens: list[tuple[str, gr.Button]]) -> None:
-        places["tour"].select(lambda: ("tour", ""), None, [self.open, self.note], **PRIVATE)
+        for name, place in places.items():
+            place.select(None, None, self.open, js=f"() => '{name}'", **PRIVATE)
+        places["tour"].select(lambda: "", None, self.note, **PRIVATE)
         shared = [*self.settings.inputs, self.image]
         for panel in self.panels:
             show = self._show_of(panel)
-            inputs, outputs = [*shared, *panel.inputs], [self.open, self.note, *panel.outputs]
+            inputs, outputs = [*shared, *panel.inputs], [self.note, *panel.outputs]
             changes = [component.change for component in panel.inputs]  # type: ignore[attr-defined]
             if not (isinstance(panel, RatePanel | LossPanel)):
                 gr.on([places[panel.name].select, *changes], show, inputs, outputs, trigger_mode="always_last", **PRIVATE)
@@ -88,7 +92,7 @@ class LearnTab(RunTab):
         places = self.place.parent.children if self.place.parent else []
         for place in (place for place in places if isinstance(place, gr.Tab)):
             is_mine = place is self.place
-            event = place.select(lambda is_mine=is_mine: is_mine, None, self.awake, **PRIVATE)
+            event = place.select(None, None, self.awake, js=f"() => {str(is_mine).lower()}", **PRIVATE)
             if is_mine:
                 event.then(self.refresh, [self.awake, *self.inputs], outputs, **PRIVATE)
 
@@ -104,7 +108,7 @@ class LearnTab(RunTab):
         count = len(self.settings.inputs) + 1
 
         def show(*values: Any) -> list[Any]:
-            return [panel.name, *self._filled(panel, values[:count], values[count:])]
+            return self._filled(panel, values[:count], values[count:])
 
         return show
 
