@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from ddim_app.commands import benchmark, likelihood
+from ddim_app.commands import benchmark, generate, likelihood
 from ddim_app.recipe import FieldError
 
-COMMANDS = (benchmark, likelihood)
+COMMANDS = (benchmark, generate, likelihood)
 
 
 def main() -> None:

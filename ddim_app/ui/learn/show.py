@@ -101,7 +101,8 @@ def dots(x: str, y: str, title: str, elem_id: str, names: Sequence[str], **optio
 def frame(lines: Mapping[str, Iterable[tuple[float, float]]], x: str, y: str) -> pd.DataFrame:
     """The data of a chart: points of every line; those that are not finite are left out."""
     points = [(a, b, name) for name, line in lines.items() for a, b in line if math.isfinite(a) and math.isfinite(b)]
-    return pd.DataFrame(points, columns=[x, y, "line"])
+    # Of numbers even when it is empty: the charts take the kind of their axes from it.
+    return pd.DataFrame(points, columns=[x, y, "line"]).astype({x: float, y: float, "line": str})
 
 
 def thinned(T: int, most: int = 80) -> list[int]:

@@ -20,7 +20,7 @@ class StepPanel(Panel):
     fields = ("step t",)
 
     def __init__(self) -> None:
-        self.t = dial("Timestep t", "step-t", 400, (0, 999), 1, "where the step starts")
+        self.t = dial("Timestep t", "step-t", 499, (0, 999), 1, "where the step starts")
         self.formula = show.formula(elem_id="step-formula")
         self.figures = show.figures("step-figures")
         self.inputs, self.outputs = [self.t], [self.formula, self.figures]
@@ -32,7 +32,8 @@ class StepPanel(Panel):
         a, b = cur.alpha_bar, nxt.alpha_bar
         sigma = ddim.ddim_sigma(a, b, scene.eta)
         along = math.sqrt(max(1 - b - sigma**2, 0.0))
-        x_t, pred_x0, eps = sight.x_t.double(), sight.pred_x0.double(), sight.eps.double()
+        x_t, pred_x0 = sight.x_t.double(), sight.pred_x0.double()
+        eps = ddim.predict_eps(x_t, pred_x0, a)
         apart, family = identity(x_t, pred_x0, eps, a, b)
         text = show.filled(
             show.words("step"), t=t, s="0" + r"\ (\text{clean})" if nxt.is_clean else nxt.t, eta=scene.eta, root_a=math.sqrt(a),

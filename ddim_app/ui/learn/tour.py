@@ -49,7 +49,7 @@ def build() -> list[tuple[str, gr.Button]]:
     places = stops()
     with gr.Walkthrough(selected=0, elem_id="tour") as walk:
         for i, stop in enumerate(places):
-            with gr.Step(stop.title, id=i):
+            with gr.Step(stop.panel.capitalize(), id=i):
                 show.formula(f"### {i + 1}. {stop.title}\n\n{stop.question}\n\n*The slider:* **{stop.slider}**.")
                 with gr.Row():
                     opens.append(
