@@ -23,7 +23,7 @@ class BoundPanel(RunPanel):
         modes = [("Quick, 100 evaluations", "quick"), ("Full bound, 2 draws of each", "full")]
         self.mode = raw(gr.Radio(modes, value="quick", label="Estimate", elem_id="likelihood-mode"))
         self.table = show.table("likelihood-table")
-        self.chart = show.chart("t", "log10 bits/dim", "Every term", "likelihood-chart", ["small", "large"])
+        self.chart = show.chart("t", "log10 bits/dim", "Every term", "likelihood-chart", ["small", "large"], waits=True)
         self.inputs, self.outputs, self.run_outputs = [self.mode], [self.formula], [self.table, self.chart]
 
     def show(self, scene: Scene, *values: Any) -> list[Any]:
@@ -61,7 +61,7 @@ class RatePanel(RunPanel):
         self.bound = bound
         self.formula = show.formula(show.words("rate"), elem_id="rate-formula")
         self.chart = show.chart(
-            "rate, bits/dim", "RMSE", "Distortion (RMSE of 255) by rate", "rate-chart", ["this picture", self.PAPER]
+            "rate, bits/dim", "RMSE", "Distortion (RMSE of 255) by rate", "rate-chart", ["this picture", self.PAPER], waits=True
         )
         self.figures = show.figures("rate-figures")
         self.inputs, self.outputs, self.run_outputs = [bound.mode], [self.formula], [self.chart, self.figures]
@@ -79,7 +79,7 @@ class RatePanel(RunPanel):
         bound = board.bounds()[0]
         curve = bound.curve("small")
         lines = {"this picture": [(rate, rmse) for _, rate, rmse in curve], self.PAPER: list(coding.CIFAR10_TABLE_4)}
-        return [show.frame(lines, "rate, bits/dim", "RMSE"), receiver(scene, bound)]
+        return [show.drawn(show.frame(lines, "rate, bits/dim", "RMSE")), receiver(scene, bound)]
 
 
 class LossPanel(RunPanel):
@@ -93,7 +93,9 @@ class LossPanel(RunPanel):
         self.formula = show.formula(elem_id="losses-formula")
         names = ["small", "large", "L_simple"]
         self.weights = show.chart("t", "log10 weight", "Weight of the squared error", "losses-weights", names)
-        self.chart = show.chart("t", "log10 loss", "This model's losses on the picture", "losses-chart", ["bound", "L_simple"])
+        self.chart = show.chart(
+            "t", "log10 loss", "This model's losses on the picture", "losses-chart", ["bound", "L_simple"], waits=True
+        )
         self.inputs, self.outputs, self.run_outputs = [bound.mode], [self.formula, self.weights], [self.chart]
 
     def show(self, scene: Scene, *values: Any) -> list[Any]:
@@ -118,7 +120,7 @@ class LossPanel(RunPanel):
             "bound": [(t, log10(value)) for t, value in bound.by_t(bound.terms("small")).items()],
             "L_simple": [(t, log10(value)) for t, value in bound.by_t(bound.column("simple")).items()],
         }
-        return [show.frame(lines, "t", "log10 loss")]
+        return [show.drawn(show.frame(lines, "t", "log10 loss"))]
 
 
 def log10(value: float) -> float:
@@ -150,7 +152,7 @@ def term_chart(board: Collector) -> Any:
         name: [(e.t, log10(float(values[column]) / scale)) for e, values in evaluated[::stride] if e.draw == 0]
         for column, name in enumerate(("small", "large"))
     }
-    return show.frame(lines, "t", "log10 bits/dim")
+    return show.drawn(show.frame(lines, "t", "log10 bits/dim"))
 
 
 def receiver(scene: Scene, bound: Bound) -> dict[str, Any]:

@@ -61,7 +61,9 @@ class ProgressPanel(RunPanel):
     def __init__(self) -> None:
         self.formula = show.formula(elem_id="progress-formula")
         self.figures = show.figures("progress-figures")
-        self.chart = show.chart("t", "RMSE", "Distance of x̂₀ to the final picture, RMSE of 255", "progress-chart", ["x̂₀", "x_t"])
+        self.chart = show.chart(
+            "t", "RMSE", "Distance of x̂₀ to the final picture, RMSE of 255", "progress-chart", ["x̂₀", "x_t"], waits=True
+        )
         self.inputs, self.outputs, self.run_outputs = [], [self.formula], [self.figures, self.chart]
 
     def show(self, scene: Scene, *values: Any) -> list[Any]:
@@ -86,7 +88,7 @@ class ProgressPanel(RunPanel):
             "x_t": [(t, float(coding.rmse(final, x))) for t, x in zip(board.timesteps[1:-1], board.x[:-1], strict=False)],
         }
         row = board.row("x̂₀ on the way, and the end of the chain", final, "the end")
-        return [show.rows(row), show.frame(lines, "t", "RMSE")]
+        return [show.rows(row), show.drawn(show.frame(lines, "t", "RMSE"))]
 
 
 class Chain:

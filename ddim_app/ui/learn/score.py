@@ -29,9 +29,14 @@ class ScorePanel(RunPanel):
         self.formula = show.formula(elem_id="score-formula")
         self.figures = show.figures("score-figures")
         self.chart = show.chart(
-            "steps", "RMSE", f"Distance to DDIM with {REFERENCE} steps, RMSE of 255", "score-chart", list(NAMES.values())
+            "steps",
+            "RMSE",
+            f"Distance to DDIM with {REFERENCE} steps, RMSE of 255",
+            "score-chart",
+            list(NAMES.values()),
+            waits=True,
         )
-        self.turns = show.chart("t", "degrees", "How much ε turns per step of the long chain", "score-turns", ["turn"])
+        self.turns = show.chart("t", "degrees", "How much ε turns per step of the long chain", "score-turns", ["turn"], waits=True)
         self.ends = show.figures("score-ends")
         self.inputs, self.outputs = [self.t], [self.formula, self.figures]
         self.run_outputs = [self.chart, self.turns, self.ends]
@@ -70,7 +75,8 @@ class ScorePanel(RunPanel):
             lines[name].append((count, apart))
             strips[name].append((x, f"{count} steps\nRMSE {apart:.1f}"))
         rows = [show.row(name, [*strip, (reference, f"{REFERENCE} steps")]) for name, strip in strips.items()]
-        return [show.frame(lines, "steps", "RMSE"), show.frame({"turn": board.turns}, "t", "degrees"), show.rows(*rows)]
+        turns = show.frame({"turn": board.turns}, "t", "degrees")
+        return [show.drawn(show.frame(lines, "steps", "RMSE")), show.drawn(turns), show.rows(*rows)]
 
 
 class Race:

@@ -83,18 +83,23 @@ def cells(head: Sequence[str], lines: Iterable[Sequence[str]]) -> dict[str, Any]
     return {"head": list(head), "rows": [list(line) for line in lines]}
 
 
-def chart(x: str, y: str, title: str, elem_id: str, names: Sequence[str], **options: Any) -> gr.LinePlot:
-    """A line for each of `names`."""
+def chart(x: str, y: str, title: str, elem_id: str, names: Sequence[str], waits: bool = False, **options: Any) -> gr.LinePlot:
+    """A line for each of `names`; one that `waits` is there only once a run has drawn it."""
     return gr.LinePlot(
         frame({}, x, y), x=x, y=y, color="line", title=title, color_map=dict(zip(names, COLORS, strict=False)), height=260,
-        elem_id=elem_id, buttons=[], show_label=False, **options,
+        elem_id=elem_id, buttons=[], show_label=False, color_title=" ", visible=not waits, **options,
     )  # fmt: skip
+
+
+def drawn(data: pd.DataFrame) -> Any:
+    """The update that shows a chart which has waited for it."""
+    return gr.update(value=data, visible=True)
 
 
 def dots(x: str, y: str, title: str, elem_id: str, names: Sequence[str], **options: Any) -> gr.ScatterPlot:
     return gr.ScatterPlot(
         frame({}, x, y), x=x, y=y, color="line", title=title, color_map=dict(zip(names, COLORS, strict=False)), height=260,
-        elem_id=elem_id, buttons=[], show_label=False, **options,
+        elem_id=elem_id, buttons=[], show_label=False, color_title=" ", **options,
     )  # fmt: skip
 
 
