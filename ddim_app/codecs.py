@@ -151,11 +151,12 @@ def checked(values: Mapping[str, Any]) -> Recipe:
 
 def compare_values(recipe: BaseRecipe) -> dict[str, Any] | None:
     """The fields of a comparison that make this recipe, its weights aside; None when none do."""
-    if not isinstance(recipe, Recipe) or len(recipe.arms) != 2:
+    if not isinstance(recipe, Recipe) or len(recipe.arms) not in (2, 4):
         return None
-    ddim, ddpm = recipe.arms
+    ddim, ddpm, *others = recipe.arms
     own = 0 if ddpm.steps == ddim.steps else ddpm.steps
-    values = {**_values(recipe, ddim), "ddpm_steps": own, "variance": ddpm.variance}
+    second = others[0].model if others else None
+    values = {**_values(recipe, ddim), "ddpm_steps": own, "variance": ddpm.variance, "second_model": second or ""}
     return values if _same(compare(values, max(ddim.steps, ddpm.steps)), recipe) else None
 
 
