@@ -28,7 +28,7 @@ class ForwardPanel(Panel):
         self.formula = show.formula(elem_id="forward-formula")
         self.figures = show.figures("forward-figures")
         self.table = show.table("forward-table")
-        self.chart = show.chart("t", "log10 SNR", "Signal to noise", "forward-chart", ["schedule", "t"])
+        self.chart = show.chart("t", "log10 SNR", "Signal to noise", "forward-chart", ["schedule", "here"])
         self.inputs, self.outputs = [self.t], [self.formula, self.figures, self.table, self.chart]
 
     def show(self, scene: Scene, *values: Any) -> list[Any]:
@@ -99,4 +99,4 @@ def spread(value: float, error: float) -> str:
 def snr_chart(schedule: Schedule, t: int) -> Any:
     line = [(s, math.log10(schedule.snr[s])) for s in show.thinned(schedule.num_train_timesteps) if schedule.snr[s] > 0]
     ends = [(t, line[-1][1]), (t, line[0][1])]
-    return show.frame({"schedule": line, "t": ends}, "t", "log10 SNR")
+    return show.frame({"schedule": line, "here": ends}, "t", "log10 SNR")
