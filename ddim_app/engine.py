@@ -140,10 +140,7 @@ class Engine:
         self.loop.leave(ticket)
 
     def run(self, recipe: BaseRecipe) -> Iterator[Any]:
-        """The frames of a run as they are made, of a Recipe Frames; closing the iterator stops it.
-
-        Raises FieldError, or RunError midway.
-        """
+        """The frames of a run as they are made; closing the iterator stops it. Raises FieldError, or RunError midway."""
         arrived: queue.SimpleQueue[list[Any] | Finished] = queue.SimpleQueue()
         ticket = self.start(self.plan(recipe), arrived.put)
         try:

@@ -43,8 +43,8 @@ def test_every_event_that_computes_is_in_the_device_group_and_only_endpoints_are
     functions = build_ui(engine).fns.values()
     computing = [fn for fn in functions if fn.validator is not None]
     assert {fn.concurrency_id for fn in computing} == {"device"}
-    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["compare", "generate"]
-    assert len(computing) == 4 + len(EXAMPLES)  # two tabs, two endpoints, and the examples
+    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["compare", "generate", "likelihood"]
+    assert len(computing) == 6 + len(EXAMPLES)  # three tabs, three endpoints, and the examples
 
 
 def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None:
@@ -55,6 +55,7 @@ def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None
     assert names == {
         "/compare": [*shared, "ddpm_steps", *ending, "second_model", "bucket"],
         "/generate": ["method", *shared, *ending, "bucket", "timesteps"],
+        "/likelihood": ["picture", "model", "mode", "evaluations", "draws", "seed", "clip", "precision"],
     }
     assert all(endpoint["description"] for endpoint in named.values())
 

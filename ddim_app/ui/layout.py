@@ -11,6 +11,8 @@ from ddim_app.ui import api, invert_api, settings, text
 from ddim_app.ui.compare import CompareTab
 from ddim_app.ui.fields import PRIVATE
 from ddim_app.ui.invert import InvertTab
+from ddim_app.ui.learn import LearnTab
+from ddim_app.ui.learn import api as learn_api
 from ddim_app.ui.matrix import MatrixTab
 from ddim_app.ui.recipe_bar import RecipeBar
 from ddim_app.ui.runs import Runs
@@ -18,7 +20,7 @@ from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import RunTab
 
 TITLE = "DDIM Explorer"
-TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab, InvertTab)
+TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab, InvertTab, LearnTab)
 """In the order of the page; the first is open when it comes."""
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
@@ -47,10 +49,12 @@ def build_ui(engine: Engine) -> gr.Blocks:
                     for kind in TABS:
                         with gr.Tab(kind.title, id=kind.name) as place:
                             tabs.append(kind(runs, controls))
+                            tabs[-1].place = place
                         places.append(place)
                 bar = RecipeBar(runs, controls, tabs)
         api.build(runs, controls, queued)
         invert_api.build(runs, controls, queued)
+        learn_api.build(runs, queued)
         started = [
             _run_on(event, tab, controls, status, queued)
             for tab, button in zip(tabs, buttons, strict=True)

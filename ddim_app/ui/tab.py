@@ -75,6 +75,8 @@ class RunTab(ABC):
     """Its id, and the end of its Run button's, `run-NAME`."""
     go = "Run"
     """What stands on its Run button."""
+    place: gr.Tab
+    """Where on the page it is; known once the page is built."""
     inputs: list[Component]
     """The settings column's fields, then the tab's own."""
     outputs: list[Component]
