@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from ddim_app.recipe import MAX_ARMS, MAX_ETA, Arm, FieldError, choice, real, shown, whole
+from ddim_app.latents import MAX_SEED
+from ddim_app.recipe import MAX_ARMS, MAX_ETA, Arm, FieldError, check_model, choice, real, shown, whole
 from ddim_app.sample import CLIP_RULES
 from ddim_app.schedule import SPACINGS
 
@@ -29,9 +30,15 @@ class Axis:
 
     name: str
     values: tuple[Any, ...]
+    steps_in: "Callable[[Arm, float], int] | None" = None
+    """Of the axis of seconds: how many steps an arm makes in so much time."""
 
     def header(self, value: Any) -> str:
         """What stands over a row or column."""
+        if self.name == "seconds":
+            return f"{value:g} s"
+        if self.name in WORDS:
+            return f"{WORDS[self.name]} {value}"
         if self.name == "eta":
             return "DDPM, σ̂" if value == SIGMA_HAT else f"η {value:g}" + (" = DDPM" if value == 1 else "")
         return f"{value} {'step' if value == 1 else 'steps'}" if self.name == "steps" else f"{self.name} {value}"
@@ -40,20 +47,40 @@ class Axis:
         """The arm with this setting."""
         if self.name == "eta" and value == SIGMA_HAT:
             return replace(arm, method="ddpm", variance="large", eta=1.0)
+        if self.name == "freeze":
+            return replace(arm, start_arm=0, start_step=value)
+        if self.steps_in is not None:
+            return replace(arm, steps=self.steps_in(arm, value))
         return replace(arm, **{self.name: value})
 
 
 def cells(base: Arm, rows: Axis, columns: Axis) -> tuple[Arm, ...]:
-    """The arms of a matrix, row by row; raises FieldError when both axes are of one setting, or there are too many cells."""
+    """The arms of a matrix, row by row; raises FieldError when both axes are of one setting, or there are too many cells.
+
+    Cells that freeze start from arm 0, which is to stand before them: see `trunk`.
+    """
     if rows.name == columns.name:
         raise FieldError("columns", f"must be another setting than the rows; both are {rows.name}")
-    count = len(rows.values) * len(columns.values)
-    if count > MAX_ARMS:
-        raise FieldError("rows", f"and columns may make at most {MAX_ARMS} cells; these make {count}")
+    count, room = len(rows.values) * len(columns.values), MAX_ARMS - len(trunk(base, rows, columns))
+    if count > room:
+        raise FieldError("rows", f"and columns may make at most {room} cells; these make {count}")
+    if rows.steps_in is not None:  # the time that a step takes depends on the other axis
+        return tuple(rows.apply(columns.apply(base, column), row) for row in rows.values for column in columns.values)
     return tuple(columns.apply(rows.apply(base, row), column) for row in rows.values for column in columns.values)
 
 
-def parse(name: object, text: object, num_train_timesteps: int, field: str = "axis") -> Axis:
+def trunk(base: Arm, rows: Axis, columns: Axis) -> tuple[Arm, ...]:
+    """The arm that the cells start from, where an axis freezes it at some step."""
+    return (base,) if "freeze" in (rows.name, columns.name) else ()
+
+
+def parse(
+    name: object,
+    text: object,
+    num_train_timesteps: int,
+    field: str = "axis",
+    steps_in: Callable[[Arm, float], int] | None = None,
+) -> Axis:
     """The axis that a text describes.
 
     Values are separated by commas. `5,10,..,50` goes on in steps of the two values before the dots; `0:1:0.25` goes from, to
@@ -79,7 +106,7 @@ def parse(name: object, text: object, num_train_timesteps: int, field: str = "ax
         if value in values:
             raise FieldError(field, f"names {shown(value)} twice, the second time at character {item.at}")
         values.append(value)
-    return Axis(name, tuple(values))
+    return Axis(name, tuple(values), steps_in if name == "seconds" else None)
 
 
 def _items(text: str) -> list[Item]:
@@ -145,10 +172,29 @@ def _eta(text: str) -> float | str:
     return SIGMA_HAT if text.lower() in (SIGMA_HAT, "sigma_hat", "σ̂") else real("eta", _number(text), 0, MAX_ETA)
 
 
+def _seed(name: str) -> Callable[[int], Check]:
+    return lambda T: lambda text: whole(name, _number(text), 0, MAX_SEED)
+
+
+def _model(text: str) -> str:
+    check_model(text)
+    return text
+
+
+WORDS = {"seed": "seed", "noise_seed": "noise", "branch": "branch", "freeze": "freeze after"}
+"""What stands before the values of an axis in its headers."""
+NOISE_AXES = ("noise_seed", "branch")
+"""Axes whose values differ in step noise alone, so that their spread is what the sampler's noise does."""
 AXES: dict[str, Callable[[int], Check]] = {
     "steps": lambda T: lambda text: whole("steps", _number(text), 1, T),
     "eta": lambda T: _eta,
     "spacing": lambda T: lambda text: choice("spacing", text, SPACINGS),
     "clip": lambda T: lambda text: choice("clip", text, CLIP_RULES),
+    "seed": _seed("seed"),
+    "noise_seed": _seed("noise_seed"),
+    "branch": _seed("branch"),
+    "freeze": lambda T: lambda text: whole("freeze", _number(text), 0, T - 1),
+    "model": lambda T: _model,
+    "seconds": lambda T: lambda text: real("seconds", _number(text), 0.001, 600),
 }
 """The settings that can be an axis, each with the reader of one value for a model of T train timesteps."""

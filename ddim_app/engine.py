@@ -89,6 +89,7 @@ class Engine:
         self._shelf = Shelf(self.catalogue)
         self._predictors: dict[Key, tuple[Predict, int]] = {}
         self._paces: dict[Key, Pace] = {}
+        self._step_seconds: dict[tuple[object, ...], float] = {}
         self._invariant: dict[Key, list[set[int]]] = {}
         self._measuring = threading.Lock()
 
@@ -159,6 +160,21 @@ class Engine:
         """The finished pictures of each arm, (pictures, C, H, W) before any clamping to [-1, 1]."""
         done = {frame.arm: frame.x_t for frame in self.run(recipe) if frame.is_last}
         return [done[arm] for arm in range(len(recipe.arms))]
+
+    def step_seconds(self, recipe: Recipe) -> float:
+        """What one step of the recipe's only arm takes on this machine when it runs alone; measured once for its like."""
+        planned = self.plan(recipe)
+        like = (*self._keys(planned), recipe.pictures, planned.rows[0].eta > 0)
+        if like not in self._step_seconds:
+            steps = min(8, planned.model.schedule.num_train_timesteps)
+            short = recipe.with_arms(replace(recipe.arms[0], steps=steps, timesteps=None))
+            taken = []
+            for _ in range(3):
+                began = time.perf_counter()
+                self.final(short)
+                taken.append((time.perf_counter() - began) / steps)
+            self._step_seconds[like] = min(taken)
+        return self._step_seconds[like]
 
     def check_buckets(self, name: str, precision: str) -> list[set[int]]:
         """Measures in which buckets a row has the same bits whatever its place and neighbours; takes seconds."""

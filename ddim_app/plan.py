@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import singledispatch
+from functools import cached_property, singledispatch
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from ddim_app.latents import NoisePath, initial_noise, picture_seed
 from ddim_app.model import Model
 from ddim_app.recipe import Arm, BaseRecipe, FieldError, Recipe, whole
-from ddim_app.sample import Process, Report, Row, Step, sample
+from ddim_app.sample import Process, Report, Row, Step, first_rounds, sample
 from ddim_app.schedule import Level, Schedule
 
 
@@ -88,6 +88,8 @@ class Frame(NamedTuple):
     """The clean pictures predicted before the transition."""
     eps: Tensor
     """The noise that (x before the transition, pred_x0) stands for."""
+    round: int
+    """0-based step of the run; it is ahead of `k` in an arm that starts from another."""
 
     @property
     def is_last(self) -> bool:
@@ -102,26 +104,34 @@ class SamplingPlan(Plan):
     rows: tuple[Row, ...]
     """How each arm samples one picture, its noise left out."""
 
+    @cached_property
+    def _first(self) -> list[int]:
+        """The round in which each arm makes its first transition."""
+        return first_rounds(self.rows)
+
     @property
     def evaluations(self) -> int:
         return self.recipe.pictures * sum(row.transitions for row in self.rows)
 
     @property
     def transitions(self) -> int:
-        return max(row.transitions for row in self.rows)
+        return max(at + row.transitions for at, row in zip(self._first, self.rows, strict=True))
 
     @property
     def nfe(self) -> tuple[int, ...]:
         return tuple(sorted({row.transitions for row in self.rows}))
 
     def evaluated(self, done: int) -> int:
-        return self.recipe.pictures * sum(min(done, row.transitions) for row in self.rows)
+        pairs = zip(self._first, self.rows, strict=True)
+        return self.recipe.pictures * sum(min(max(done - at, 0), row.transitions) for at, row in pairs)
 
     def calls(self, max_rows: int) -> int:
         count = 0
         for network in range(len(self.models)):
-            lengths = [row.transitions for row in self.rows if row.network == network]
-            live = (self.recipe.pictures * sum(length > k for length in lengths) for k in range(max(lengths, default=0)))
+            spans = [
+                range(at, at + row.transitions) for at, row in zip(self._first, self.rows, strict=True) if row.network == network
+            ]
+            live = (self.recipe.pictures * sum(k in span for span in spans) for k in range(self.transitions))
             count += sum(math.ceil(rows / max_rows) for rows in live)
         return count
 
@@ -130,15 +140,17 @@ class SamplingPlan(Plan):
         recipe = self.recipe
         dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
         latents, rows = [], []
+        pictures = recipe.pictures
         for arm, row in zip(recipe.arms, self.rows, strict=True):
             seed = recipe.seed if arm.seed is None else arm.seed
             noise_seed = next((s for s in (arm.noise_seed, recipe.noise_seed) if s is not None), seed)
             branch = recipe.branch if arm.branch is None else arm.branch
-            latents.append(initial_noise([picture_seed(seed, i) for i in range(recipe.pictures)], self.model.shape))
-            for i in range(recipe.pictures):
+            latents.append(initial_noise([picture_seed(seed, i) for i in range(pictures)], self.model.shape))
+            for i in range(pictures):
                 schedule = self.models[row.network].schedule
                 path = NoisePath(schedule, self.model.shape, picture_seed(noise_seed, i), branch) if row.eta else None
-                rows.append(replace(row, draw=path.between if path else None))
+                start = (row.start[0] * pictures + i, row.start[1]) if row.start else None
+                rows.append(replace(row, draw=path.between if path else None, start=start))
         return sample(torch.cat(latents).to(device, dtype), rows)
 
     def frames(self, report: Report) -> Iterator[Frame]:
@@ -149,10 +161,11 @@ class SamplingPlan(Plan):
         for at in range(0, len(report.rows), pictures):
             arm = report.rows[at] // pictures
             row = self.rows[arm]
-            cur, nxt = row.levels[report.k], row.levels[report.k + 1]
+            k = report.k - self._first[arm]
+            cur, nxt = row.levels[k], row.levels[k + 1]
             chosen = slice(at, at + pictures)
             sigma = row.noise(cur, nxt)[1]
-            yield Frame(arm, report.k, row.transitions, cur, sigma, x_t[chosen], pred_x0[chosen], eps[chosen])
+            yield Frame(arm, k, row.transitions, cur, sigma, x_t[chosen], pred_x0[chosen], eps[chosen], report.k)
 
 
 @plan.register
@@ -162,11 +175,23 @@ def _(recipe: Recipe, load: Load) -> SamplingPlan:
         if other.shape != models[0].shape:
             sizes = " and ".join("x".join(map(str, model.shape)) for model in (models[0], other))
             raise FieldError("model", f"must make pictures of one size in all arms; these make {sizes}")
-    rows = []
+    rows: list[Row] = []
     for arm in recipe.arms:
         network = recipe.models.index(arm.model or recipe.model)
-        rows.append(replace(arm_row(arm, models[network].schedule), network=network))
+        row = replace(arm_row(arm, models[network].schedule), network=network)
+        rows.append(row if arm.start_arm is None else _continued(row, arm, rows[arm.start_arm], models[network].schedule))
     return SamplingPlan(recipe, models, tuple(rows))
+
+
+def _continued(row: Row, arm: Arm, parent: Row, schedule: Schedule) -> Row:
+    """The arm's row when it begins at its parent's level; raises FieldError."""
+    assert arm.start_arm is not None
+    step = whole("start_step", arm.start_step, 0, parent.transitions - 1)
+    if row.network != parent.network:
+        raise FieldError("start_arm", "must be an arm of the same model, whose noise levels are the same")
+    t = parent.levels[step].t
+    left = schedule.levels_at([t, *(level.t for level in row.levels[:-1] if level.t < t)])
+    return replace(row, levels=left, start=(arm.start_arm, step))
 
 
 def arm_row(arm: Arm, schedule: Schedule) -> Row:

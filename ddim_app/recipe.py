@@ -66,7 +66,8 @@ class Arm:
 
     `steps` transitions on the grid `spacing`, or on the train timesteps listed in `timesteps`. DDIM has `eta`, DDPM has
     `variance`: "small" is the posterior's (what DDIM has at eta 1), "large" is beta's. An arm may have a `model`, `seed`,
-    `noise_seed` or `branch` of its own in place of the recipe's.
+    `noise_seed` or `branch` of its own in place of the recipe's. It may begin where the earlier arm `start_arm` is after
+    `start_step` transitions; it then visits those of its timesteps that are still to come.
     """
 
     method: str = "ddim"
@@ -81,6 +82,8 @@ class Arm:
     noise_seed: int | None = None
     branch: int | None = None
     weights: str | None = None
+    start_arm: int | None = None
+    start_step: int | None = None
 
     def __post_init__(self) -> None:
         choice("method", self.method, METHODS)
@@ -99,13 +102,18 @@ class Arm:
             if getattr(self, name) is not None:
                 put(self, name, whole(name, getattr(self, name), 0, MAX_SEED))
         check_weights(self.weights)
+        if (self.start_arm is None) != (self.start_step is None):
+            raise FieldError("start_step", "and start_arm must be given together")
+        for name in ("start_arm", "start_step"):
+            if getattr(self, name) is not None:
+                put(self, name, whole(name, getattr(self, name), 0))
 
     @property
     def label(self) -> str:
-        """What the arm is called on the page: DDIM(eta) or DDPM."""
-        if self.method == "ddim":
-            return f"DDIM(η = {self.eta:g})"
-        return "DDPM" if self.variance == "small" else "DDPM(σ̂)"
+        """What the arm is called on the page: DDIM(eta) or DDPM, and its model where it has one of its own."""
+        ddpm = "DDPM" if self.variance == "small" else "DDPM(σ̂)"
+        sampler = f"DDIM(η = {self.eta:g})" if self.method == "ddim" else ddpm
+        return f"{sampler}, {self.model}" if self.model else sampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +189,9 @@ class Recipe(BaseRecipe):
         put(self, "branch", whole("branch", self.branch, 0, MAX_SEED))
         if not 1 <= len(self.arms) <= MAX_ARMS:
             raise FieldError("arms", f"must be 1 to {MAX_ARMS} arms; got {len(self.arms)}")
+        for i, arm in enumerate(self.arms):
+            if arm.start_arm is not None and arm.start_arm >= i:
+                raise FieldError("start_arm", f"must be an earlier arm than arm {i}; got {arm.start_arm}")
 
     def with_arms(self, *arms: Arm) -> Self:
         return replace(self, arms=arms)
@@ -231,19 +242,19 @@ def put(value: object, name: str, item: object) -> None:
 def compare(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:
     """The recipe of a comparison, DDIM(eta) beside DDPM, from the raw values of the page's or the API's fields.
 
-    `ddpm_steps` of None or 0 means as many as `steps`. Raises FieldError at the first wrong value.
+    `ddpm_steps` of None or 0 means as many as `steps`. A `second_model` is sampled by the same two arms. Raises FieldError at
+    the first wrong value.
     """
     T = num_train_timesteps
     steps = whole("steps", settings["steps"], 1, T)
     ddpm_steps = whole("ddpm_steps", 0 if settings["ddpm_steps"] is None else settings["ddpm_steps"], 0, T) or steps
     shared = {"spacing": settings["spacing"], "clip": settings["clip"]}
-    return Recipe(
-        arms=(
-            Arm(method="ddim", steps=steps, eta=settings["eta"], **shared),
-            Arm(method="ddpm", steps=ddpm_steps, variance=settings["variance"], **shared),
-        ),
-        **_run(settings),
+    arms = (
+        Arm(method="ddim", steps=steps, eta=settings["eta"], **shared),
+        Arm(method="ddpm", steps=ddpm_steps, variance=settings["variance"], **shared),
     )
+    second = settings.get("second_model") or None
+    return Recipe(arms=arms + tuple(replace(arm, model=second) for arm in arms if second), **_run(settings))
 
 
 def generate(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:

@@ -88,6 +88,8 @@ class Row:
     network: int = 0
     prediction_type: str = "epsilon"
     clip_range: float = 1.0
+    start: tuple[int, int] | None = None
+    """(row, n): begins where that earlier row is after n transitions, in place of its own x."""
 
     @property
     def transitions(self) -> int:
@@ -108,22 +110,34 @@ class Row:
 def sample(x: Tensor, rows: Sequence[Row]) -> Process:
     """Advances each row of x (N, C, H, W) along its own levels, in the dtype and on the device of x.
 
-    Every round asks for one evaluation of all rows that are still on their way, whatever their timesteps, or one for each
-    network that they ask; a row whose levels are used up leaves. The k-th Steps tell of the k-th transition of their rows; a
-    row's last one holds its picture.
+    Every round asks for one evaluation of all rows that are on their way, whatever their timesteps, or one for each network
+    that they ask; a row whose levels are used up leaves, and one that starts from another joins when that is so far. Steps of
+    one round have its number as k; a row's last one holds its picture.
     """
-    plans = [list(pairwise(row.levels)) for row in rows]
-    for k in range(max(map(len, plans), default=0)):
-        moving = [r for r, plan in enumerate(plans) if k < len(plan)]
+    plans, first = [list(pairwise(row.levels)) for row in rows], first_rounds(rows)
+    starts = {r: row.start for r, row in enumerate(rows) if row.start}
+    for k in range(max((at + len(plan) for at, plan in zip(first, plans, strict=True)), default=0)):
+        joining = [r for r in starts if first[r] == k]
+        if joining:
+            x = x.index_copy(0, torch.tensor(joining, device=x.device), x[[starts[r][0] for r in joining]])
+        moving = [r for r, plan in enumerate(plans) if first[r] <= k < first[r] + len(plan)]
         for network in sorted({rows[r].network for r in moving}):
             live = [r for r in moving if rows[r].network == network]
-            moves = [(rows[r], *plans[r][k]) for r in live]
+            moves = [(rows[r], *plans[r][k - first[r]]) for r in live]
             everything = len(live) == len(rows)
             x_t = x if everything else x[live]
             output = yield Query(x_t, torch.tensor([cur.t for _, cur, _ in moves], device=x.device), network)
             step = _advance(x_t, output.to(x.dtype), moves)
             x = step[0] if everything else x.index_copy(0, torch.tensor(live, device=x.device), step[0])
             yield Step(k, tuple(live), *step)
+
+
+def first_rounds(rows: Sequence[Row]) -> list[int]:
+    """The round in which each row makes its first transition: 0, or later where it starts from another row."""
+    first: list[int] = []
+    for row in rows:
+        first.append(first[row.start[0]] + row.start[1] if row.start else 0)
+    return first
 
 
 def drive(process: Process, *networks: Predict) -> Iterator[Any]:

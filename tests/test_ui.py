@@ -53,7 +53,7 @@ def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None
     ending = ["spacing", "variance", "clip", "precision", "noise_seed", "branch"]
     names = {name: [p["parameter_name"] for p in endpoint["parameters"]] for name, endpoint in named.items()}
     assert names == {
-        "/compare": [*shared, "ddpm_steps", *ending, "bucket"],
+        "/compare": [*shared, "ddpm_steps", *ending, "second_model", "bucket"],
         "/generate": ["method", *shared, *ending, "bucket", "timesteps"],
     }
     assert all(endpoint["description"] for endpoint in named.values())
@@ -158,7 +158,7 @@ def test_generate_refuses_in_the_same_way(client: Client, engine: Engine, field:
 def test_numbers_that_json_does_not_know_are_refused(url: str, engine: Engine, number: str) -> None:
     calls = engine.loop.calls
     for position in (1, 2, 3):  # steps, eta, seed
-        values = ['"tiny"', "5", "0", "7", "1", "0", '"trailing"', '"small"', '"clip"', '"fast"', '""', "0", "0"]
+        values = ['"tiny"', "5", "0", "7", "1", "0", '"trailing"', '"small"', '"clip"', '"fast"', '""', "0", '""', "0"]
         values[position] = number
         body = '{"data": [' + ", ".join(values) + "]}"
         request = urllib.request.Request(f"{url}/gradio_api/call/compare", body.encode(), {"Content-Type": "application/json"})

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import gradio as gr
@@ -40,7 +41,7 @@ def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
     fields = {**settings.fields, "bucket": bucket}
     _endpoint(compare_button, _compare(runs), runs, recipes.compare, fields, [pictures, others, summary], queued)
     fields = {"method": method, **fields, "timesteps": timesteps}
-    del fields["ddpm_steps"]
+    del fields["ddpm_steps"], fields["second_model"]
     _endpoint(generate_button, _generate(runs), runs, recipes.generate, fields, [pictures, summary], queued)
 
 
@@ -74,7 +75,7 @@ def _endpoint(
 def _compare(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
     async def compare(
         request: gr.Request, model: str, steps: int, eta: float, seed: int, pictures: int, ddpm_steps: int, spacing: str,
-        variance: str, clip: str, precision: str, noise_seed: str, branch: int, bucket: int,
+        variance: str, clip: str, precision: str, noise_seed: str, branch: int, second_model: str, bucket: int,
     ) -> AsyncGenerator[tuple[Any, Any, dict[str, Any]], None]:  # fmt: skip
         """Draws the same seeds by DDIM(eta) and by DDPM from the same starting noise.
 
@@ -91,14 +92,15 @@ def _compare(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
             precision: fast, fp32 or fp64
             noise_seed: names the step noise; empty: follows the seed
             branch: another step noise for the same seeds
+            second_model: another model to sample in the same way from the same noise; empty: none
             bucket: rows of every network call, as a finished recipe names it to make the same bits again; 0: whatever comes
 
         Returns:
-            DDIM's pictures, DDPM's pictures, and a summary with recipe, NFE, seconds, PSNR and SSIM
+            DDIM's pictures, DDPM's pictures (each model's in turn), and a summary with recipe, NFE, seconds, PSNR and SSIM
         """
         named = {key: value for key, value in locals().items() if key not in ("request", "runs")}
         async for shown, summary in _follow(runs, recipes.compare, named, request):
-            yield (shown[0], shown[1], summary) if shown else (gr.skip(), gr.skip(), summary)
+            yield ([*chain(*shown[::2])], [*chain(*shown[1::2])], summary) if shown else (gr.skip(), gr.skip(), summary)
 
     return compare
 

@@ -113,16 +113,19 @@ def _connect_models(engine: Engine, controls: settings.Settings, demo: gr.Blocks
 
     def look(shown: list[str]) -> Any:
         names = engine.catalogue.names()
-        return (gr.skip(), gr.skip()) if names == shown else (gr.update(choices=names), names)
+        if names == shown:
+            return gr.skip(), gr.skip(), gr.skip()
+        return gr.update(choices=names), gr.update(choices=["", *names]), names
 
-    gr.on([demo.load, gr.Timer(3).tick], look, known, [controls.fields["model"], known], **PRIVATE)
+    lists = [controls.fields["model"], controls.fields["second_model"]]
+    gr.on([demo.load, gr.Timer(3).tick], look, known, [*lists, known], **PRIVATE)
 
 
 def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, demo: gr.Blocks) -> None:
     def say(*values: Any) -> str:
         try:
             recipe = settings.checked(engine, recipes.compare, controls.named(values))
-            if not engine.is_here(recipe.model):
+            if not all(map(engine.is_here, recipe.models)):
                 return "This model is downloaded when you run it."
             plan = engine.plan(recipe)
         except FieldError as error:

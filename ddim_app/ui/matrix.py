@@ -1,33 +1,55 @@
 """The Steps x eta tab: a matrix of settings from the same noise, all cells as rows of one batch."""
 
-import base64
-import uuid
 from typing import Any
 
 import gradio as gr
-import torch
+import pandas as pd
 
-from ddim_app import axes, metrics
+from ddim_app import axes
 from ddim_app.axes import Axis
-from ddim_app.images import contact_sheet, png_bytes, to_pixels
 from ddim_app.plan import Frame, SamplingPlan
-from ddim_app.recipe import FieldError, Recipe, compare
+from ddim_app.recipe import Arm, FieldError, Recipe, compare
 from ddim_app.ui import text
 from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings, num_train_timesteps
+from ddim_app.ui.sheet import Sheet
 from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import KEEP, RunTab
 
-AXIS_CHOICES = [("Steps", "steps"), ("eta", "eta"), ("Spacing", "spacing"), ("Clipping", "clip")]
+AXIS_CHOICES = [
+    ("Steps", "steps"), ("eta", "eta"), ("Spacing", "spacing"), ("Clipping", "clip"), ("Seed", "seed"),
+    ("Noise seed", "noise_seed"),
+    ("Branch", "branch"), ("Freeze x_t after step", "freeze"), ("Seconds", "seconds"), ("Model", "model"),
+]  # fmt: skip
 USUAL = {
     "steps": "5, 10, 20, 50",
     "eta": "0, 0.5, 1, sigma-hat",
     "spacing": "leading, trailing, linspace, quadratic",
     "clip": "clip, off, dynamic",
+    "seed": "0, 1, 2, 3",
+    "noise_seed": "0:5:1",
+    "branch": "0:4:1",
+    "freeze": "2, 5, 8",
+    "seconds": "0.1, 0.2, 0.5",
+    "model": "",
 }
-"""Values that an axis starts with."""
-HINT = "Under each cell: PSNR to DDIM(0) with the most steps, of the same seeds. A click takes a cell's settings to the left."
+"""Values that an axis starts with; that of models starts with all that are here."""
+VIEWS: dict[str, tuple[Any, ...]] = {
+    "Same x_T, growing S": ("eta", "0, 1", "steps", "5, 10, 20, 50, 100", {}),
+    "Same x_T, several noises": ("eta", "0, 0.5, 1, sigma-hat", "noise_seed", "0:5:1", {}),
+    "Equal NFE": ("steps", "5, 10, 20", "eta", "0, 0.5, 1, sigma-hat", {}),
+    "Equal seconds": ("seconds", "0.1, 0.2, 0.5", "eta", "0, 0.5, 1, sigma-hat", {}),
+    "Branches from a frozen x_t": ("freeze", "2, 5, 8, 11, 14", "branch", "0:5:1", {"steps": 16, "eta": 1}),
+}
+"""Ready-made views: rows and their values, columns and theirs, and the settings that they need.
+
+The DDIM paper's Fig. 5, its eta = 1 and sigma-hat rows of Table 1 at equal cost, and the DDPM paper's Fig. 7.
+"""
+
+
+PICKED = ("steps", "eta", "spacing", "clip", "variance", "ddpm_steps", "seed", "noise_seed", "branch", "model")
+"""Fields that a click on a cell sets."""
 
 
 class MatrixTab(RunTab):
@@ -37,10 +59,12 @@ class MatrixTab(RunTab):
 
     def __init__(self, runs: Runs, settings: Settings) -> None:
         super().__init__(runs, settings)
+        with gr.Row(elem_classes="views"):
+            views = {gr.Button(words, size="sm", min_width=60): view for words, view in VIEWS.items()}
         with gr.Row():
-            rows = raw(gr.Dropdown(AXIS_CHOICES, value="steps", label="Rows", elem_id="rows", min_width=110, scale=1))
+            rows = raw(gr.Dropdown(AXIS_CHOICES, value="steps", label="Rows", elem_id="rows", min_width=150, scale=2))
             row_values = raw(gr.Textbox(USUAL["steps"], label="Row values", elem_id="row-values", min_width=180, scale=3))
-            columns = raw(gr.Dropdown(AXIS_CHOICES, value="eta", label="Columns", elem_id="columns-axis", min_width=110, scale=1))
+            columns = raw(gr.Dropdown(AXIS_CHOICES, value="eta", label="Columns", elem_id="columns-axis", min_width=150, scale=2))
             column_values = raw(gr.Textbox(USUAL["eta"], label="Column values", elem_id="column-values", min_width=180, scale=3))
         self.axes = [rows, row_values, columns, column_values]
         self.cost = text.line("", "matrix-cost")
@@ -48,16 +72,22 @@ class MatrixTab(RunTab):
             {"run": ""}, html_template=asset("matrix.html"), css_template=asset("matrix.css"), js_on_load=asset("matrix.js"),
             apply_default_css=False, elem_id="matrix",
         )  # fmt: skip
+        with gr.Accordion("Distance to DDIM(0) with the most steps, at equal seeds", open=False, elem_id="distance-fold"):
+            self.plot = gr.LinePlot(
+                None, x="steps", y="RMSE of 255", color="eta", height=260, elem_id="distance", show_label=False,
+            )  # fmt: skip
         self.recipe = text.line("", "matrix-recipe")
         self.shown = gr.State(None)
         self.inputs = [*settings.inputs, *self.axes]
         self.more_fields = ("rows", "row values", "columns", "column values")
-        self.outputs = [self.table, self.recipe, self.shown, settings.last_seed]
+        self.outputs = [self.table, self.recipe, self.shown, settings.last_seed, self.plot]
         for axis, values in ((rows, row_values), (columns, column_values)):
             # Not `input`, which a dropdown also sends when it is only passed through by Tab.
-            axis.select(lambda name: USUAL.get(name, ""), axis, values, **PRIVATE)
-        picked = [settings.fields[name] for name in ("steps", "eta", "spacing", "clip", "variance", "ddpm_steps")]
-        self.table.select(self._pick, self.shown, picked, **PRIVATE)
+            axis.select(self._usual, axis, values, **PRIVATE)
+        for button, view in views.items():
+            changed = [settings.fields[name] for name in view[4]]
+            button.click(lambda view=view: [*view[:4], *view[4].values()], None, [*self.axes, *changed], **PRIVATE)
+        self.table.select(self._pick, self.shown, [settings.fields[name] for name in PICKED], **PRIVATE)
 
     def connect(self, demo: gr.Blocks) -> None:
         changes = [field.change for field in (*self.settings.inputs, *self.axes)]  # type: ignore[attr-defined]
@@ -67,9 +97,15 @@ class MatrixTab(RunTab):
         """The recipe whose arms are the cells, row by row, and its axes; raises FieldError."""
         named, chosen = self.settings.named(values[:-4]), values[-4:]
         T = num_train_timesteps(self.runs.engine, named["model"])
-        base = compare(named, T)
-        rows, columns = axes.parse(chosen[0], chosen[1], T, "row values"), axes.parse(chosen[2], chosen[3], T, "column values")
-        return base.with_arms(*axes.cells(base.arms[0], rows, columns)), (rows, columns)
+        recipe = compare({**named, "second_model": ""}, T)
+        base = recipe.arms[0]
+
+        def steps_in(arm: Arm, seconds: float) -> int:
+            return min(T, max(1, int(seconds / self.runs.engine.step_seconds(recipe.with_arms(arm)))))
+
+        rows = axes.parse(chosen[0], chosen[1], T, "row values", steps_in)
+        columns = axes.parse(chosen[2], chosen[3], T, "column values", steps_in)
+        return recipe.with_arms(*axes.trunk(base, rows, columns), *axes.cells(base, rows, columns)), (rows, columns)
 
     def cost_line(self, *values: Any) -> str:
         """What the matrix takes, or the sentence of the first wrong value."""
@@ -80,75 +116,36 @@ class MatrixTab(RunTab):
             return str(error)
         return text.sampling_cost_line(plan, engine.calls(plan), engine.seconds(plan)).split("\n")[0]
 
-    def board(self, plan: SamplingPlan, about: tuple[Axis, Axis]) -> "Sheet":
+    def board(self, plan: SamplingPlan, about: tuple[Axis, Axis]) -> Sheet:
         return Sheet(plan, *about)
 
     def before(self, recipe: Recipe) -> list[Any]:
-        return [KEEP, KEEP, KEEP, recipe.seed]
+        return [KEEP, KEEP, KEEP, recipe.seed, KEEP]
 
-    def update(self, board: "Sheet", plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
-        return [board.add(frames), board.line(plan), plan.recipe, KEEP]
+    def update(self, board: Sheet, plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
+        return [board.add(frames), board.line(plan), board.cells, KEEP, KEEP]
 
-    def last(self, board: "Sheet", plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
+    def last(self, board: Sheet, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
         board.add(frames)
-        return [board.complete(), board.line(plan), plan.recipe, KEEP]
+        return [board.complete(), board.line(plan), board.cells, KEEP, _plot(board.distances())]
 
-    def _pick(self, recipe: Recipe | None, event: gr.EventData) -> list[Any]:
-        """A cell's settings for the sliders."""
+    def _usual(self, name: str) -> str:
+        return ", ".join(self.runs.engine.catalogue.names()) if name == "model" else USUAL.get(name, "")
+
+    def _pick(self, cells: tuple[Arm, ...] | None, event: gr.EventData) -> list[Any]:
+        """A cell's settings for the fields PICKED; what the cell shares with the others stays as it is."""
         index = event._data.get("index") if isinstance(event._data, dict) else None
-        if recipe is None or not isinstance(index, int) or not 0 <= index < len(recipe.arms):
-            return [gr.skip()] * 6
-        arm = recipe.arms[index]
-        return [arm.steps, arm.eta, arm.spacing, arm.clip, arm.variance, 0]
+        if cells is None or not isinstance(index, int) or not 0 <= index < len(cells):
+            return [gr.skip()] * len(PICKED)
+        arm = cells[index]
+        own = [gr.skip() if value is None else value for value in (arm.seed, arm.noise_seed, arm.branch, arm.model)]
+        own[1] = own[1] if arm.noise_seed is None else str(arm.noise_seed)
+        return [arm.steps, arm.eta, arm.spacing, arm.clip, arm.variance, 0, *own]
 
 
-class Sheet:
-    """The cells of one matrix as the table takes them."""
-
-    def __init__(self, plan: SamplingPlan, rows: Axis, columns: Axis) -> None:
-        self._plan, self._axes = plan, (rows, columns)
-        self._newest: dict[int, Frame] = {}
-        sample = contact_sheet(to_pixels(torch.zeros(plan.recipe.pictures, *plan.model.shape)))
-        self._about = {
-            "run": uuid.uuid4().hex,
-            "rows": [rows.header(value) for value in rows.values],
-            "columns": [columns.header(value) for value in columns.values],
-            "width": sample.width,
-            "height": sample.height,
-        }
-
-    def line(self, plan: SamplingPlan) -> str:
-        """The matrix in one line."""
-        sides = " x ".join(f"{axis.name} {', '.join(map(str, axis.values))}" for axis in self._axes)
-        return f"{plan.recipe.model} · {sides} · {text.seeds(plan.recipe)} · {plan.recipe.precision}"
-
-    def add(self, frames: list[Frame]) -> dict[str, Any]:
-        """The value with the newest state of the cells that moved."""
-        moved = {frame.arm: frame for frame in frames}
-        self._newest |= moved
-        return {**self._about, "cells": [self._cell(frame, "") for frame in moved.values()]}
-
-    def complete(self) -> dict[str, Any]:
-        """The value with all cells, each with its distance to the reference."""
-        reference = self._reference()
-        cells = [self._cell(frame, self._note(frame, reference)) for frame in self._newest.values()]
-        return {**self._about, "complete": True, "cells": cells, "hint": HINT if reference is not None else ""}
-
-    def _reference(self) -> int | None:
-        """The DDIM(0) cell with the most steps."""
-        arms = self._plan.recipe.arms
-        candidates = [i for i, arm in enumerate(arms) if arm.method == "ddim" and arm.eta == 0 and i in self._newest]
-        return max(candidates, key=lambda i: self._plan.rows[i].transitions, default=None)
-
-    def _note(self, frame: Frame, reference: int | None) -> str:
-        if reference is None or not frame.is_last:
-            return f"step {frame.k + 1} of {frame.steps}" if not frame.is_last else ""
-        if frame.arm == reference:
-            return "reference"
-        apart = metrics.mse(frame.x_t.clamp(-1, 1), self._newest[reference].x_t.clamp(-1, 1)).mean()
-        return f"{float(-10 * apart.log10()):.1f} dB" if apart else "equal"
-
-    def _cell(self, frame: Frame, note: str) -> dict[str, Any]:
-        sheet = contact_sheet(to_pixels(frame.x_t if frame.is_last else frame.pred_x0))
-        picture = "data:image/png;base64," + base64.b64encode(png_bytes(sheet)).decode("ascii")
-        return {"index": frame.arm, "k": frame.k, "steps": frame.steps, "picture": picture, "note": note}
+def _plot(distances: pd.DataFrame) -> Any:
+    """The plot's update: along its first column, a line for each value of its last."""
+    if distances.empty:
+        return gr.update(value=None)
+    along, across = distances.columns[0], distances.columns[2]
+    return gr.LinePlot(distances, x=along, y="RMSE of 255", color=across, x_title=along, color_title=across)

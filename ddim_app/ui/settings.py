@@ -75,7 +75,11 @@ def build(engine: Engine) -> Settings:
         )  # fmt: skip
         fields["noise_seed"] = gr.Textbox("", label="Noise seed", info="Empty: follows the seed", max_lines=1, elem_id="noise-seed")
         fields["branch"] = gr.Number(0, label="Branch", info="Another noise for the same seeds", step=1, elem_id="branch")
-    for name in fields.keys() - {"model"}:
+        fields["second_model"] = gr.Dropdown(
+            ["", *names], value="", label="Second model", allow_custom_value=True, elem_id="second-model",
+            info="Sampled beside the first from the same noise; empty: none",
+        )  # fmt: skip
+    for name in fields.keys() - {"model", "second_model"}:
         raw(fields[name])
     settings = Settings(fields, seed, full_chain, dice, reuse, gr.State(7), keep_seed)
     _connect(settings, engine)

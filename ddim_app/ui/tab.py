@@ -131,7 +131,9 @@ class RunTab(ABC):
                         yield [self.runs.say(session, show.note), *self._nothing(show)]
                     elif show.due():
                         frames = show.pop()
-                        status = self.runs.say(session, text.progress_line(show.plan, frames[-1].k + 1, show.seconds))
+                        status = self.runs.say(
+                            session, text.progress_line(show.plan, getattr(frames[-1], "round", frames[-1].k) + 1, show.seconds)
+                        )
                         yield [status, *await asyncio.to_thread(self.update, show.board, show.plan, frames)]
         except gr.Error:
             self.runs.say(session, None)

@@ -82,3 +82,70 @@ def test_stop_keeps_the_cells_that_are_there(page: Page, engine: Engine) -> None
     expect(page.locator("#status")).to_contain_text("Stopped at step")
     assert calls_after(engine) <= 3
     assert len(set(page.evaluate(CELLS))) >= 2
+
+
+def open_view(page: Page, words: str) -> None:
+    page.get_by_role("tab", name="Steps × eta").click()
+    page.get_by_role("button", name=words).click()
+
+
+def test_several_noises_have_a_map_of_their_spread(page: Page) -> None:
+    """DDIM paper, section 3: only eta > 0 draws on the noise."""
+    fill(page, "steps", 4)
+    open_view(page, "Same x_T, several noises")
+    fill_area(page, "row-values", "0, 1")
+    fill_area(page, "column-values", "3:5:1")
+    expect(page.locator("#matrix-cost")).to_contain_text("24 pictures · 96 evaluations")
+    until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
+    assert page.locator("#matrix thead th").all_inner_texts() == ["noise 3", "noise 4", "noise 5", "spread"]
+    still, moved = page.locator("#matrix figure small").all_inner_texts()
+    assert still == "spread 0.0000"
+    assert float(moved.split()[1]) > 0.02
+    expect(page.locator("#matrix .hint")).to_contain_text("DDIM(0) adds no noise")
+    cells: list[str] = page.evaluate(CELLS)
+    assert len(set(cells[:3])) == 1
+    assert len(set(cells[4:7])) == 3
+    screenshot(page, "matrix-noises")
+
+
+def test_branches_share_what_was_frozen(page: Page) -> None:
+    """DDPM paper, Fig. 7: the later x_t is frozen, the less is left to chance."""
+    page.get_by_label("number input for Pictures").fill("1")
+    page.get_by_label("number input for Pictures").press("Tab")
+    open_view(page, "Branches from a frozen x_t")
+    expect(page.locator("#steps input")).to_have_value("16")
+    expect(page.locator("#eta input")).to_have_value("1")
+    fill_area(page, "row-values", "2, 14")
+    fill_area(page, "column-values", "0:3:1")
+    # The trunk of 16 steps, and four branches of 14 and of 2.
+    expect(page.locator("#matrix-cost")).to_contain_text("80 evaluations in 16 UNet calls")
+    until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
+    early, late = (float(note.split()[1]) for note in page.locator("#matrix figure small").all_inner_texts())
+    assert early > 2 * late > 0
+    assert page.locator("#matrix tbody th").all_inner_texts() == ["freeze after 2", "freeze after 14"]
+    screenshot(page, "matrix-branches")
+
+
+def test_the_distance_to_many_steps_is_plotted(page: Page) -> None:
+    open_view(page, "Same x_T, growing S")
+    fill_area(page, "column-values", "2, 4, 8")
+    until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
+    page.get_by_role("button", name="Distance to DDIM(0)").click()
+    expect(page.locator("#distance canvas, #distance svg").first).to_be_visible()
+    screenshot(page, "matrix-distance")
+
+
+def test_equal_seconds_become_steps(page: Page) -> None:
+    open_view(page, "Equal seconds")
+    fill_area(page, "row-values", "0.2")
+    fill_area(page, "column-values", "0, 1")
+    expect(page.locator("#matrix-cost")).to_contain_text("8 pictures", timeout=30_000)
+    until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
+    header = page.locator("#matrix tbody th").inner_text()
+    assert header.startswith("0.2 s: ")
+    assert header.endswith("steps")
+
+
+def fill_area(page: Page, name: str, text: str) -> None:
+    page.fill(f"#{name} textarea, #{name} input", text)
+    page.locator(f"#{name} textarea, #{name} input").press("Tab")

@@ -14,23 +14,37 @@ function build() {
   head.replaceChildren(); body.replaceChildren(); cells = [];
   const top = make('tr', head);
   make('td', top);
-  run.columns.forEach(text => { make('th', top, text).scope = 'col'; });
-  run.rows.forEach((text, row) => {
+  const {rows, columns, spread} = run, count = rows.length * columns.length;
+  const titles = spread === 'columns' ? [...columns, 'spread'] : columns;
+  titles.forEach(text => { make('th', top, text).scope = 'col'; });
+  (spread === 'rows' ? [...rows, 'spread'] : rows).forEach((text, row) => {
     const line = make('tr', body);
     make('th', line, text).scope = 'row';
-    run.columns.forEach((title, column) => {
-      const button = make('button', make('td', line)), canvas = make('canvas', button), note = make('small', button);
-      const index = row * run.columns.length + column;
-      button.type = 'button';
-      button.setAttribute('aria-pressed', 'false');
-      button.setAttribute('aria-label', `${text}, ${title}`);
-      canvas.width = run.width; canvas.height = run.height;
-      button.addEventListener('click', () => {
-        cells.forEach((cell, i) => cell.button.setAttribute('aria-pressed', String(i === index)));
-        trigger('select', {index});
-      });
-      cells.push({button, canvas, note, step: -1});
+    titles.forEach((title, column) => {
+      const map = row === rows.length ? column : column === columns.length ? row : null;
+      if (map === null) cell(make('td', line), row * columns.length + column, `${text}, ${title}`);
+      else place(make('figure', make('td', line)), count + map);
     });
+  });
+}
+
+// A canvas with a note under it; the maps of the spread stand behind the last cell.
+function place(parent, index) {
+  const canvas = make('canvas', parent), note = make('small', parent);
+  canvas.width = run.width; canvas.height = run.height;
+  cells[index] = {canvas, note, step: -1};
+  return cells[index];
+}
+
+function cell(parent, index, label) {
+  const button = make('button', parent);
+  place(button, index).button = button;
+  button.type = 'button';
+  button.setAttribute('aria-pressed', 'false');
+  button.setAttribute('aria-label', label);
+  button.addEventListener('click', () => {
+    cells.forEach((other, i) => other.button?.setAttribute('aria-pressed', String(i === index)));
+    trigger('select', {index});
   });
 }
 
