@@ -16,7 +16,7 @@ from ddim_app import backends, memory
 from ddim_app.buckets import bucket_of
 from ddim_app.loop import BatchLoop, End, Network, Ticket
 from ddim_app.model import Catalogue, Model
-from ddim_app.plan import Frame, Plan, plan
+from ddim_app.plan import Plan, plan
 from ddim_app.recipe import Arm, BaseRecipe, FieldError, Recipe
 from ddim_app.sample import Predict, Report
 from ddim_app.shelf import Shelf
@@ -139,9 +139,12 @@ class Engine:
         """Ends a run early: at most the network call under way is finished."""
         self.loop.leave(ticket)
 
-    def run(self, recipe: Recipe) -> Iterator[Frame]:
-        """The frames of a run as they are made; closing the iterator stops it. Raises FieldError, or RunError midway."""
-        arrived: queue.SimpleQueue[list[Frame] | Finished] = queue.SimpleQueue()
+    def run(self, recipe: BaseRecipe) -> Iterator[Any]:
+        """The frames of a run as they are made, of a Recipe Frames; closing the iterator stops it.
+
+        Raises FieldError, or RunError midway.
+        """
+        arrived: queue.SimpleQueue[list[Any] | Finished] = queue.SimpleQueue()
         ticket = self.start(self.plan(recipe), arrived.put)
         try:
             while True:

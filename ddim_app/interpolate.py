@@ -45,7 +45,7 @@ class MovingArm(Arm):
     def __post_init__(self) -> None:
         super().__post_init__()
         choice("noise", self.noise, NOISES)
-        for name in ("model", "seed", "noise_seed", "branch", "weights"):
+        for name in ("model", "seed", "noise_seed", "branch", "weights", "start_arm"):
             if getattr(self, name) is not None:
                 raise FieldError(name, "is the recipe's for all arms of a path; an arm has none of its own")
 

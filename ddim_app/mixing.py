@@ -96,6 +96,8 @@ class Noised(NamedTuple):
     """(2, C, H, W) in [-1, 1], on the CPU."""
     pixels: Tensor
     """(frames, C, H, W): the mix of the pixels, which is level 0."""
+    norms: list[list[float]]
+    """Of the mixes of each level, along lambda."""
     is_finite: bool = True
 
 
@@ -148,9 +150,9 @@ class MixPlan(Plan):
         dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
         pictures = yield from self._pictures(device, dtype)
         walk = paths.line(recipe.at, "lerp")
-        yield Noised(self.before - 1, pictures, walk(pictures))
         noise = self._forward_noise().to(dtype)
         mixes = [walk(add_noise(pictures, noise, row.levels[0].alpha_bar)) for row in self.rows]
+        yield Noised(self.before - 1, pictures, walk(pictures), [paths.norms(mix).tolist() for mix in mixes])
         draws = [self._path(i if recipe.step_noise == "fresh" else 0).between for i in range(recipe.frames)]
         rows = [replace(row, draw=draw) for row in self.rows for draw in draws]
         yield from sample(torch.cat(mixes).to(device), rows)
