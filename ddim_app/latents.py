@@ -33,6 +33,17 @@ def initial_noise(seeds: Sequence[int], shape: Shape) -> Tensor:
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
+def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
+    """From a (weight 0) to b (1) on the great circle, latent by latent of (N, C, H, W); straight where they are nearly parallel."""
+    column = (-1, *[1] * (a.ndim - 1))
+    angle = torch.cosine_similarity(a.double().flatten(1), b.double().flatten(1)).clamp(-1, 1).acos().view(column)
+    straight = angle.sin() < 1e-4
+    angle = torch.where(straight, torch.ones_like(angle), angle)
+    of_a = torch.where(straight, 1 - weight, ((1 - weight) * angle).sin() / angle.sin())
+    of_b = torch.where(straight, weight, (weight * angle).sin() / angle.sin())
+    return of_a.to(a.dtype) * a + of_b.to(b.dtype) * b
+
+
 def noise_key(noise_seed: int, branch: int = 0, kind: int = STEP_NOISE) -> np.ndarray:
     """128-bit Philox key of a noise seed and its branch, mixed by SeedSequence so that neighbours have nothing in common."""
     return np.random.SeedSequence([noise_seed, branch, kind]).generate_state(2, np.uint64)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ddim_app"
 ORDER = [
     "schedule", "ddim", "latents", "paths", "images", "animation", "metrics", "sample", "recipe", "source", "latent_files",
-    "model", "backends", "loop", "engine", "ui",
+    "inversion", "fixed_point", "exact", "diagnosis", "invert", "model", "backends", "loop", "engine", "ui",
 ]  # fmt: skip
 """Imports point to the left only. `train` stands beside the engine; members that are not named here may not close a circle."""
 CORE = ["schedule", "ddim", "latents", "paths", "images", "animation", "metrics", "sample", "recipe", "loop"]
