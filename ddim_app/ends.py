@@ -139,9 +139,11 @@ def interpolation(
     numbers = {name: settings[name] for name in ("frames", "rows", "columns", "start", "stop", "strength")}
     if mode == "variation":
         numbers["frames"] = 2
+    run = _run(settings)
+    if run["precision"] == "fast" and (visited or any(end.png for end in ends)):
+        run["precision"] = "fp32"  # bf16 cannot invert, nor bring back what was inverted
     recipe = PathRecipe(
-        mode=mode, way=settings["way"], ends=tuple(ends[: ENDS[mode][1]]), arms=_arms(settings, num_train_timesteps), **numbers,
-        **_run(settings),
+        mode=mode, way=settings["way"], ends=tuple(ends[:count]), arms=_arms(settings, num_train_timesteps), **numbers, **run
     )  # fmt: skip
     return decoded_on(recipe, next(iter(visited))) if visited else recipe
 

@@ -6,21 +6,16 @@ neighbouring frames have little in common; with one noise for all frames only x_
 as x_T the whole latent (x_T and all z_t) does, and DDPM interpolates too, both ends being the pictures of their own seeds.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-import torch
 from torch import Tensor
 
 from ddim_app import paths
-from ddim_app.latents import MAX_SEED, NoisePath, Shape, picture_seed
+from ddim_app.latents import MAX_SEED
 from ddim_app.paths import Path
-from ddim_app.plan import Load, Plan, arm_row, plan
 from ddim_app.recipe import Arm, BaseRecipe, FieldError, choice, put, real, whole
-from ddim_app.sample import Draw, Process, Row, Step, sample
-from ddim_app.schedule import Schedule
 from ddim_app.source import Source
 
 MODES = ("line", "grid", "loop", "arithmetic", "variation", "truncation")
@@ -58,10 +53,13 @@ class MovingArm(Arm):
 class PathRecipe(BaseRecipe):
     """Pictures along a path between latents, each frame sampled by every arm.
 
-    The ends are seeds, or latents as floats. `line`: from the first to the second. `grid`: corners top left, top right, bottom
-    left, bottom right. `loop`: through all keys and back. `arithmetic`: a + s (b - c). `variation`: the first, then it moved by
-    `strength` towards each other. `truncation`: one latent times s. lambda or s go from `start` to `stop` in `frames` places.
-    `way` is slerp, lerp, or restored (lerp with the norm put right); a loop is always slerp.
+    The ends are seeds, latents as floats, or pictures, which the run inverts first, by the fixed-point method on the first arm's
+    steps; then all arms have these steps and no clipping, under which alone the picture comes back.
+
+    `line`: from the first to the second. `grid`: corners top left, top right, bottom left, bottom right. `loop`: through all keys
+    and back. `arithmetic`: a + s (b - c). `variation`: the first, then it moved by `strength` towards each other. `truncation`:
+    one latent times s. lambda or s go from `start` to `stop` in `frames` places. `way` is slerp, lerp, or restored (lerp with the
+    norm put right); a loop is always slerp.
 
     Step noise is that of the ends' own seeds; with a `noise_seed`, end i has noise_seed + i.
     """
@@ -101,11 +99,18 @@ class PathRecipe(BaseRecipe):
         if not least <= len(self.ends) <= most:
             needed = str(least) if least == most else f"{least} to {most}"
             raise FieldError("ends", f"must be {needed} for a {self.mode}; got {len(self.ends)}")
+        if self.pictures and self.precision == "fast":
+            raise FieldError("precision", "must be fp32 or fp64 where an end is a picture, which bf16 cannot invert")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         arms = tuple(MovingArm(**arm) for arm in values["arms"])
         return cls(**{**values, "arms": arms, "ends": tuple(Source.from_values(end) for end in values["ends"])})
+
+    @property
+    def pictures(self) -> list[int]:
+        """Which ends are pictures, and have to be inverted."""
+        return [i for i, end in enumerate(self.ends) if end.png is not None]
 
     @property
     def cells(self) -> int:
@@ -164,165 +169,3 @@ class PathRecipe(BaseRecipe):
 def name_of(end: Source, i: int) -> str:
     """What an end is called: its seed, or the letter of its place."""
     return f"seed {end.seed}" if end.seed is not None else chr(ord("A") + i)
-
-
-class Laid(NamedTuple):
-    """The frames' x_T, told before the first step."""
-
-    k: int
-    ends: Tensor
-    """(ends, C, H, W), on the CPU."""
-    latents: Tensor
-    """(frames, C, H, W), on the CPU."""
-    is_finite: bool = True
-
-
-class Cells(NamedTuple):
-    """All frames of one arm after one transition."""
-
-    arm: int
-    k: int
-    """0-based number of the run's step."""
-    at: int
-    """0-based number of the arm's own transition."""
-    steps: int
-    """How many transitions the arm has, which is also its NFE."""
-    x: Tensor
-    """(frames, C, H, W), on the CPU; of the last transition the pictures."""
-    pred_x0: Tensor
-
-    @property
-    def is_last(self) -> bool:
-        return self.at == self.steps - 1
-
-
-class Result(NamedTuple):
-    """What is left of a run."""
-
-    ends: Tensor
-    latents: Tensor
-    pictures: list[Tensor]
-    """For each arm (frames, C, H, W), before any clamping to [-1, 1]."""
-
-
-def collect(frames: Iterator[Any]) -> Result:
-    """The result of a run's frames: `collect(engine.run(recipe))`."""
-    laid, done = None, {}
-    for frame in frames:
-        if isinstance(frame, Laid):
-            laid = frame
-        elif isinstance(frame, Cells) and frame.is_last:
-            done[frame.arm] = frame.x
-    if laid is None:
-        raise ValueError("the run has ended before it began")
-    return Result(laid.ends, laid.latents, [done[arm] for arm in sorted(done)])
-
-
-@dataclass(frozen=True)
-class PathPlan(Plan):
-    """The plan of a PathRecipe."""
-
-    recipe: PathRecipe
-    rows: tuple[Row, ...]
-    """How each arm samples one frame, its noise left out."""
-
-    @property
-    def evaluations(self) -> int:
-        return self.recipe.cells * sum(row.transitions for row in self.rows)
-
-    @property
-    def transitions(self) -> int:
-        return max(row.transitions for row in self.rows)
-
-    @property
-    def nfe(self) -> tuple[int, ...]:
-        return tuple(sorted({row.transitions for row in self.rows}))
-
-    def evaluated(self, done: int) -> int:
-        return self.recipe.cells * sum(min(done, row.transitions) for row in self.rows)
-
-    def calls(self, max_rows: int) -> int:
-        live = (self.recipe.cells * sum(row.transitions > k for row in self.rows) for k in range(self.transitions))
-        return sum(math.ceil(rows / max_rows) for rows in live)
-
-    def ends(self) -> Tensor:
-        """The ends' x_T, (ends, C, H, W), in the recipe's dtype."""
-        found = torch.cat([end.tensor(self.model.shape) for end in self.recipe.ends])
-        return found.double() if self.recipe.precision == "fp64" else found
-
-    def process(self, device: torch.device) -> Process:
-        """Rows in the order arm by arm, frame by frame, each arm from the same x_T."""
-        recipe = self.recipe
-        keys = self.ends()
-        latents = recipe.path(keys)(keys)
-        yield Laid(-1, keys, latents)
-        rows = []
-        for row, arm in zip(self.rows, recipe.arms, strict=True):
-            draws = step_noise(recipe, arm, keys, self.model.schedule) if row.eta else [None] * recipe.cells
-            rows += [replace(row, draw=draw) for draw in draws]
-        yield from sample(latents.repeat(len(self.rows), 1, 1, 1).to(device), rows)
-
-    def frames(self, report: Any) -> Iterator[Any]:
-        if isinstance(report, Laid):
-            yield report
-            return
-        assert isinstance(report, Step)
-        yield from cells_of(report, [row.transitions for row in self.rows], self.recipe.cells)
-
-
-def cells_of(step: Step, lengths: Sequence[int], cells: int, before: int = 0) -> Iterator[Cells]:
-    """The arms that a step moved, each of `cells` rows and its own length; `before` steps were something else's."""
-    x, pred_x0 = step.x_next.cpu(), step.pred_x0.cpu()
-    for at in range(0, len(step.rows), cells):
-        arm, chosen = step.rows[at] // cells, slice(at, at + cells)
-        yield Cells(arm, before + step.k, step.k, lengths[arm], x[chosen], pred_x0[chosen])
-
-
-def step_noise(recipe: PathRecipe, arm: MovingArm, keys: Tensor, schedule: Schedule) -> list[Draw]:
-    """Each frame's source of step noise."""
-    shape: Shape = (keys.shape[1], keys.shape[2], keys.shape[3])
-
-    def path(noise_seed: int) -> NoisePath:
-        return NoisePath(schedule, shape, noise_seed, recipe.branch)
-
-    own = noise_seeds(recipe)
-    if arm.noise == "shared":
-        return [path(own[0]).between] * recipe.cells
-    if arm.noise == "fresh":
-        return [path(picture_seed(own[0], i)).between for i in range(recipe.cells)]
-    moving = _MovingNoise([path(seed).between for seed in own], recipe.noise_path(keys))
-    return [moving.draw(i) for i in range(recipe.cells)]
-
-
-def noise_seeds(recipe: PathRecipe) -> list[int]:
-    """What names each end's step noise: its own seed, of a latent its place; or noise_seed + i."""
-    if recipe.noise_seed is not None:
-        return [picture_seed(recipe.noise_seed, i) for i in range(len(recipe.ends))]
-    return [i if end.seed is None else end.seed for i, end in enumerate(recipe.ends)]
-
-
-class _MovingNoise:
-    """Step noise of all frames from that of the ends, worked out once for each transition."""
-
-    def __init__(self, ends: Sequence[Draw], walk: Path) -> None:
-        self._ends, self._walk = ends, walk
-        self._of: tuple[int, int] | None = None
-        self._z = torch.empty(0)
-
-    def draw(self, i: int) -> Callable[[int, int], Tensor]:
-        def between(cur: int, nxt: int) -> Tensor:
-            if self._of != (cur, nxt):
-                self._of, self._z = (cur, nxt), self._walk(torch.stack([end(cur, nxt) for end in self._ends]))
-            return self._z[i]
-
-        return between
-
-
-@plan.register
-def _(recipe: PathRecipe, load: Load) -> PathPlan:
-    model = load(recipe.model)
-    for end in recipe.ends:
-        end.tensor(model.shape)  # raises for one of another model's shape
-        if end.png is not None:
-            raise FieldError("ends", "must be seeds or latents")
-    return PathPlan(recipe, (model,), tuple(arm_row(arm, model.schedule) for arm in recipe.arms))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ddim_app import paths
 from ddim_app.ddim import add_noise
-from ddim_app.interpolate import cells_of
+from ddim_app.interpolate_plan import cells_of
 from ddim_app.latents import FORWARD_NOISE, MAX_SEED, NoisePath, initial_noise, keyed_noise, noise_key, picture_seed
 from ddim_app.plan import Load, Plan, arm_row, plan
 from ddim_app.recipe import Arm, BaseRecipe, FieldError, choice, put, whole
@@ -170,8 +170,7 @@ class MixPlan(Plan):
         if seeds:
             noise = [NoisePath(self.model.schedule, shape, seed, self.recipe.branch) for seed in seeds]
             rows = [replace(self.source, draw=path.between) for path in noise]
-            process = sample(initial_noise(seeds, shape).to(device, dtype), rows)
-            for item in process:
+            for item in (process := sample(initial_noise(seeds, shape).to(device, dtype), rows)):
                 while isinstance(item, Query):
                     item = process.send((yield item))
                 assert isinstance(item, Step)

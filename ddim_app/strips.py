@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ddim_app import animation, latent_files
 from ddim_app.images import Pixels, enlargement, to_pil, to_pixels
-from ddim_app.interpolate import Cells, Laid, PathPlan, PathRecipe
+from ddim_app.interpolate import PathRecipe
+from ddim_app.interpolate_plan import Cells, Laid, PathPlan
 from ddim_app.latent_files import Latent
 from ddim_app.mixing import MixPlan, MixRecipe, Noised
 from ddim_app.paths import norms, spread

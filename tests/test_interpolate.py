@@ -9,14 +9,15 @@ import torch
 
 from ddim_app import paths
 from ddim_app.engine import Engine
-from ddim_app.interpolate import NOISES, Cells, Laid, MovingArm, PathPlan, PathRecipe, Result, collect
+from ddim_app.interpolate import NOISES, MovingArm, PathRecipe
+from ddim_app.interpolate_plan import LEAST_BUDGET, Cells, Laid, PathPlan, Result, collect
 from ddim_app.latents import MAX_SEED, NoisePath, initial_noise
 from ddim_app.model import Model
 from ddim_app.plan import plan
 from ddim_app.recipe import Arm, FieldError, Recipe, from_json
 from ddim_app.sample import drive
 from ddim_app.smoothness import rmse, smoothness
-from ddim_app.source import Source, of_tensor
+from ddim_app.source import Source, of_pixels, of_tensor
 from tests.oracle import Gaussian
 from tests.toys import LINEAR
 
@@ -167,6 +168,36 @@ def test_latents_are_ends_like_seeds() -> None:
     assert torch.equal(by_seed.pictures[0], by_latent.pictures[0])
     moving = on_oracle(recipe(DDPM, frames=2, ends=(Source(seed=7), floats), noise_seed=7))
     torch.testing.assert_close(moving.pictures[0], on_oracle(recipe(DDPM, frames=2)).pictures[0], rtol=0, atol=1e-11)
+
+
+def test_pictures_are_inverted_first_and_come_back() -> None:
+    """By the fixed-point method on the arms' own steps, decoded without clipping, although the arm asks for it."""
+    picture = of_pixels(initial_noise([3], SHAPE)[0].clamp(-1, 1))
+    arm = MovingArm(steps=40, clip="clip")
+    asked = recipe(arm, replace(arm, method="ddpm", steps=30), ends=(picture, Source(seed=8), picture), mode="loop", frames=3)
+    planned = plan(asked, lambda name: ORACLE)
+    assert (asked.pictures, planned.before, planned.transitions, planned.nfe) == ([0, 2], 40, 80, (40,))
+    assert {row.clip for row in planned.rows} == {"off"}
+    assert planned.evaluations == 2 * sum(planned.allotted) + 3 * 2 * 40
+    assert planned.calls(64) == sum(planned.allotted) + 40
+    assert sum(planned.allotted) == max(4 * 40, LEAST_BUDGET)
+    network = DATA.network(LINEAR.alphas_cumprod)
+    frames = [frame for report in drive(planned.process(CPU), network) for frame in planned.frames(report)]
+    kinds = [type(frame).__name__ for frame in frames]
+    assert kinds == ["Inverted"] * 40 + ["Laid"] + ["Cells"] * 80
+    assert [frame.k for frame in frames] == [*range(40), 39, *(k for k in range(40, 80) for _ in range(2))]
+    got = collect(frames)
+    back = got.pictures[0][0]
+    torch.testing.assert_close(back, picture.tensor(SHAPE)[0].double(), rtol=0, atol=PIXEL)
+    torch.testing.assert_close(got.ends[0], got.ends[2])
+    torch.testing.assert_close(DATA.chain(got.ends[:1], LINEAR.levels(40))[-1][0], back, rtol=0, atol=1e-10)
+    assert torch.equal(got.ends[1:2], latents(8))
+
+
+def test_pictures_need_a_network_that_can_be_inverted() -> None:
+    picture = of_pixels(initial_noise([3], SHAPE)[0].clamp(-1, 1))
+    with pytest.raises(FieldError, match="precision must be fp32 or fp64 where an end is a picture, which bf16 cannot invert"):
+        recipe(ends=(picture, Source(seed=8)), precision="fast")
 
 
 # ---- on the engine -----------------------------------------------------------------------------------------------------

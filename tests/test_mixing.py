@@ -9,7 +9,7 @@ import torch
 
 from ddim_app.engine import Engine
 from ddim_app.images import to_pixels
-from ddim_app.interpolate import Cells
+from ddim_app.interpolate_plan import Cells
 from ddim_app.latents import FORWARD_NOISE, NoisePath, initial_noise, keyed_noise, noise_key
 from ddim_app.mixing import FIG_9, Drawn, MixRecipe, Noised, levels_from
 from ddim_app.model import Model
