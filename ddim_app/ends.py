@@ -23,6 +23,11 @@ TABLE_ROWS = 8
 KEYS = 4
 """Of a loop whose keys are not named."""
 RECIPE_KEY = "ddim_recipe"
+OWN = {
+    "line": ("frames", "start", "stop"), "grid": ("rows", "columns"), "loop": ("frames",), "variation": ("strength",),
+    "arithmetic": ("frames", "start", "stop"), "truncation": ("frames", "start", "stop"),
+}  # fmt: skip
+"""The numbers that a mode has; others are not looked at."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +141,7 @@ def interpolation(
             visited |= {given.timesteps} if given.timesteps else set()
     if len(visited) > 1:
         raise FieldError("file", "and the other files must be inverted on the same timesteps; invert both with one step list")
-    numbers = {name: settings[name] for name in ("frames", "rows", "columns", "start", "stop", "strength")}
-    if mode == "variation":
-        numbers["frames"] = 2
+    numbers = {name: settings[name] for name in OWN[mode]}
     run = _run(settings)
     if run["precision"] == "fast" and (visited or any(end.png for end in ends)):
         run["precision"] = "fp32"  # bf16 cannot invert, nor bring back what was inverted

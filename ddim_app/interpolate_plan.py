@@ -19,9 +19,6 @@ from ddim_app.recipe import FieldError
 from ddim_app.sample import Draw, Process, Query, Row, Step, sample
 from ddim_app.schedule import Schedule
 
-LEAST_BUDGET = 200
-"""Evaluations that the way up has at least: at few steps each is long and takes more of them."""
-
 
 class Laid(NamedTuple):
     """The frames' x_T, told before the first step."""
@@ -227,4 +224,4 @@ def _(recipe: PathRecipe, load: Load) -> PathPlan:
     if steps < 1:
         raise FieldError("steps", "must leave a level below pure noise to invert a picture: take more, or another spacing")
     own = tuple(replace(row, levels=levels, clip="off") for row in rows)
-    return PathPlan(recipe, (model,), own, allotment(steps, max(LEAST_BUDGET, BUDGET_PER_STEP * steps)))
+    return PathPlan(recipe, (model,), own, allotment(steps, BUDGET_PER_STEP * steps))

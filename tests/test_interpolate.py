@@ -10,7 +10,7 @@ import torch
 from ddim_app import paths
 from ddim_app.engine import Engine
 from ddim_app.interpolate import NOISES, MovingArm, PathRecipe
-from ddim_app.interpolate_plan import LEAST_BUDGET, Cells, Laid, PathPlan, Result, collect
+from ddim_app.interpolate_plan import Cells, Laid, PathPlan, Result, collect
 from ddim_app.latents import MAX_SEED, NoisePath, initial_noise
 from ddim_app.model import Model
 from ddim_app.plan import plan
@@ -180,7 +180,7 @@ def test_pictures_are_inverted_first_and_come_back() -> None:
     assert {row.clip for row in planned.rows} == {"off"}
     assert planned.evaluations == 2 * sum(planned.allotted) + 3 * 2 * 40
     assert planned.calls(64) == sum(planned.allotted) + 40
-    assert sum(planned.allotted) == max(4 * 40, LEAST_BUDGET)
+    assert sum(planned.allotted) == 4 * 40
     network = DATA.network(LINEAR.alphas_cumprod)
     frames = [frame for report in drive(planned.process(CPU), network) for frame in planned.frames(report)]
     kinds = [type(frame).__name__ for frame in frames]

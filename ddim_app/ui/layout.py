@@ -7,16 +7,17 @@ import gradio as gr
 from ddim_app import recipe as recipes
 from ddim_app.engine import Engine
 from ddim_app.recipe import FieldError
-from ddim_app.ui import api, settings, text
+from ddim_app.ui import api, interpolate_api, settings, text
 from ddim_app.ui.compare import CompareTab
 from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.interpolate import InterpolateTab
 from ddim_app.ui.matrix import MatrixTab
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import RunTab
 
 TITLE = "DDIM Explorer"
-TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab)
+TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab, InterpolateTab)
 """In the order of the page; the first is open when it comes."""
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
@@ -44,6 +45,7 @@ def build_ui(engine: Engine) -> gr.Blocks:
                         tabs.append(kind(runs, controls))
                     places.append(place)
         api.build(runs, controls, queued)
+        interpolate_api.build(runs, controls, queued)
         started = [
             _run_on(event, tab, controls, status, queued)
             for tab, button in zip(tabs, buttons, strict=True)
