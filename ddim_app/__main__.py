@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from ddim_app.commands import benchmark, interpolate
+from ddim_app.commands import benchmark, generate, interpolate
 from ddim_app.recipe import FieldError
 
-COMMANDS = (benchmark, interpolate)
+COMMANDS = (benchmark, generate, interpolate)
 
 
 def main() -> None:
