@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddim_app import latent_files
+from ddim_app.codecs import RECIPE_KEY
 from ddim_app.images import open_picture, read_header
 from ddim_app.interpolate import ENDS, MODES, MovingArm, PathRecipe
 from ddim_app.latents import MAX_SEED, Shape, picture_seed
@@ -22,7 +23,6 @@ TABLE_ROWS = 8
 """Transitions between the levels of a table, as in the DDPM paper's Fig. 9: T, 7/8 T, .. 0."""
 KEYS = 4
 """Of a loop whose keys are not named."""
-RECIPE_KEY = "ddim_recipe"
 OWN = {
     "line": ("frames", "start", "stop"), "grid": ("rows", "columns"), "loop": ("frames",), "variation": ("strength",),
     "arithmetic": ("frames", "start", "stop"), "truncation": ("frames", "start", "stop"),

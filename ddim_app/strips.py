@@ -161,6 +161,10 @@ def file_of(kind: str, recipe: PathRecipe | MixRecipe, gathered: Gathered) -> by
     return make(frames, MILLISECONDS, scale=scale, recipe=text)
 
 
+def file_name(kind: str, recipe: PathRecipe | MixRecipe) -> str:
+    return f"{recipe.mode if isinstance(recipe, PathRecipe) else 'mix'}{SUFFIXES[kind]}"
+
+
 def film_frames(where: Layout, strips: list[Pixels]) -> list[Image.Image]:
     """The film's pictures: every strip's frame side by side, near a square."""
     gap = 2 if len(strips) > 1 else 0

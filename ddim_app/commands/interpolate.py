@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     made = recipe.made({recipe.model: model.sha256})
     arguments.output.mkdir(parents=True, exist_ok=True)
     for kind in dict.fromkeys(arguments.files):
-        path = arguments.output / f"{arguments.mode}{strips.SUFFIXES[kind]}"
+        path = arguments.output / strips.file_name(kind, made)
         try:
             path.write_bytes(strips.file_of(kind, made, gathered))
         except (ValueError, RuntimeError) as error:

@@ -34,7 +34,7 @@ HINTS = {
 def component() -> gr.HTML:
     return gr.HTML(
         {"run": ""}, html_template=asset("film.html"), css_template=asset("film.css"), js_on_load=asset("film.js"),
-        apply_default_css=False, elem_id="film",
+        apply_default_css=False, elem_id="strips",
     )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ class Film:
                 values = smooth.rmse if name != "SSIM" else smooth.ssim
                 table["step"] += range(1, len(pairs) + 1)
                 table[name] += [round(value, 4) for value in values]
-                table["sampler"] += [strip_.label] * len(pairs)
+                table["sampler"] += [short(strip_.label)] * len(pairs)
             tables.append(pd.DataFrame(table))
         return tables[0], tables[1]
 
@@ -104,7 +104,7 @@ class Film:
         if isinstance(recipe, MixRecipe):
             named = {row.label: values for row, values in zip(self._layout.strips, self.gathered.levels, strict=False)}
         elif self.gathered.ends is not None:
-            named = {"x_T": self.gathered.norms()}
+            named = {"slerp" if recipe.mode == "loop" else "x_T": self.gathered.norms()}
             if recipe.mode not in ("loop", "truncation"):
                 ends = self.gathered.ends
                 named = {way: norms(replace(recipe, way=way).path(ends)(ends)).tolist() for way in WAYS}
@@ -151,6 +151,13 @@ class Film:
                 own = recipe.ends[i].tensor(shape)
                 notes[0][frame] = f"back within {float(rmse(pictures[0][frame][None], own)):.1f}"
         return notes
+
+
+def short(label: str) -> str:
+    """A strip's name for the legend of a chart, which is narrow."""
+    for words, word in (("noise moves along", "moving"), ("one noise for all", "one noise"), ("fresh noise", "fresh")):
+        label = label.replace(words, word)
+    return label.replace("η = ", "")
 
 
 def data_uri(pixels: Any) -> str:

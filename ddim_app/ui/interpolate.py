@@ -1,14 +1,14 @@
 """The Interpolate tab: ways between pictures, in x_T as DDIM does it and through noised pictures as DDPM does."""
 
+import base64
 import uuid
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from ddim_app import ends, strips
-from ddim_app.animation import AnimationError
+from ddim_app.animation import AnimationError, ffmpeg
 from ddim_app.interpolate_plan import PathPlan
 from ddim_app.mixing import MixPlan
 from ddim_app.recipe import FieldError
@@ -17,6 +17,7 @@ from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.film import Film
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings, num_train_timesteps
+from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import KEEP, RunTab
 from ddim_app.ui.uploads import uploaded_bytes
 
@@ -28,6 +29,7 @@ METHODS = [("DDIM", "ddim"), ("DDPM", "ddpm"), ("DDIM and DDPM", "both"), ("DDIM
 NOISES = [("moves along", "slerp"), ("one for all frames", "shared"), ("fresh per frame", "fresh")]
 WAYS = [("slerp", "slerp"), ("lerp", "lerp"), ("lerp, norm restored", "restored")]
 KINDS = [("Sheet (PNG)", "sheet"), ("GIF", "gif"), ("WebP", "webp"), ("MP4", "mp4"), ("Latents", "latents")]
+PLOT: dict[str, Any] = {"height": 240, "min_width": 300}
 SHOWN = {
     "steps": ("line", "loop", "arithmetic", "variation", "truncation", "mix"),
     "reach": ("line", "arithmetic", "truncation"),
@@ -65,20 +67,34 @@ class InterpolateTab(RunTab):
         self.cost = text.line("", "interpolate-cost")
         self.film = film.component()
         self.recipe = text.line("", "interpolate-recipe")
-        with gr.Row():
-            self.rmse = gr.LinePlot(None, x="step", y="RMSE of 255", color="sampler", height=230, elem_id="smoothness",
-                                    title="Distance of neighbouring frames")  # fmt: skip
-            self.ssim = gr.LinePlot(None, x="step", y="SSIM", color="sampler", height=230, elem_id="ssim",
-                                    title="Their likeness")  # fmt: skip
-            self.norm = gr.LinePlot(None, x="frame", y="norm", color="way", height=230, elem_id="norms",
-                                    title="Norm of the latent over √D")  # fmt: skip
+        with gr.Accordion("Smoothness and norms", open=True, elem_id="smoothness-fold"), gr.Row():
+            self.rmse = gr.LinePlot(None, x="step", y="RMSE of 255", color="sampler", elem_id="smoothness",
+                                    title="Distance of neighbouring frames", **PLOT)  # fmt: skip
+            self.ssim = gr.LinePlot(None, x="step", y="SSIM", color="sampler", elem_id="ssim", title="Their likeness", **PLOT)
+            self.norm = gr.LinePlot(
+                None, x="frame", y="norm", color="way", elem_id="norms", title="Norm of the latent / √D", **PLOT
+            )
         self.done = gr.State(None)
-        with gr.Row(elem_id="film-files"):
-            kind = raw(gr.Dropdown(KINDS, value="sheet", label="File", elem_id="film-kind", scale=1))
-            make = gr.Button("Make file", elem_id="film-make", scale=1, min_width=100)
-            made = gr.File(None, label="Download", interactive=False, elem_id="film-file", scale=3, height=80)
-        make.click(_make_file, [kind, self.done], made, show_progress="hidden", queue=True, api_visibility="private")
-        self.outputs = [self.film, self.recipe, self.rmse, self.ssim, self.norm, self.done, made, settings.last_seed]
+        with gr.Row(elem_id="strips-files"):
+            kind = raw(
+                gr.Dropdown(
+                    [kind for kind in KINDS if kind[1] != "mp4" or ffmpeg()],
+                    value="sheet",
+                    label="File",
+                    elem_id="strips-kind",
+                    scale=1,
+                    min_width=120,
+                )
+            )
+            make = gr.Button("Save", size="sm", elem_id="strips-save", scale=0, min_width=100)
+            saved = gr.HTML(
+                None, html_template='<p role="status" aria-live="polite"></p>', css_template="p { margin: 0; }",
+                js_on_load=asset("download.js"), apply_default_css=False, elem_id="strips-saved", elem_classes="line",
+            )  # fmt: skip
+        handed = make.click(_save, [kind, self.done], saved, show_progress="hidden", api_visibility="private")
+        # What was handed over is not kept for the session.
+        handed.then(dict, None, saved, **PRIVATE)
+        self.outputs = [self.film, self.recipe, self.rmse, self.ssim, self.norm, self.done, settings.last_seed]
         self.fields["mode"].change(  # type: ignore[attr-defined]
             lambda mode: [gr.update(visible=mode in SHOWN[name]) for name in groups],
             self.fields["mode"],
@@ -122,18 +138,23 @@ class InterpolateTab(RunTab):
 
     def before(self, recipe: Any) -> list[Any]:
         first = recipe.ends[0].seed
-        return [KEEP, KEEP, KEEP, KEEP, KEEP, None, None, KEEP if first is None else first]
+        return [KEEP, KEEP, KEEP, KEEP, KEEP, None, KEEP if first is None else first]
 
     def update(self, board: Film, plan: PathPlan | MixPlan, frames: list[Any]) -> list[Any]:
-        return [board.add(frames), film.recipe_line(plan), KEEP, KEEP, KEEP, KEEP, KEEP, KEEP]
+        return [board.add(frames), film.recipe_line(plan), *[KEEP] * 5]
 
     def last(self, board: Film, plan: PathPlan | MixPlan, frames: list[Any], error: str | None) -> list[Any]:
         board.add(frames)
         line = film.recipe_line(plan)
         if error or not board.gathered.is_complete:
-            return [board.complete(), line, KEEP, KEEP, KEEP, KEEP, KEEP, KEEP]
+            return [board.complete(), line, *[KEEP] * 5]
         rmse, ssim = board.smoothness()
-        return [board.complete(), line, rmse, ssim, board.norms(), (plan.recipe, board.kept()), KEEP, KEEP]
+        plots = [
+            gr.LinePlot(rmse, x="step", y="RMSE of 255", color="sampler"),
+            gr.LinePlot(ssim, x="step", y="SSIM", color="sampler"),
+            gr.LinePlot(board.norms(), x="frame", y="norm", color="way"),
+        ]
+        return [board.complete(), line, *plots, (plan.recipe, board.kept()), KEEP]
 
 
 def recipe_of(runs: Runs, settings: Settings, fields: dict[str, Any], values: tuple[Any, ...]) -> Any:
@@ -154,35 +175,36 @@ def recipe_of(runs: Runs, settings: Settings, fields: dict[str, Any], values: tu
 def _fields() -> tuple[dict[str, Component], dict[str, gr.Row]]:
     """The tab's own inputs by their names, and the groups that come and go with the mode."""
     fields: dict[str, Component] = {}
-    fields["mode"] = gr.Radio(MODES, value="line", label="Way", elem_id="mode")
-    with gr.Row():
-        fields["seeds"] = gr.Textbox("", label="Ends", info="Seeds, such as 7, 8; empty: Seed, Seed + 1, …", max_lines=1,
-                                     elem_id="ends", min_width=170)  # fmt: skip
-        fields["noise"] = gr.Dropdown(NOISES, value="slerp", label="Step noise", info="What DDPM's does from frame to frame",
-                                      elem_id="moving-noise", min_width=150)  # fmt: skip
-        with gr.Row() as path, gr.Group():
-            fields["method"] = gr.Dropdown(METHODS, value="ddim", label="Sampler", elem_id="method", min_width=150)
-            fields["way"] = gr.Dropdown(WAYS, value="slerp", label="Between two latents", elem_id="way", min_width=150)
-    groups = {"path": path}
-    with gr.Row() as groups["steps"]:
-        fields["frames"] = gr.Number(9, label="Frames", step=1, elem_id="frames", min_width=90)
-    with gr.Row() as groups["reach"]:
-        fields["start"] = gr.Number(0, label="From", info="Below 0: beyond the first end", step=0.25, elem_id="start", min_width=90)
-        fields["stop"] = gr.Number(1, label="To", info="Above 1: beyond the second", step=0.25, elem_id="stop", min_width=90)
-    with gr.Row(visible=False) as groups["grid"]:
-        fields["rows"] = gr.Number(5, label="Rows", step=1, elem_id="grid-rows", min_width=90)
-        fields["columns"] = gr.Number(5, label="Columns", step=1, elem_id="grid-columns", min_width=90)
-    with gr.Row(visible=False) as groups["strength"]:
-        fields["strength"] = gr.Number(
-            0.25, label="Strength", info="0: the first picture, 1: the other", step=0.05, elem_id="strength"
-        )
-    with gr.Row(visible=False) as groups["mix"]:
-        fields["level"] = gr.Slider(
-            0, 1000, 500, step=1, label="t", info="Forward steps before the mix", elem_id="level", buttons=[]
-        )
-        fields["table"] = gr.Checkbox(False, label="Table of nine t (Fig. 9)", elem_id="level-table", min_width=140)
-        fields["q_noise"] = gr.Radio([("its own for each end", "independent"), ("one for both", "shared")], value="independent",
-                                     label="Noise", elem_id="q-noise")  # fmt: skip
+    fields["mode"] = gr.Radio(MODES, value="line", label="What", elem_id="mode")
+    groups: dict[str, gr.Row] = {}
+    with gr.Row(elem_classes="asked"):
+        fields["seeds"] = gr.Textbox("", label="Ends", info="Seeds: 7, 8; empty: Seed and the next", max_lines=1, elem_id="ends",
+                                     min_width=170, scale=2)  # fmt: skip
+        fields["noise"] = gr.Dropdown(NOISES, value="slerp", label="Step noise", info="DDPM's, from frame to frame",
+                                      elem_id="moving-noise", min_width=150, scale=2)  # fmt: skip
+        with gr.Row(scale=3) as groups["path"]:
+            fields["method"] = gr.Dropdown(METHODS, value="ddim", label="Sampler", info="DDIM has the eta of the left",
+                                           elem_id="method", min_width=150)  # fmt: skip
+            fields["way"] = gr.Dropdown(WAYS, value="slerp", label="Between latents", info="Arc, chord, or arc of the chord",
+                                        elem_id="way", min_width=130)  # fmt: skip
+    with gr.Row(elem_classes="asked"):
+        with gr.Row(scale=1) as groups["steps"]:
+            fields["frames"] = gr.Number(9, label="Frames", info="2 to 121", step=1, elem_id="frames", min_width=90)
+        with gr.Row(scale=2) as groups["reach"]:
+            fields["start"] = gr.Number(0, label="From", info="Below 0: beyond the first", step=0.25, elem_id="start", min_width=90)
+            fields["stop"] = gr.Number(1, label="To", info="Above 1: beyond the second", step=0.25, elem_id="stop", min_width=90)
+        with gr.Row(visible=False, scale=2) as groups["grid"]:
+            fields["rows"] = gr.Number(5, label="Rows", info="2 to 11", step=1, elem_id="grid-rows", min_width=90)
+            fields["columns"] = gr.Number(5, label="Columns", info="2 to 11", step=1, elem_id="grid-columns", min_width=90)
+        with gr.Row(visible=False, scale=2) as groups["strength"]:
+            fields["strength"] = gr.Number(0.25, label="Strength", info="0: the first picture, 1: the other", step=0.05,
+                                           elem_id="strength", min_width=90)  # fmt: skip
+        with gr.Row(visible=False, scale=5) as groups["mix"]:
+            fields["level"] = gr.Slider(0, 1000, 500, step=1, label="t", info="Forward steps before the mix", elem_id="level",
+                                        buttons=[], min_width=150)  # fmt: skip
+            fields["table"] = gr.Checkbox(False, label="Table of nine t (Fig. 9)", elem_id="level-table", min_width=120)
+            fields["q_noise"] = gr.Radio([("own for each end", "independent"), ("one for both", "shared")], value="independent",
+                                         label="Noise of the ends", elem_id="q-noise", min_width=150)  # fmt: skip
     for field in fields.values():
         raw(field)
     return fields, groups
@@ -201,23 +223,15 @@ def _files() -> list[Component]:
     return files
 
 
-def _make_file(kind: Any, done: Any) -> str:
-    """Path of the run's file of that kind, in gradio's cache."""
+def _save(kind: Any, done: Any) -> dict[str, str]:
+    """The run's file of that kind, for the browser to save."""
     if done is None:
-        raise gr.Error("There is nothing yet: interpolate first, then make a file.", print_exception=False)
+        return {"note": "There is nothing yet: interpolate first."}
     if kind not in strips.KINDS:
-        raise gr.Error(f"A file is one of {', '.join(strips.KINDS)}.", print_exception=False)
-    return str(written(kind, *done))
-
-
-def written(kind: str, recipe: Any, gathered: strips.Gathered) -> Path:
-    """A file of a finished run, where gradio may serve it and clears it away; raises gr.Error."""
+        return {"note": f"A file is one of {', '.join(strips.KINDS)}."}
     try:
-        data = strips.file_of(kind, recipe, gathered)
+        data = strips.file_of(kind, *done)
     except (AnimationError, ValueError) as error:
-        raise gr.Error(str(error), print_exception=False) from error
-    folder = Path(gr.utils.get_upload_folder()) / uuid.uuid4().hex
-    folder.mkdir(parents=True)
-    path = folder / f"{getattr(recipe, 'mode', 'mix')}{strips.SUFFIXES[kind]}"
-    path.write_bytes(data)
-    return path
+        return {"note": str(error)}
+    encoded = base64.b64encode(data).decode("ascii")
+    return {"id": uuid.uuid4().hex, "name": strips.file_name(kind, done[0]), "mime": "application/octet-stream", "data": encoded}

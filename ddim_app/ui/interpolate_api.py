@@ -2,14 +2,19 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from ddim_app import strips
+from ddim_app.animation import AnimationError
+from ddim_app.codecs import RECIPE_KEY
 from ddim_app.engine import Finished
 from ddim_app.images import to_pil, to_pixels
 from ddim_app.plan import Plan
@@ -23,7 +28,6 @@ from ddim_app.ui.uploads import uploaded_bytes
 
 LEFT_OUT = ("pictures", "second_model")
 """Of the settings column, since a path has no use for them."""
-RECIPE_KEY = "ddim_recipe"
 
 
 def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
@@ -82,7 +86,7 @@ def _interpolate(ask: _Ask) -> Callable[..., AsyncGenerator[Any, None]]:
         request: gr.Request, model: str, steps: int, eta: float, seed: int, ddpm_steps: int, spacing: str, variance: str, clip: str,
         precision: str, noise_seed: str, branch: int, mode: str, seeds: str, noise: str, method: str, way: str, frames: int,
         start: float, stop: float, rows: int, columns: int, strength: float, level: int, table: bool, q_noise: str, bucket: int,
-        end_a: Any, end_b: Any, end_c: Any, end_d: Any, file_kind: str,
+        end_a: Any = None, end_b: Any = None, end_c: Any = None, end_d: Any = None, file_kind: str = "",
     ) -> AsyncGenerator[tuple[Any, Any, dict[str, Any]], None]:  # fmt: skip
         """Draws pictures between pictures.
 
@@ -175,4 +179,17 @@ def _result(film: Film, plan: Any, kind: str, seconds: float) -> tuple[Any, Any,
         "neighbours": [{"strip": strip.label, "rmse": found.rmse, "ssim": found.ssim} for strip, found in smooth],
         "reconstructions": gathered.reconstructions(),
     }
-    return shown, str(tab.written(kind, plan.recipe, gathered)) if kind else None, summary
+    return shown, _written(kind, plan.recipe, gathered) if kind else None, summary
+
+
+def _written(kind: str, recipe: Any, gathered: strips.Gathered) -> str:
+    """Path of a file where gradio may serve it and clears it away; raises gr.Error."""
+    try:
+        data = strips.file_of(kind, recipe, gathered)
+    except (AnimationError, ValueError) as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    folder = Path(get_upload_folder()) / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    path = folder / strips.file_name(kind, recipe)
+    path.write_bytes(data)
+    return str(path)

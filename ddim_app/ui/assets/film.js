@@ -54,6 +54,7 @@ function build() {
     make('figcaption', figure, strip.label);
     figures.push(canvasIn(figure));
   });
+  screens.classList.toggle('many', figures.length > 4);
   player.hidden = false;
   scrub.max = run.order.length - 1;
   scrub.value = 0;
