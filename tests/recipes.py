@@ -1,5 +1,7 @@
 """Hypothesis strategies for recipes: every field of every arm."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from ddim_app import recipe
@@ -17,8 +19,20 @@ arms = st.builds(
     eta=st.floats(0, 2), variance=st.sampled_from(VARIANCES), clip=st.sampled_from(CLIP_RULES), model=st.none() | names,
     seed=st.none() | seeds, noise_seed=st.none() | seeds, branch=st.none() | seeds, weights=hashes,
 )  # fmt: skip
+
+
+@st.composite
+def started(draw: st.DrawFn) -> tuple[Arm, ...]:
+    """Arms, some of which begin in the middle of an earlier one."""
+    made = draw(st.lists(arms, min_size=1, max_size=5))
+    for i in range(1, len(made)):
+        if draw(st.booleans()):
+            made[i] = replace(made[i], start_arm=draw(st.integers(0, i - 1)), start_step=draw(st.integers(0, 999)))
+    return tuple(made)
+
+
 recipes = st.builds(
-    Recipe, arms=st.lists(arms, min_size=1, max_size=5).map(tuple), model=names, seed=seeds, pictures=st.integers(1, 16),
+    Recipe, arms=started(), model=names, seed=seeds, pictures=st.integers(1, 16),
     noise_seed=st.none() | seeds, branch=seeds, precision=st.sampled_from(recipe.PRECISIONS),
     bucket=st.none() | st.sampled_from(BUCKETS), weights=hashes,
 )  # fmt: skip

@@ -27,6 +27,8 @@ HELP = {
     "eta": "0 is DDIM, 1 has DDPM's variance; at most 2",
     "variance": "DDPM's: small or large",
     "clip": "what is done to the predicted picture: clip, off or dynamic",
+    "start_arm": "begin where that earlier arm (from 0) is after start_step transitions",
+    "start_step": "after how many of its transitions",
 }
 EPILOG = """\
 Settings that are given beside --recipe take the place of the recipe's; the first arm's also stand for further arms that do
