@@ -17,6 +17,7 @@ from ddim_app.plan import plan
 from ddim_app.recipe import Arm, FieldError, Recipe, from_json
 from ddim_app.sample import drive
 from ddim_app.source import Source, of_tensor
+from ddim_app.strips import Gathered
 from tests.oracle import Gaussian
 from tests.toys import LINEAR
 
@@ -157,3 +158,16 @@ def test_what_it_refuses(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(FieldError) as caught:
         plan(recipe(**changes), lambda name: ORACLE)
     assert str(caught.value) == sentence
+
+
+def test_on_the_bundled_model_the_ends_come_back_the_better_the_less_they_were_noised() -> None:
+    """Fig. 9's reconstruction columns, by the whole chain."""
+    chain = Arm(method="ddpm", steps=1000)
+    asked = MixRecipe(ends=(Source(seed=7), Source(seed=8)), source=Arm(steps=10), levels=(10, 50), frames=2, chain=chain)
+    bundled = Engine(allow_hub=False, device=CPU)
+    gathered = Gathered(bundled.plan(asked))
+    for frame in bundled.run(asked):
+        gathered.add(frame)
+    for slightly, more in zip(*gathered.reconstructions(), strict=True):
+        assert slightly < 5
+        assert slightly < more

@@ -164,10 +164,19 @@ def data_uri(pixels: Any) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(strip(pixels))).decode("ascii")
 
 
+def ends_line(recipe: PathRecipe | MixRecipe) -> str:
+    """What the ends are: seeds by their numbers, pictures and latents by the letters of their places."""
+    kinds = {True: "picture", False: "latent"}
+    return ", ".join(
+        str(end.seed) if end.seed is not None else f"{kinds[end.png is not None]} {name_of(end, i)}"
+        for i, end in enumerate(recipe.ends)
+    )
+
+
 def recipe_line(plan: PathPlan | MixPlan) -> str:
     """The run in one line."""
     recipe = plan.recipe
-    ends = ", ".join(name_of(end, i) if end.seed is None else str(end.seed) for i, end in enumerate(recipe.ends))
+    ends = ends_line(recipe)
     if isinstance(recipe, MixRecipe):
         levels = ", ".join(map(str, recipe.levels))
         return (

@@ -129,7 +129,7 @@ class InterpolateTab(RunTab):
             plan = engine.plan(recipe)
         except FieldError as error:
             return str(error)
-        words = text.cost_line(plan, engine.calls(plan), engine.seconds(plan))
+        words = f"Ends {film.ends_line(recipe)} · {text.cost_line(plan, engine.calls(plan), engine.seconds(plan))}"
         few = isinstance(plan, PathPlan) and plan.before and plan.before < 50
         return words + ("\nPictures come back exactly from 50 steps on; with fewer they differ a little." if few else "")
 

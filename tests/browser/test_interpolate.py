@@ -121,7 +121,7 @@ def test_a_picture_and_a_latent_file_are_ends(page: Page, engine: Engine, tmp_pa
     assert interpolate(page)[0] != shown[0]
     page.get_by_text("Pictures or latent files as ends").click()
     page.set_input_files("#end-a input[type=file]", tmp_path / "seven.png")
-    expect(page.locator("#end-a a").first).to_be_visible()  # only once it is uploaded
+    expect(page.locator("#interpolate-cost")).to_contain_text("Ends 7, 8")  # the seed that the file names
     assert interpolate(page) == shown
     (tmp_path / "broken.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
     page.set_input_files("#end-b input[type=file]", tmp_path / "broken.safetensors")
