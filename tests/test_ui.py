@@ -16,6 +16,7 @@ from PIL import Image
 from ddim_app.engine import Engine
 from ddim_app.ui import build_ui
 from ddim_app.ui.compare import EXAMPLES
+from ddim_app.ui.interpolate import VIEWS
 from tests.wire import served
 
 
@@ -43,8 +44,10 @@ def test_every_event_that_computes_is_in_the_device_group_and_only_endpoints_are
     functions = build_ui(engine).fns.values()
     computing = [fn for fn in functions if fn.validator is not None]
     assert {fn.concurrency_id for fn in computing} == {"device"}
-    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["compare", "generate", "likelihood"]
-    assert len(computing) == 6 + len(EXAMPLES)  # three tabs, three endpoints, and the examples
+    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == [
+        "compare", "generate", "interpolate", "likelihood",
+    ]  # fmt: skip
+    assert len(computing) == 9 + len(EXAMPLES) + len(VIEWS)  # four tabs, five endpoints, and what starts by one button
 
 
 def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None:
@@ -55,8 +58,12 @@ def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None
     assert names == {
         "/compare": [*shared, "ddpm_steps", *ending, "second_model", "bucket"],
         "/generate": ["method", *shared, *ending, "bucket", "timesteps"],
+        "/interpolate": [
+            *shared[:-1], "ddpm_steps", *ending, "mode", "seeds", "noise", "method", "way", "frames", "start", "stop", "rows",
+            "columns", "strength", "level", "table", "q_noise", "bucket", "end_a", "end_b", "end_c", "end_d", "file_kind",
+        ],
         "/likelihood": ["picture", "model", "mode", "evaluations", "draws", "seed", "clip", "precision"],
-    }
+    }  # fmt: skip
     assert all(endpoint["description"] for endpoint in named.values())
 
 
