@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ddim_app"
 ORDER = [
-    "schedule", "ddim", "latents", "images", "animation", "metrics", "sample", "recipe", "model", "backends", "loop", "engine",
+    "schedule", "ddim", "latents", "images", "animation", "metrics", "sample", "recipe", "model", "backends",
+    "fidelity", "loop", "tuning", "engine",
     "ui",
 ]  # fmt: skip
 """Imports point to the left only. `train` stands beside the engine; members that are not named here may not close a circle."""

@@ -144,7 +144,7 @@ class RunTab(ABC):
         self.runs.say(session, None)
         if show.plan is not None:
             plan = replace(show.plan, recipe=show.made)
-            status = show.error or text.done_line(plan, show.seconds, self.runs.engine.number_format(plan.recipe.precision))
+            status = show.error or text.done_line(plan, show.seconds, self.runs.engine.made_with(plan))
             yield [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
         if show.error:
             raise gr.Error(show.error, print_exception=False)
