@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from ddim_app.commands import benchmark
+from ddim_app.commands import benchmark, generate
 from ddim_app.recipe import FieldError
 
-COMMANDS = (benchmark,)
+COMMANDS = (benchmark, generate)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gradio_client import Client
-from gradio_client.exceptions import ValidationError
+from gradio_client.exceptions import AppError, ValidationError
 from PIL import Image
 
 from ddim_app.engine import Engine
@@ -183,3 +183,17 @@ def test_the_queue_cannot_be_passed_by(url: str) -> None:
     request = urllib.request.Request(f"{url}/gradio_api/run/compare", body, {"Content-Type": "application/json"})
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(request)
+
+
+def test_a_second_model_is_drawn_beside_the_first(client: Client) -> None:
+    ddim, ddpm, summary = client.predict(steps=3, pictures=2, second_model="tiny", api_name="/compare")
+    assert [len(ddim), len(ddpm), summary["nfe"]] == [4, 4, [3, 3, 3, 3]]
+    assert [entry["caption"] for entry in ddim] == [f"DDIM(η = 0){name}, seed {seed}" for name in ("", ", tiny") for seed in (7, 8)]
+    drawn = pixels(ddim)
+    assert all((a == b).all() for a, b in zip(drawn[:2], drawn[2:], strict=True))  # here it is the same model
+    assert [arm.get("weights") for arm in summary["recipe"]["arms"]] == [None, None, *[summary["recipe"]["weights"]] * 2]
+
+
+def test_a_second_model_that_is_not_there_is_said(client: Client) -> None:
+    with pytest.raises((ValidationError, AppError), match="nobody"):
+        client.predict(second_model="nobody", api_name="/compare")

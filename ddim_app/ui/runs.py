@@ -12,6 +12,7 @@ from ddim_app.engine import Engine, Finished
 from ddim_app.loop import Ticket
 from ddim_app.plan import Plan
 from ddim_app.recipe import BaseRecipe, FieldError
+from ddim_app.ui.past import Past
 
 News = Plan | list[Any] | Finished | str
 Tell = Callable[[object], None]
@@ -26,6 +27,7 @@ class Runs:
     engine: Engine
     pages: dict[str | None, set[Tell]] = field(default_factory=dict)
     """Who listens for each page's runs."""
+    past: Past = field(default_factory=Past)
     _said: dict[str | None, str] = field(default_factory=dict)
 
     async def stream(self, recipe: BaseRecipe, request: gr.Request, *, alone: bool = False) -> AsyncGenerator[list[News], None]:
@@ -86,6 +88,7 @@ class Runs:
         """Ends the runs of a page that was closed."""
         self._said.pop(request.session_hash, None)
         self.end(request.session_hash)
+        self.past.forget(request.session_hash)
 
     def end(self, session: str | None) -> None:
         """Ends the runs of a page."""
