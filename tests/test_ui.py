@@ -127,7 +127,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("branch", 0.5, "branch must be a whole number from 0 to 4294967295; got 0.5"),
     ("model", "no-such", "model must be one of the models here (tiny)"),
     ("model", "../tiny", "model must be one of the models here (tiny)"),
-    ("bucket", 5, "bucket must be one of 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256; got 5"),
+    ("bucket", 5, "bucket must be one of 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256; got 5"),
     ("model", 7, "model must be the name of a model; got 7"),
 ]
 

@@ -1,5 +1,6 @@
 """The page: header, the settings column, the tabs, and the events between them."""
 
+import html
 from typing import Any
 
 import gradio as gr
@@ -35,7 +36,7 @@ def build_ui(engine: Engine) -> gr.Blocks:
     runs = Runs(engine)
     queued: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": CONCURRENT_RUNS}
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
-        gr.HTML(_header(engine), elem_id="header", padding=False)
+        header = gr.HTML(_header(engine), elem_id="header", padding=False)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=0, min_width=320, elem_id="side"):
                 controls = settings.build(engine)
@@ -73,6 +74,7 @@ def build_ui(engine: Engine) -> gr.Blocks:
         bar.connect(demo)
         _connect_cost(engine, controls, cost, demo)
         _connect_models(engine, controls, demo)
+        demo.load(lambda: _header(engine), None, header, **PRIVATE)  # the backend may have changed since the start
         demo.unload(runs.leave)
     demo.queue(max_size=WAITING_RUNS, default_concurrency_limit=4, api_open=False)
     return demo  # type: ignore[no-any-return]
@@ -96,10 +98,8 @@ def launch_options() -> dict[str, Any]:
 
 
 def _header(engine: Engine) -> str:
-    return (
-        f"<header><h1>{TITLE}</h1><p>Same noise, two samplers.</p>"
-        f'<span class="chip">{engine.device.type.upper()} · {engine.number_format("fast")}</span></header>'
-    )
+    words, reason = map(html.escape, engine.served_by())
+    return f'<header><h1>{TITLE}</h1><p>Same noise, two samplers.</p><span class="chip" title="{reason}">{words}</span></header>'
 
 
 def _go_button(kind: type[RunTab], visible: bool) -> gr.Button:
