@@ -10,7 +10,7 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,12 +75,14 @@ class Catalogue:
     """The models that a visitor can name: folders of `roots`, found again at each look, and ids on the Hub.
 
     A folder in the first root goes by its own name, in another by root/name (`runs/me`). Names are looked up in this list
-    and never joined to a path, so no name reaches outside.
+    and never joined to a path, so no name reaches outside. Of the Hub every id may be named, none, or those of a list, which are
+    then offered like the folders. The `first` model is the one that pages start with.
     """
 
-    def __init__(self, roots: list[Path], allow_hub: bool = True) -> None:
+    def __init__(self, roots: list[Path], allow_hub: bool | Collection[str] = True, first: str | None = None) -> None:
         self._roots = roots
         self._allow_hub = allow_hub
+        self._first = first
 
     def folders(self) -> dict[str, Path]:
         found = {}
@@ -91,7 +93,9 @@ class Catalogue:
         return found
 
     def names(self) -> list[str]:
-        return list(self.folders())
+        offered = [*self.folders(), *([] if isinstance(self._allow_hub, bool) else self._allow_hub)]
+        first = [self._first] if self._first and (self._first in offered or self.is_on_hub(self._first)) else []
+        return list(dict.fromkeys(first + offered))
 
     def version(self, name: str) -> object:
         """Changes when the weights of a model here are written again; None for a model of the Hub."""
@@ -102,7 +106,8 @@ class Catalogue:
     def is_on_hub(self, name: str) -> bool:
         """Whether a name that is not in the list can only mean a Hub id, and so neither a path nor a URL."""
         here = name in self.folders() or any(name.startswith(f"{root.name}/") for root in self._roots)
-        return self._allow_hub and not here and HUB_ID.fullmatch(name) is not None and ".." not in name and "--" not in name
+        allowed = self._allow_hub if isinstance(self._allow_hub, bool) else name in self._allow_hub
+        return allowed and not here and HUB_ID.fullmatch(name) is not None and ".." not in name and "--" not in name
 
     def load(self, name: str, notify: Callable[[str], None] = log.info) -> Model:
         """The model of that name; `notify` is told, in a sentence, before anything is downloaded.
@@ -113,8 +118,8 @@ class Catalogue:
         if name in folders:
             return load(folders[name], name)
         if not self.is_on_hub(name):
-            known = ", ".join(folders) or "none"
-            hub = ", or an id on the Hugging Face Hub such as google/ddpm-cifar10-32" if self._allow_hub else ""
+            known = ", ".join(self.names()) or "none"
+            hub = ", or an id on the Hugging Face Hub such as google/ddpm-cifar10-32" if self._allow_hub is True else ""
             raise ModelError(f"model must be one of the models here ({known}){hub}; got {name[:60]!r}")
         return load(_download(name, notify), name)
 
