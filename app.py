@@ -34,7 +34,7 @@ def main() -> None:
 
 def make_engine(options: Options) -> Engine:
     roots = [ROOT / "weights", ROOT / "runs", *([options.models_dir] if options.models_dir else [])]
-    first = options.models[0] if options.models else None
+    first = options.first_model
     settings: dict[str, Any] = {"allow_hub": options.allow_hub, "budget": options.budget, "first_model": first}
     engine = Engine(roots, **settings) if GPU is None else ZeroEngine(roots, gpu=GPU, **settings)
     if first and first not in engine.catalogue.names():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ddim_app import space
 from ddim_app.budget import HOSTED, LOCAL, Budget
 from ddim_app.model import HUB_ID
 from ddim_app.recipe import FieldError, shown
@@ -24,7 +25,9 @@ class Options:
 
     host: str | None = None
     port: int | None = None
+    first_model: str | None = None
     models: tuple[str, ...] = ()
+    """Those of the command line, or on a Space of its README."""
     models_dir: Path | None = None
     auth: tuple[tuple[str, str], ...] = ()
     root_path: str | None = None
@@ -110,7 +113,7 @@ def _options(given: argparse.Namespace, environ: Mapping[str, str]) -> Options:
     reachable = not _is_loopback(host or environ.get("GRADIO_SERVER_NAME"))
     hosted = flag("hosted") or flag("share") or bool(value("root-path")) or on_space or reachable
     default = HOSTED if hosted else LOCAL
-    models = value("model") or ()
+    models = _models(value("model") or ())
     caps = {
         name: _number(f"--{name.replace('_', '-')}", value(name.replace("_", "-")), 1, 10**9)
         for name in ("max_evaluations", "max_pictures", "max_seconds", "max_runs")
@@ -118,7 +121,8 @@ def _options(given: argparse.Namespace, environ: Mapping[str, str]) -> Options:
     return Options(
         host=host,
         port=_number("--port", value("port"), 1, 65535),
-        models=_models(models.split(",") if isinstance(models, str) else models),
+        first_model=models[0] if models else None,
+        models=models or (space.models() if on_space else ()),
         models_dir=_folder(value("models-dir")),
         auth=_auth(value("auth-file")),
         root_path=_root_path(value("root-path")),
@@ -148,8 +152,8 @@ def _number(name: str, value: Any, low: int, high: int) -> Any:
     return int(value)
 
 
-def _models(names: Sequence[str]) -> tuple[str, ...]:
-    names = [name.strip() for name in names]
+def _models(given: str | Sequence[str]) -> tuple[str, ...]:
+    names = [name.strip() for name in (given.split(",") if isinstance(given, str) else given)]
     if not all(0 < len(name) <= 200 for name in names):
         raise FieldError("--model", "must be the name of a model; got nothing")
     return tuple(dict.fromkeys(names))
