@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from ddim_app.commands import benchmark, deploy
+from ddim_app.commands import benchmark, deploy, generate
 from ddim_app.recipe import FieldError
 
-COMMANDS = (benchmark, deploy)
+COMMANDS = (benchmark, deploy, generate)
 
 
 def main() -> None:

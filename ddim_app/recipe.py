@@ -225,7 +225,7 @@ def _with_values(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_model(name: object) -> None:
-    if not isinstance(name, str) or not name.strip() or len(name) > 200:
+    if not isinstance(name, str) or not name.strip() or len(name) > 200 or not name.isprintable():
         raise FieldError("model", f"must be the name of a model; got {shown(name)}")
 
 

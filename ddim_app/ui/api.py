@@ -13,6 +13,7 @@ import gradio as gr
 import torch
 from PIL import Image
 
+from ddim_app import codecs
 from ddim_app import recipe as recipes
 from ddim_app.engine import Finished
 from ddim_app.images import to_pil, to_pixels
@@ -25,8 +26,6 @@ from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings, checked, validator
 
 Shown = list[tuple[Image.Image, str]]
-RECIPE_KEY = "ddim_recipe"
-"""PNG text entry of every final picture: its recipe as JSON."""
 
 
 def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
@@ -174,7 +173,7 @@ def _captioned(pictures: torch.Tensor, arm: int, recipe: Recipe) -> Shown:
     shown = []
     for i, pixels in enumerate(to_pixels(pictures)):
         image = to_pil(pixels)
-        image.info[RECIPE_KEY] = recipe.to_json()
+        image.info.update(codecs.texts(recipe))
         shown.append((image, f"{recipe.arms[arm].label}, seed {picture_seed(recipe.seed, i)}"))
     return shown
 

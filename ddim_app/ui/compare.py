@@ -7,11 +7,14 @@ import gradio as gr
 from PIL import Image
 
 from ddim_app import recipe as recipes
+from ddim_app.codecs import compare_values
 from ddim_app.images import contact_sheet, enlargement, to_pixels
 from ddim_app.plan import Frame, SamplingPlan
-from ddim_app.recipe import Recipe
+from ddim_app.recipe import BaseRecipe, Recipe
 from ddim_app.ui import stage, text
+from ddim_app.ui.charts import Charts
 from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.films import Films
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings, checked
 from ddim_app.ui.tab import KEEP, RunTab
@@ -41,10 +44,13 @@ class CompareTab(RunTab):
             self.wipe = gr.ImageSlider(
                 None, format="png", label="DDIM left, DDPM right", interactive=False, elem_id="wipe", buttons=["fullscreen"]
             )
+        self.charts = Charts()
+        self.tape = gr.State(None)
+        Films(self.tape)
         self.recipe = text.line(first["recipe"], "recipe")
         self.inputs = settings.inputs
         self.also = self._examples()
-        self.outputs = [self.stage, self.wipe, self.recipe, settings.last_seed]
+        self.outputs = [self.stage, self.wipe, self.recipe, settings.last_seed, self.tape, *self.charts.outputs]
 
     def _examples(self) -> list[Any]:
         """Buttons that set all that their words speak of, after which a run is to start.
@@ -59,19 +65,28 @@ class CompareTab(RunTab):
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
         return checked(self.runs.engine, recipes.compare, self.settings.named(values)), None
 
+    def values_of(self, recipe: BaseRecipe) -> list[Any] | None:
+        values = compare_values(recipe)
+        return None if values is None else [values[name] for name in self.settings.fields]
+
     def board(self, plan: SamplingPlan, about: None) -> stage.Reel:
         return stage.Reel(plan, uuid.uuid4().hex)
 
     def before(self, recipe: Recipe) -> list[Any]:
         # The pictures of the run before stay, with their own recipe, until there are new ones; the wipe would outlive them.
-        return [KEEP, None, KEEP, recipe.seed]
+        return [KEEP, None, KEEP, recipe.seed, KEEP, *self._charts_stay]
 
     def update(self, board: stage.Reel, plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
-        return [board.add(frames), KEEP, text.recipe_line(plan), KEEP]
+        return [board.add(frames), KEEP, text.recipe_line(plan), KEEP, board.tape, *self._charts_stay]
 
     def last(self, board: stage.Reel, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
         board.add(frames)
-        return [board.complete(), KEEP if error else final_sheets(plan, board), text.recipe_line(plan), KEEP]
+        sheets = KEEP if error else final_sheets(plan, board)
+        return [board.complete(plan.recipe), sheets, text.recipe_line(plan), KEEP, board.tape, *self.charts.values(board.curves())]
+
+    @property
+    def _charts_stay(self) -> list[Any]:
+        return [KEEP] * len(self.charts.outputs)
 
 
 def final_sheets(plan: SamplingPlan, reel: stage.Reel) -> tuple[Image.Image, Image.Image]:

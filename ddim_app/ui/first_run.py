@@ -17,7 +17,8 @@ def make() -> dict[str, object]:
     reel = Reel(plan, "stored")
     reel.add(list(engine.run(RECIPE)))
     hint = "A stored run of the bundled model; replay it, or press Run for your own."
-    return {**reel.complete(), "recipe": recipe_line(plan), "hint": hint, "weights": plan.model.sha256}
+    said = {"recipe": recipe_line(plan), "hint": hint, "weights": plan.model.sha256}
+    return {**reel.complete(RECIPE.made({RECIPE.model: plan.model.sha256})), **said, "curves": reel.curves()}
 
 
 if __name__ == "__main__":

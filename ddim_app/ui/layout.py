@@ -12,6 +12,7 @@ from ddim_app.ui import api, hosting, settings, text
 from ddim_app.ui.compare import CompareTab
 from ddim_app.ui.fields import PRIVATE
 from ddim_app.ui.matrix import MatrixTab
+from ddim_app.ui.recipe_bar import RecipeBar
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import RunTab
@@ -23,6 +24,8 @@ TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab)
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
 WAITING_RUNS = MAX_QUEUE
+VISITORS = 100
+"""Whose last run is kept, those who came last; each run is bounded by stage.REPLAY_BYTES and stage.FINAL_BYTES."""
 
 
 def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: bool = False) -> gr.Blocks:
@@ -39,24 +42,29 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
                     stop = gr.Button("Stop", elem_id="stop", min_width=60, scale=1)
                 cost = text.line("", "cost")
                 status = text.line("Press Run, or Ctrl+Enter.", "status", live=True)
-            with gr.Column(scale=1, min_width=320, elem_id="main"), gr.Tabs(elem_id="tabs"):
+            with gr.Column(scale=1, min_width=320, elem_id="main"):
                 tabs, places = [], []
-                for kind in TABS:
-                    with gr.Tab(kind.title, id=kind.name) as place:
-                        tabs.append(kind(runs, controls))
-                    places.append(place)
+                with gr.Tabs(elem_id="tabs"):
+                    for kind in TABS:
+                        with gr.Tab(kind.title, id=kind.name) as place:
+                            tabs.append(kind(runs, controls))
+                        places.append(place)
+                bar = RecipeBar(runs, controls, tabs)
         api.build(runs, controls, queued)
         started = [
             _run_on(event, tab, controls, status, queued)
             for tab, button in zip(tabs, buttons, strict=True)
             for event in (_rolled(button.click, controls), *tab.also)
         ]
-        stop.click(runs.stop, None, status, cancels=started, **PRIVATE)
+        started.append(bar.start(status, queued))
+        for event in (*started, stop.click(runs.stop, None, status, cancels=started, **PRIVATE)):
+            bar.follow(event)
         for kind, place in zip(TABS, places, strict=True):
             show = [gr.update(visible=other is kind) for other in TABS] + [gr.update(visible=kind is TABS[0])]
             place.select(lambda show=show: show, None, [*buttons, cost], **PRIVATE)
         for tab in tabs:
             tab.connect(demo)
+        bar.connect(demo)
         _connect_cost(engine, controls, cost, demo)
         _connect_models(engine, controls, demo)
         demo.load(runs.arrive, **PRIVATE)
@@ -75,7 +83,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "max_file_size": "10mb",
         "allowed_paths": [],
-        "state_session_capacity": 200,
+        "state_session_capacity": VISITORS,
         "enable_monitoring": False,
         "run_history": False,
         "ssr_mode": False,

@@ -1,5 +1,6 @@
 """The Steps x eta tab: a matrix of settings from the same noise, all cells as rows of one batch."""
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -86,7 +87,9 @@ class MatrixTab(RunTab):
             axis.select(self._usual, axis, values, **PRIVATE)
         for button, view in views.items():
             changed = [settings.fields[name] for name in view[4]]
-            button.click(lambda view=view: [*view[:4], *view[4].values()], None, [*self.axes, *changed], **PRIVATE)
+            # In the browser, so that nothing typed in the meantime is overwritten.
+            values = json.dumps([*view[:4], *view[4].values()])
+            button.click(None, None, [*self.axes, *changed], js=f"() => {values}", **PRIVATE)
         self.table.select(self._pick, self.shown, [settings.fields[name] for name in PICKED], **PRIVATE)
 
     def connect(self, demo: gr.Blocks) -> None:

@@ -13,6 +13,7 @@ from ddim_app.engine import Engine, Finished
 from ddim_app.loop import Ticket
 from ddim_app.plan import Plan
 from ddim_app.recipe import BaseRecipe, FieldError
+from ddim_app.ui.past import Past
 from ddim_app.ui.visitors import Callers
 
 News = Plan | list[Any] | Finished | str
@@ -29,6 +30,7 @@ class Runs:
     callers: Callers = field(default_factory=Callers)
     pages: dict[str | None, set[Tell]] = field(default_factory=dict)
     """Who listens for each page's runs."""
+    past: Past = field(default_factory=Past)
     _said: dict[str | None, str] = field(default_factory=dict)
 
     async def stream(self, recipe: BaseRecipe, request: gr.Request, *, alone: bool = False) -> AsyncGenerator[list[News], None]:
@@ -98,6 +100,7 @@ class Runs:
         self.callers.leave(request.session_hash)
         self._said.pop(request.session_hash, None)
         self.end(request.session_hash)
+        self.past.forget(request.session_hash)
 
     def end(self, session: str | None) -> None:
         """Ends the runs of a page."""

@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.components import Component
 
 from ddim_app.engine import Finished
-from ddim_app.plan import Plan
+from ddim_app.plan import Frame, Plan
 from ddim_app.recipe import BaseRecipe, FieldError
 from ddim_app.ui import text
 from ddim_app.ui.runs import Runs
@@ -34,6 +34,8 @@ class Show:
         self.made: BaseRecipe | None = None
         self.error: str | None = None
         self.waiting: list[Any] = []
+        self.newest: dict[int, Frame] = {}
+        """The latest frame of each arm."""
         self.note = "Starting"
         self._began = self._shown = time.perf_counter()
 
@@ -44,6 +46,7 @@ class Show:
             self.plan, self._began = item, time.perf_counter()
         elif isinstance(item, list):
             self.waiting += item
+            self.newest |= {frame.arm: frame for frame in item if isinstance(frame, Frame)}
         elif isinstance(item, Finished):
             self.made, self.error = item
 
@@ -96,6 +99,10 @@ class RunTab(ABC):
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Any, Any]:
         """The recipe of the raw values of the tab's inputs, and what else its board wants to know; raises FieldError."""
 
+    def values_of(self, recipe: BaseRecipe) -> list[Any] | None:
+        """What the tab's inputs have to be for this recipe; None when nothing makes them say it."""
+        return None
+
     @abstractmethod
     def board(self, plan: Any, about: Any) -> Any:
         """What collects the run's frames for the page."""
@@ -138,12 +145,16 @@ class RunTab(ABC):
         except gr.Error:
             self.runs.say(session, None)
             raise
+        finally:
+            if show.made is None and show.plan is not None:  # stopped, or the page has left
+                self.runs.past.add(session, show.plan, show.newest, finished=False)
         if show.made is None:  # the page has left, or has started another run
             return
         # Not in a `finally`: a run that is stopped leaves its status to the handler of Stop, which may come later.
         self.runs.say(session, None)
         if show.plan is not None:
             plan = replace(show.plan, recipe=show.made)
+            self.runs.past.add(session, plan, show.newest, finished=show.error is None)
             status = show.error or text.done_line(plan, show.seconds, self.runs.engine.number_format(plan.recipe.precision))
             yield [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
         if show.error:

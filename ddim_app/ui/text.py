@@ -30,6 +30,14 @@ def grid_note(steps: int, spacing: str) -> str:
     return f"{steps} {'step' if steps == 1 else 'steps'}, {spacing}"
 
 
+def replay_note(stride: int, shrink: int) -> str:
+    """What the replay of a long run or of large pictures leaves out; "" when nothing."""
+    ordinal = {2: "2nd", 3: "3rd"}.get(stride, f"{stride}th")
+    thinned = f"A long run: the replay has every {ordinal} step, the first and the last." if stride > 1 else ""
+    smaller = f"Pictures on the way are kept at 1/{shrink} of their size, the last ones whole." if shrink > 1 else ""
+    return f"{thinned} {smaller}".strip()
+
+
 def recipe_line(plan: SamplingPlan) -> str:
     """The run in one line."""
     recipe = plan.recipe

@@ -1,0 +1,330 @@
+"""The recipe below the tabs: copied in many forms, and brought back from a picture, a link or a run of before."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.processing_utils import save_bytes_to_cache
+
+from ddim_app import codecs, pairs, snippets
+from ddim_app.codecs import Read
+from ddim_app.images import to_pil
+from ddim_app.recipe import BaseRecipe, FieldError, Recipe
+from ddim_app.ui import history, text
+from ddim_app.ui.compare import CompareTab
+from ddim_app.ui.fields import PRIVATE, raw
+from ddim_app.ui.first_run import RECIPE
+from ddim_app.ui.runs import Runs
+from ddim_app.ui.settings import Settings
+from ddim_app.ui.tab import RunTab
+
+FORMS = ("Link", "Python", "diffusers", "Command line", "curl", "JSON")
+PARTS = ("all", "all but the seed")
+MAX_PASTED = 200_000
+"""Characters that the page takes."""
+MAX_LINK = 8_000
+"""Characters of an address that browsers and proxies let through."""
+MAX_FILES = 32
+"""Pictures of a run that are offered as files of their own."""
+MAX_STAGE_ARMS = 8
+ADDRESS = "location.origin + location.pathname"
+"""Where the page stands, as its browser knows it: on another host, on a Space, or behind a sub-path."""
+
+
+class RecipeBar:
+    """The components below the tabs, and their events."""
+
+    def __init__(self, runs: Runs, settings: Settings, tabs: list[RunTab]) -> None:
+        self.runs, self.settings, self.tabs = runs, settings, tabs
+        self._recipe = gr.State(None)
+        self._pair = gr.State((None, None))
+        self._address = gr.Textbox(visible=False)
+        with gr.Accordion("Recipe: copy, restore, files", open=False, elem_id="recipe-bar"), gr.Row():
+            with gr.Column(min_width=300):
+                self.form = raw(gr.Radio(list(FORMS), value="Link", label="Copy the last run as", elem_id="copy-as"))
+                self.copy = gr.Textbox(
+                    "", label="Copy", lines=3, max_lines=14, interactive=False, buttons=["copy"], elem_id="copied"
+                )
+                self.save = gr.Button("Pictures as PNG files", size="sm", elem_id="save-pictures")
+                self.files = gr.Files(label="Each carries its recipe", interactive=False, visible=False, elem_id="pictures-saved")
+            with gr.Column(min_width=300):
+                self.use = raw(gr.Radio(list(PARTS), value=PARTS[0], label="Restore", elem_id="restore-what"))
+                self.drop = gr.File(label="Drop a picture of this app", type="binary", height=120, elem_id="drop-picture")
+                self.paste = raw(
+                    gr.Textbox(
+                        "",
+                        label="Or paste a link, or a recipe's JSON",
+                        max_lines=3,
+                        elem_id="paste-recipe",
+                        max_length=MAX_PASTED,
+                        submit_btn="Restore",
+                    )
+                )
+                self.exact = gr.Button("Run it exactly", size="sm", visible=False, elem_id="run-exactly")
+        self.note = text.line("", "restore-note", live=True)
+        self.strip = history.component()
+        self.exactly = _Exactly(runs, settings, next(tab for tab in tabs if isinstance(tab, CompareTab)), self._recipe)
+
+    # What is shown.
+
+    @property
+    def outputs(self) -> list[Component]:
+        """What `refresh` gives."""
+        return [self.copy, self.strip, self.files]
+
+    def follow(self, event: Any) -> None:
+        """Shows the last run once `event` is through."""
+        event.then(
+            self.refresh,
+            [self.form, self._pair, self._address],
+            self.outputs,
+            js=f"(form, pair) => [form, pair, {ADDRESS}]",
+            **PRIVATE,
+        )
+
+    def start(self, status: gr.HTML, queued: dict[str, Any]) -> Any:
+        """The event that runs a restored recipe as it is; returns what Stop has to cancel."""
+        return self.exact.click(
+            self.exactly.run, self.exactly.inputs, [status, *self.exactly.outputs], show_progress="hidden",
+            trigger_mode="multiple", api_visibility="private", **queued,
+        )  # fmt: skip
+
+    def connect(self, demo: gr.Blocks) -> None:
+        copied = [self.form, self._address]
+        where = f"form => [form, {ADDRESS}]"
+        gr.on([demo.load, self.form.change], self._copied, copied, self.copy, js=where, **PRIVATE)
+        restored = [*self._places, self.note, self._recipe, self.exact, self.copy]
+        self.drop.upload(
+            self._dropped, [self.drop, self.use, *copied], [*restored, self.drop],
+            js=f"(file, use, form) => [file, use, form, {ADDRESS}]", **PRIVATE,
+        )  # fmt: skip
+        self.paste.submit(
+            self._pasted, [self.paste, self.use, *copied], [*restored, self.paste],
+            js=f"(words, use, form) => [words, use, form, {ADDRESS}]", **PRIVATE,
+        )  # fmt: skip
+        self.strip.select(
+            self._picked, [self._pair, self.use, *copied], [*restored, self.strip, self._pair],
+            js=f"(pair, use, form) => [pair, use, form, {ADDRESS}]", **PRIVATE,
+        )  # fmt: skip
+        self.save.click(self._files, None, self.files, **PRIVATE)
+        self._connect_memory(demo, restored)
+
+    def refresh(self, form: Any, pair: Any, address: Any, request: gr.Request) -> list[Any]:
+        """Copy, strip and files after a run."""
+        runs = self.runs.past.runs(request.session_hash)
+        return [self._copied(form, address, request), history.value(runs, *_pair(pair)), gr.update(visible=False, value=None)]
+
+    def _copied(self, form: Any, address: Any, request: gr.Request) -> str:
+        recipe = self.runs.past.current(request.session_hash) or RECIPE
+        return self.text_of(recipe, form, address if isinstance(address, str) else "")
+
+    def text_of(self, recipe: BaseRecipe, form: Any, address: str) -> str:
+        """The recipe in one of FORMS; `address` is that of the page."""
+        address = address[:500] if address.startswith(("http://", "https://")) else "http://127.0.0.1:7860/"
+        if form == "Python":
+            return snippets.python(recipe)
+        if form == "diffusers":
+            return self._diffusers(recipe)
+        if form == "Command line":
+            return snippets.command(recipe)
+        if form == "curl":
+            return snippets.curl(recipe, address)
+        if form == "JSON":
+            return recipe.to_json()
+        return link(recipe, address)
+
+    def _diffusers(self, recipe: BaseRecipe) -> str:
+        engine = self.runs.engine
+        if not engine.is_here(recipe.model):
+            return "# The model is not here yet: run it once, or take its recipe to where it is."
+        try:
+            schedule = engine.model(recipe.model).schedule
+        except FieldError as error:
+            return f"# {error}".replace("\n", " ")
+        folder = engine.catalogue.folders().get(recipe.model)
+        if folder is None:
+            return snippets.diffusers(recipe, schedule, recipe.model, subfolder=False)
+        return snippets.diffusers(recipe, schedule, f"{folder.parent.name}/{folder.name}", (folder / "unet").is_dir())
+
+    # Restoring.
+
+    @property
+    def _places(self) -> list[Component]:
+        """The inputs that a recipe can set: the settings, then each tab's own."""
+        own = [field for tab in self.tabs for field in tab.inputs if field not in self.settings.inputs]
+        return [*self.settings.inputs, *own]
+
+    def restored(self, found: Read, use: Any, form: Any, address: Any, request: gr.Request, source: str) -> list[Any]:
+        """Values of the places, what is said, the recipe to run as it is, its button, and the copy."""
+        recipe = found.recipe
+        self.runs.past.choose(request.session_hash, recipe)
+        places, said = self._values(recipe)
+        if use == PARTS[1]:
+            places = {field: value for field, value in places.items() if field is not self.settings.fields["seed"]}
+        runs_as_it_is = isinstance(recipe, Recipe) and len(recipe.arms) <= MAX_STAGE_ARMS
+        weights = codecs.other_weights(recipe, self._hashes(recipe))
+        note = " ".join(words for words in (f"{source} {said}", *found.notes, weights) if words)
+        copy = self._copied(form, address, request)
+        return [
+            *(places.get(field, gr.skip()) for field in self._places), note, recipe if runs_as_it_is else None,
+            gr.update(visible=runs_as_it_is), copy,
+        ]  # fmt: skip
+
+    def _values(self, recipe: BaseRecipe) -> tuple[dict[Component, Any], str]:
+        """Values of places by what they are for, and a sentence on how far they say the recipe."""
+        for tab in self.tabs:
+            own = tab.values_of(recipe)
+            if own is not None:
+                return dict(zip(tab.inputs, own, strict=True)), f"Its settings are in the fields of {tab.title}: press Run."
+        if not isinstance(recipe, Recipe):
+            return {}, f"No tab of this page shows a recipe of the kind {recipe.kind}; it can be copied."
+        fields, arm = self.settings.fields, recipe.arms[0]
+        shared = {name: getattr(recipe, name) for name in ("model", "seed", "pictures", "precision", "branch")}
+        its = {name: getattr(arm, name) for name in ("steps", "eta", "spacing", "variance", "clip")}
+        noise_seed = "" if recipe.noise_seed is None else str(recipe.noise_seed)
+        values = {**shared, **its, "ddpm_steps": 0, "noise_seed": noise_seed}
+        arms = "one arm" if len(recipe.arms) == 1 else f"{len(recipe.arms)} arms"
+        how = "Run it exactly draws it" if len(recipe.arms) <= MAX_STAGE_ARMS else "the command line draws it"
+        said = f"It has {arms}, which the fields cannot say: they have the settings of the first, and {how}."
+        return {fields[name]: value for name, value in values.items()}, said
+
+    def _hashes(self, recipe: BaseRecipe) -> dict[str, str]:
+        """sha256 of those of its models that are here."""
+        hashes: dict[str, str] = {}
+        for name in recipe.models:
+            try:
+                hashes |= {name: self.runs.engine.model(name).sha256} if self.runs.engine.is_here(name) else {}
+            except FieldError:  # the run says it
+                continue
+        return hashes
+
+    def _refused(self, error: FieldError) -> list[Any]:
+        """The outputs of restoring when nothing could be restored."""
+        return [*(gr.skip() for _ in self._places), f"Nothing restored: {error}.", gr.skip(), gr.skip(), gr.skip()]
+
+    def _read(self, read: Callable[[], Read], source: str, use: Any, form: Any, address: Any, request: gr.Request) -> list[Any]:
+        try:
+            return self.restored(read(), use, form, address, request, source)
+        except FieldError as error:
+            return self._refused(error)
+
+    def _dropped(self, data: Any, use: Any, form: Any, address: Any, request: gr.Request) -> list[Any]:
+        found = self._read(lambda: codecs.read_file(data or b""), "Recipe read from the file.", use, form, address, request)
+        return [*found, None]
+
+    def _pasted(self, words: Any, use: Any, form: Any, address: Any, request: gr.Request) -> list[Any]:
+        words = words if isinstance(words, str) else ""
+        return [*self._read(lambda: codecs.read_text(words), "Recipe read.", use, form, address, request), ""]
+
+    def _picked(self, pair: Any, use: Any, form: Any, address: Any, request: gr.Request, event: gr.EventData) -> list[Any]:
+        past = self.runs.past
+        found = history.picked(past, request.session_hash, event)
+        nothing = [gr.skip()] * (len(self._places) + 6)
+        if found is None:
+            return nothing
+        run, act = found
+        if act == "restore":
+            source = f"Settings of run {run.number}."
+            return [*self._read(lambda: Read(run.recipe), source, use, form, address, request), gr.skip(), gr.skip()]
+        a, b = _pair(pair)
+        chosen = (run.number, b) if act == "a" else (a, run.number)
+        return [*nothing[:-2], history.value(past.runs(request.session_hash), *chosen), chosen]
+
+    # Files, and what outlives the page.
+
+    def _files(self, request: gr.Request) -> Any:
+        """The pictures of the page's current run as files that carry its recipe."""
+        runs = self.runs.past.runs(request.session_hash)
+        if not runs:
+            raise gr.Error("There is no run of yours yet: press Run first.", print_exception=False)
+        run = runs[0]
+        pictures = history.file_names(run)[:MAX_FILES]
+        paths = [
+            save_bytes_to_cache(codecs.png(to_pil(pixels), run.recipe, run.stopped), name, self.files.GRADIO_CACHE)
+            for name, pixels in pictures
+        ]
+        return gr.update(value=paths, visible=True)
+
+    def _connect_memory(self, demo: gr.Blocks, restored: list[Component]) -> None:
+        """The last settings come back on reload; a link's settings come before them."""
+        memory = gr.BrowserState(None, storage_key="ddim-explorer-settings", secret="settings-are-no-secret")
+        fields = self.settings.fields
+        names = ", ".join(fields)
+        gr.on(
+            [field.change for field in fields.values()], None, [*fields.values()], memory,  # type: ignore[attr-defined]
+            js=f"({names}) => ({{{names}}})", **PRIVATE,
+        )  # fmt: skip
+        query = gr.Textbox(visible=False)
+        demo.load(
+            self._opened, [query, memory, self.form, self._address], restored,
+            js=f"(query, memory, form) => [location.search.slice(1, {pairs.MAX_QUERY + 3}), memory, form, {ADDRESS}]", **PRIVATE,
+        )  # fmt: skip
+
+    def _opened(self, query: Any, memory: Any, form: Any, address: Any, request: gr.Request) -> list[Any]:
+        if isinstance(query, str) and pairs.is_recipe(query):
+            return self._read(lambda: codecs.read_query(query), "Settings taken from the link.", PARTS[0], form, address, request)
+        values = self._remembered(memory)
+        places = [values.get(name, gr.skip()) for name in self.settings.fields]
+        rest = [gr.skip()] * (len(self._places) - len(places))
+        return [*places, *rest, "Settings of your last visit." if values else gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+
+    def _remembered(self, memory: Any) -> dict[str, Any]:
+        """The settings of the last visit, as far as they are settings: the browser's store is anybody's."""
+        names = self.settings.fields.keys()
+        if not isinstance(memory, dict) or not names <= memory.keys():
+            return {}
+        try:
+            recipe = codecs.checked({name: memory[name] for name in names})
+        except FieldError:
+            return {}
+        engine = self.runs.engine
+        if not engine.is_here(recipe.model) and not engine.catalogue.is_on_hub(recipe.model):
+            return {}
+        return codecs.compare_values(recipe) or {}
+
+
+class _Exactly(RunTab):
+    """Runs a restored recipe as it is, with all its arms and its bucket, on the stage of Compare."""
+
+    title, name = "", "exactly"
+
+    def __init__(self, runs: Runs, settings: Settings, compare: CompareTab, recipe: gr.State) -> None:
+        super().__init__(runs, settings)
+        self._compare = compare
+        self.inputs = [recipe]
+        self.outputs = compare.outputs
+
+    def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
+        if not isinstance(values[0], Recipe):
+            raise FieldError("recipe", "must be restored first")
+        return values[0], None
+
+    def board(self, plan: Any, about: None) -> Any:
+        return self._compare.board(plan, about)
+
+    def before(self, recipe: Recipe) -> list[Any]:
+        return self._compare.before(recipe)
+
+    def update(self, board: Any, plan: Any, frames: list[Any]) -> list[Any]:
+        return self._compare.update(board, plan, frames)
+
+    def last(self, board: Any, plan: Any, frames: list[Any], error: str | None) -> list[Any]:
+        # The wipe is of two pictures.
+        return self._compare.last(board, plan, frames, error if len(plan.recipe.arms) > 1 else "one arm")
+
+
+def link(recipe: BaseRecipe, address: str) -> str:
+    """A link that opens the page with the recipe's settings: on a Space the Space's own, else the page's address."""
+    space = os.environ.get("SPACE_ID")
+    base = f"https://huggingface.co/spaces/{space}" if space else address
+    found = f"{base}?{pairs.to_query(recipe)}"
+    if len(found) > MAX_LINK:
+        return f"# Too long for a link ({len(found)} characters): take a picture of the run, or its JSON."
+    return found
+
+
+def _pair(value: Any) -> tuple[int | None, int | None]:
+    a, b = value if isinstance(value, tuple | list) and len(value) == 2 else (None, None)
+    return a, b
