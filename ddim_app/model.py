@@ -135,6 +135,7 @@ def load(folder: Path, name: str | None = None) -> Model:
     config = _read_config(home / "config.json", name)
     shape = _check_unet_config(config, name)
     weights = _weights_file(home, name)
+    _check_size(config, weights, name)
     try:
         unet, report = _network_class().from_pretrained(
             home, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32, low_cpu_mem_usage=False,
@@ -225,7 +226,34 @@ def _check_unet_config(config: Mapping[str, Any], name: str) -> Shape:
     height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
     if not all(type(side) is int and 1 <= side <= 1024 for side in (height, width)):
         raise ModelError(f"model {name}: sample_size must be a whole number, or two, from 1 to 1024; got {str(size)[:60]}")
+    _check_widths(config, name)
     return channels, height, width  # type: ignore[return-value]
+
+
+def _check_widths(config: Mapping[str, Any], name: str) -> None:
+    """Refuses what would take for ever to build."""
+    widths, layers = config.get("block_out_channels", [1]), config.get("layers_per_block", 2)
+    if (
+        not isinstance(widths, list | tuple)
+        or not 1 <= len(widths) <= 12
+        or not all(type(w) is int and 1 <= w <= 8192 for w in widths)
+    ):
+        raise ModelError(f"model {name}: block_out_channels must be 1 to 12 whole numbers from 1 to 8192; got {str(widths)[:60]}")
+    if type(layers) is not int or not 1 <= layers <= 32:
+        raise ModelError(f"model {name}: layers_per_block must be a whole number from 1 to 32; got {str(layers)[:60]}")
+
+
+def _check_size(config: Mapping[str, Any], weights: Path, name: str) -> None:
+    """Refuses a config whose network could not be in the weights file, before memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            network = _network_class().from_config(dict(config))
+    except Exception as error:  # whatever the builder makes of a wrong config, the user gets one sentence
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        raise ModelError(f"model {name}: config.json does not describe a network ({reason})") from error
+    parameters, size = sum(p.numel() for p in network.parameters()), weights.stat().st_size
+    if parameters > size:  # even at one byte each
+        raise ModelError(f"model {name}: config.json describes {parameters:,} parameters, and {weights.name} has {size:,} bytes")
 
 
 def _scheduler_file(folder: Path, name: str) -> Path:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import signal
 import threading
 import time
@@ -26,6 +27,8 @@ from ddim_app.ui.runs import Runs
 
 log = logging.getLogger(__name__)
 
+WORDLESS = re.compile(rb'\{"error": ?null[^{}]*\}')
+"""What gradio answers where a handler failed for a reason that it keeps to itself."""
 MAX_BODY = 16_000_000
 """Bytes of a request that is no upload; uploads have a limit of their own."""
 NOT_UNDERSTOOD = "The request could not be understood: its values are not of the kind that it needs."
@@ -85,12 +88,20 @@ class Gate:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])
-        begun, seen = False, 0
+        begun, seen, held = False, 0, None
         bounded = not headers.get(b"content-type", b"").startswith(b"multipart/form-data")
 
         async def note(message: Message) -> None:
-            nonlocal begun
-            begun = begun or message["type"] == "http.response.start"
+            nonlocal begun, held
+            if message["type"] == "http.response.start" and message["status"] == 500:
+                held = message
+                return
+            if held is not None and not begun:
+                begun = True
+                if WORDLESS.fullmatch(message.get("body", b"")):
+                    return await _answer(400, NOT_UNDERSTOOD, scope, receive, send)
+                await send(held)
+            begun = True
             await send(message)
 
         async def take() -> Message:
@@ -123,7 +134,7 @@ class TooLarge(Exception):  # noqa: N818
 
 
 async def _answer(code: int, sentence: str, scope: Scope, receive: Receive, send: Send) -> None:
-    await JSONResponse({"detail": sentence}, code)(scope, receive, send)
+    await JSONResponse({"detail": sentence, "error": sentence}, code)(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
