@@ -161,7 +161,7 @@ class BatchLoop:
                     return
             try:
                 self.round()
-            except Exception as error:  # whatever it is, the thread must live: all runs depend on it
+            except BaseException as error:  # whatever it is, the thread must live: all runs depend on it
                 log.exception("the batch loop failed")
                 for ticket in list(self._live):
                     self._end(ticket, f"The run failed: {_sentence(error)}")

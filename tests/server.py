@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -26,16 +25,24 @@ class Server:
         self.url = url
         self.process = process
         self.lines: list[str] = []
-        threading.Thread(target=lambda: self.lines.extend(process.stdout or ()), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self.lines.append(line)
 
     def log(self) -> list[dict[str, Any]]:
         """Its log lines that are JSON."""
         entries = [re.search(r'"log":(\{.*\})\}$', line) for line in list(self.lines)]
         return [json.loads(entry[1]) for entry in entries if entry]
 
-    def terminate(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait(30)
+        self._reader.join(30)
 
 
 @contextmanager
@@ -66,8 +73,7 @@ def app(*arguments: str, limit: int | None = None, **environment: str) -> Iterat
                 time.sleep(0.1)
         yield server
     finally:
-        process.kill()
-        process.wait(30)
+        server.end()
 
 
 def free_port() -> int:

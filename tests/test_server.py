@@ -135,12 +135,13 @@ def test_behind_nginx_under_a_sub_path(server: Server, tmp_path: Path) -> None:
 def test_sigterm_lets_a_run_end_and_tells_the_others(tiny_root: Path) -> None:
     with app("--models-dir", str(tiny_root), "--grace", "3") as server:
         answers: dict[str, Any] = {}
+        assert call(server.url, "generate", named(server.url, "generate", steps=1), 120)[1][0] == "complete"  # it is warm now
+        values = {"short": named(server.url, "generate", steps=30, pictures=1), "long": named(server.url, "generate", steps=1000)}
 
-        def run(name: str, **values: Any) -> None:
-            answers[name] = call(server.url, "generate", named(server.url, "generate", **values))
+        def run(name: str) -> None:
+            answers[name] = call(server.url, "generate", values[name])
 
-        short = threading.Thread(target=run, args=("short",), kwargs={"steps": 30, "pictures": 1})
-        long = threading.Thread(target=run, args=("long",), kwargs={"steps": 1000, "pictures": 16})
+        short, long = (threading.Thread(target=run, args=(name,)) for name in values)
         long.start()
         wait_for(lambda: json.loads(get(server.url, "/health")[1])["running"] == 1)
         short.start()
@@ -148,7 +149,7 @@ def test_sigterm_lets_a_run_end_and_tells_the_others(tiny_root: Path) -> None:
         began = time.monotonic()
         server.process.terminate()
         wait_for(lambda: json.loads(get(server.url, "/health")[1])["status"] == "ending")
-        status, sentence = call(server.url, "generate", named(server.url, "generate", steps=1))
+        status, sentence = call(server.url, "generate", values["short"])
         assert status == 422
         assert "this server is about to be restarted, and takes no new runs" in sentence
         assert server.process.wait(30) == 0

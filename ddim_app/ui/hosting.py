@@ -6,10 +6,12 @@ import json
 import logging
 import re
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -32,6 +34,10 @@ WORDLESS = re.compile(rb'\{"error": ?null[^{}]*\}')
 MAX_BODY = 16_000_000
 """Bytes of a request that is no upload; uploads have a limit of their own."""
 NOT_UNDERSTOOD = "The request could not be understood: its values are not of the kind that it needs."
+MAX_FILES_BYTES = 90_000_000
+"""Of the pictures that were offered for download; the oldest go first, and none younger than FRESH_SECONDS."""
+FRESH_SECONDS = 300
+PROBE_BYTES = 65_536
 UNREAD_SECONDS = 120
 """After which the messages of a run are dropped that ended and that nobody reads."""
 
@@ -139,17 +145,49 @@ async def _answer(code: int, sentence: str, scope: Scope, receive: Receive, send
 
 @contextlib.asynccontextmanager
 async def _lifespan(demo: gr.Blocks) -> AsyncIterator[None]:
-    sweeping = asyncio.create_task(_sweep_for_ever(Unread(demo)))
+    sweeping = asyncio.create_task(_sweep_for_ever(demo))
     try:
         yield
     finally:
         sweeping.cancel()
 
 
-async def _sweep_for_ever(unread: "Unread") -> None:
+async def _sweep_for_ever(demo: gr.Blocks) -> None:
+    unread = Unread(demo)
     while True:
         await asyncio.sleep(UNREAD_SECONDS / 4)
         unread.sweep(time.monotonic())
+        await asyncio.to_thread(trim, Path(demo.GRADIO_CACHE), MAX_FILES_BYTES)
+
+
+def trim(folder: Path, most: int) -> int:
+    """Deletes the oldest files until the folder has at most that many bytes, and none of the last minutes; how many went."""
+    files = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another sweep may be quicker
+            if path.is_file():
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+    files.sort(key=lambda file: file[0])
+    total, gone = sum(size for _, size, _ in files), 0
+    for made, size, path in files:
+        if total <= most or made > time.time() - FRESH_SECONDS:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            path.parent.rmdir()  # gradio makes a folder for each file
+        total, gone = total - size, gone + 1
+    return gone
+
+
+def check_room(folder: Path) -> None:
+    """Raises FieldError when the folder of pictures cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+    except OSError as error:
+        log.error("the folder for pictures cannot be written to: %s", error)
+        raise FieldError(SERVER, "has no room left for pictures: try again later, or tell whoever runs it") from error
 
 
 class Unread:
@@ -190,6 +228,7 @@ def _judged(validator: Callable[..., Iterable[dict[str, Any]]], demo: gr.Blocks,
     def judge(request: gr.Request, *values: Any) -> list[dict[str, Any]]:
         try:
             runs.engine.budget.check_share(_waiting(demo, runs, request) + runs.engine.visitors.runs(runs.visitor(request)))
+            check_room(Path(demo.GRADIO_CACHE))
             if runs.engine.closing:
                 raise FieldError(SERVER, "is about to be restarted, and takes no new runs: try again in a minute")
         except FieldError as error:
