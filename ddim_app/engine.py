@@ -4,7 +4,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from ddim_app import backends, memory
 from ddim_app.buckets import bucket_of
+from ddim_app.budget import LOCAL, SERVER, Budget, Visitors
+from ddim_app.journal import DONE, STOPPED, Entry, Journal
 from ddim_app.loop import BatchLoop, End, Network, Ticket, is_out_of_memory
 from ddim_app.model import Catalogue, Model
 from ddim_app.plan import Plan, plan
@@ -60,26 +63,31 @@ class Pace:
 class Engine:
     """Runs recipes on one device.
 
-    `max_evaluations` caps a single run (None: no cap). Without `threaded`, network calls are made by whoever reads the frames
-    of `run`, as a forked process needs it. Models are loaded when first named and the last few are kept. `backend` is "torch",
-    "openvino" (prepared before a model's first run), or "auto": torch at once, and OpenVINO for new "fast" runs as soon as it
-    is converted, in the background, and measured faster. What is converted is kept in `cache`.
+    `budget` caps runs and visitors (`max_evaluations` alone: a run's evaluations). Hub ids are taken where `allow_hub` is true,
+    or those that it names. Without `threaded`, network calls are made by whoever reads the frames of `run`, as a forked process
+    needs it. Models are loaded when first named and the last few are kept. `backend` is "torch", "openvino" (prepared before a
+    model's first run), or "auto": torch at once, and OpenVINO for new "fast" runs as soon as it is converted, in the
+    background, and measured faster. What is converted is kept in `cache`.
     """
 
     def __init__(
         self,
         roots: list[Path] | None = None,
         *,
-        allow_hub: bool = True,
+        allow_hub: bool | Collection[str] = True,
         device: torch.device | None = None,
         max_evaluations: int | None = None,
+        budget: Budget = LOCAL,
+        first_model: str | None = None,
         threaded: bool = True,
         backend: str = "torch",
         cache: Path | None = None,
     ) -> None:
-        self.catalogue = Catalogue(roots or [ROOT / "weights", ROOT / "runs"], allow_hub)
+        self.catalogue = Catalogue(roots or [ROOT / "weights", ROOT / "runs"], allow_hub, first_model)
         self.device = device or backends.best_device()
-        self.max_evaluations = max_evaluations
+        self.budget = budget if max_evaluations is None else replace(budget, max_evaluations=max_evaluations)
+        self.visitors = Visitors(self.budget)
+        self.journal = Journal()
         self.loop = BatchLoop(threaded=threaded)
         self._shelf = Shelf(self.catalogue)
         self._predictors: dict[Key, tuple[Predict, int]] = {}
@@ -87,6 +95,9 @@ class Engine:
         self._step_seconds: dict[tuple[object, ...], float] = {}
         self._tuning = Tuning(backend, self.device, self.loop, cache)
         self._measuring = threading.Lock()
+        self._open: weakref.WeakKeyDictionary[Ticket, Callable[[str], None]] = weakref.WeakKeyDictionary()
+        self.closing = False
+        """Whether new runs are refused, since the server is about to end."""
 
     def model(self, name: str, notify: Callable[[str], None] = lambda message: None) -> Model:
         """The model of that name, loaded if need be; raises FieldError when it cannot be used."""
@@ -97,14 +108,9 @@ class Engine:
         return self._shelf.has(name)
 
     def plan(self, recipe: BaseRecipe, notify: Callable[[str], None] = lambda message: None) -> Any:
-        """The recipe's Plan, checked against its models and this host's cap; raises FieldError."""
+        """The recipe's Plan, checked against its models and this host's budget; raises FieldError."""
         planned = plan(recipe, lambda name: self.model(name, notify))
-        if self.max_evaluations is not None and planned.evaluations > self.max_evaluations:
-            raise FieldError(
-                "cost",
-                f"must be at most {self.max_evaluations} evaluations on this host, and this run needs {planned.evaluations}: "
-                "take fewer steps or fewer pictures",
-            )
+        self.budget.check(planned.evaluations, planned.pictures)
         return planned
 
     def seconds(self, planned: Plan) -> float | None:
@@ -144,22 +150,76 @@ class Engine:
         """Puts a model on the shelf that is in no folder, under its own name."""
         return self._shelf.put(model)
 
-    def start(self, planned: Plan, emit: Emit) -> Ticket:
-        """Starts a run on the loop. `emit` gets its frames and then one Finished."""
+    def start(self, planned: Plan, emit: Emit, visitor: str | None = None) -> Ticket:
+        """Starts a run on the loop. `emit` gets its frames and then one Finished.
+
+        Raises FieldError when the visitor has as many runs as one may have here, or when the server is about to end.
+        """
+        if self.closing:
+            raise FieldError(SERVER, "is about to be restarted, and takes no new runs: try again in a minute")
+        self.visitors.enter(visitor)
+        entry = Entry(self.journal, planned)
+        tickets: list[Ticket] = []
+
+        def close(outcome: str) -> None:
+            if entry.close(tickets[0].evaluations if tickets else 0, outcome):
+                self.visitors.leave(visitor)
+
+        def tell(item: list[Any] | Finished) -> None:
+            if isinstance(item, Finished):
+                close(item.error or DONE)
+            emit(item)
+
+        try:
+            ticket = self._join(planned, tell)
+        except BaseException:
+            close("could not start")
+            raise
+        tickets.append(ticket)
+        self._open[ticket] = close
+        return ticket
+
+    def _join(self, planned: Plan, tell: Emit) -> Ticket:
         for model in planned.models:
             self._tuning.ask(model, planned.recipe.precision, planned.recipe.backend)
         keys = self._keys(planned)
 
         def hand_on(item: Report | End) -> None:
             if isinstance(item, End):
-                return emit(Finished(self._made(planned, keys, item), item.error))
-            emit(list(planned.frames(item)))
+                return tell(Finished(self._made(planned, keys, item), item.error))
+            tell(list(planned.frames(item)))
 
-        return self.loop.join(planned.process(self.device), self._networks(planned, keys), hand_on)
+        process = self.budget.within_time(planned.process(self.device))
+        return self.loop.join(process, self._networks(planned, keys), hand_on)
 
     def stop(self, ticket: Ticket) -> None:
-        """Ends a run early: at most the network call under way is finished."""
+        """Ends a run early: at most the network call under way is finished. One that has ended is left as it is."""
         self.loop.leave(ticket)
+        close = self._open.pop(ticket, None)
+        if close is not None:
+            close(STOPPED)
+
+    def drive(self, ticket: Ticket, is_over: Callable[[], bool]) -> None:
+        """Makes the network calls of a run, where there is no thread for it."""
+        while not self.loop.threaded and not is_over():
+            self.advance(ticket)
+
+    def advance(self, ticket: Ticket) -> None:
+        """One network call, by whoever asks."""
+        self.loop.round()
+
+    @property
+    def running(self) -> int:
+        """Runs that are going on."""
+        return self.loop.runs
+
+    def close(self, seconds: float) -> None:
+        """Takes no new runs, gives those under way that long to end, and ends the others with a sentence."""
+        self.closing = True
+        limit = time.monotonic() + seconds
+        while self.running and time.monotonic() < limit:
+            time.sleep(0.05)
+        self.loop.close()
 
     def run(self, recipe: BaseRecipe) -> Iterator[Any]:
         """The frames of a run as they are made; closing the iterator stops it. Raises FieldError, or RunError midway."""
@@ -168,7 +228,7 @@ class Engine:
         try:
             while True:
                 while not self.loop.threaded and arrived.empty():
-                    self.loop.round()
+                    self.advance(ticket)
                 item = arrived.get()
                 if isinstance(item, Finished):
                     break

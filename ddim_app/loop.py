@@ -23,6 +23,10 @@ from ddim_app.sample import Predict, Process, Query, Report
 log = logging.getLogger(__name__)
 
 
+class Halt(Exception):  # noqa: N818
+    """Raised by a process that has to end; the message is a sentence for the user."""
+
+
 class End(NamedTuple):
     """The last thing that a run emits: done when `error` is None."""
 
@@ -58,6 +62,8 @@ class Ticket:
     emit: Emit
     sizes: set[int] = field(default_factory=set)
     shared: bool = False
+    evaluations: int = 0
+    """Rows evaluated for it so far."""
     query: Query | None = None
     outputs: list[Tensor] = field(default_factory=list)
     turn: int = 0
@@ -155,7 +161,7 @@ class BatchLoop:
                     return
             try:
                 self.round()
-            except Exception as error:  # whatever it is, the thread must live: all runs depend on it
+            except BaseException as error:  # whatever it is, the thread must live: all runs depend on it
                 log.exception("the batch loop failed")
                 for ticket in list(self._live):
                     self._end(ticket, f"The run failed: {_sentence(error)}")
@@ -205,6 +211,7 @@ class BatchLoop:
             for portion, output in zip(portions, outputs, strict=True):
                 portion.ticket.sizes.add(size)
                 portion.ticket.shared |= len(portions) > 1
+                portion.ticket.evaluations += len(portion.t)
                 self._hand_over(portion.ticket, output)
             network.observe(time.perf_counter() - began, size)
         elif is_out_of_memory(failure) and size > BUCKETS[0]:  # outside `except`, whose traceback would pin the tensors
@@ -237,6 +244,8 @@ class BatchLoop:
             ticket.query = item
         except StopIteration:
             self._end(ticket, None)
+        except Halt as halt:
+            self._end(ticket, str(halt))
         except Exception as error:  # one run's fault must not end the others'
             log.error("run failed", exc_info=error)
             self._end(ticket, f"The run failed: {_sentence(error)}")

@@ -41,9 +41,15 @@ class Shelf:
                     self._models.popitem(last=False)
             return model
 
+    def renewed(self) -> "Shelf":
+        """Another with the same models and locks that nobody holds, for a forked process."""
+        other = Shelf(self._catalogue)
+        other._models = self._models.copy()
+        return other
+
     def has(self, name: str) -> bool:
         """Whether a model can be had without a download."""
-        return name in self._models or name in self._catalogue.names()
+        return name in self._models or name in self._catalogue.folders()
 
     def put(self, model: Model) -> Model:
         """Keeps a model that no folder holds."""
