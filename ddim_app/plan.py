@@ -42,7 +42,8 @@ class Plan(ABC):
     @property
     def pictures(self) -> int:
         """How many are on their way at a time."""
-        return int(getattr(self.recipe, "pictures", 1))
+        count = getattr(self.recipe, "pictures", 1)
+        return count if isinstance(count, int) else 1
 
     @property
     @abstractmethod
