@@ -7,9 +7,11 @@ import gradio as gr
 from ddim_app import recipe as recipes
 from ddim_app.engine import Engine
 from ddim_app.recipe import FieldError
-from ddim_app.ui import api, settings, text
+from ddim_app.ui import api, interpolate_api, invert_api, settings, text
 from ddim_app.ui.compare import CompareTab
 from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.interpolate import InterpolateTab
+from ddim_app.ui.invert import InvertTab
 from ddim_app.ui.learn import LearnTab
 from ddim_app.ui.learn import api as learn_api
 from ddim_app.ui.matrix import MatrixTab
@@ -19,7 +21,7 @@ from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import RunTab
 
 TITLE = "DDIM Explorer"
-TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab, LearnTab)
+TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab, InterpolateTab, InvertTab, LearnTab)
 """In the order of the page; the first is open when it comes."""
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
@@ -52,7 +54,9 @@ def build_ui(engine: Engine) -> gr.Blocks:
                         places.append(place)
                 bar = RecipeBar(runs, controls, tabs)
         api.build(runs, controls, queued)
+        invert_api.build(runs, controls, queued)
         learn_api.build(runs, queued)
+        interpolate_api.build(runs, controls, queued)
         started = [
             _run_on(event, tab, controls, status, queued)
             for tab, button in zip(tabs, buttons, strict=True)

@@ -51,16 +51,8 @@ class RecipeBar:
             with gr.Column(min_width=300):
                 self.use = raw(gr.Radio(list(PARTS), value=PARTS[0], label="Restore", elem_id="restore-what"))
                 self.drop = gr.File(label="Drop a picture of this app", type="binary", height=120, elem_id="drop-picture")
-                self.paste = raw(
-                    gr.Textbox(
-                        "",
-                        label="Or paste a link, or a recipe's JSON",
-                        max_lines=3,
-                        elem_id="paste-recipe",
-                        max_length=MAX_PASTED,
-                        submit_btn="Restore",
-                    )
-                )
+                words: dict[str, Any] = {"label": "Or paste a link, or a recipe's JSON", "submit_btn": "Restore"}
+                self.paste = raw(gr.Textbox("", max_lines=3, max_length=MAX_PASTED, elem_id="paste-recipe", **words))
                 self.exact = gr.Button("Run it exactly", size="sm", visible=False, elem_id="run-exactly")
         self.note = text.line("", "restore-note", live=True)
         self.strip = history.component()
