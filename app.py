@@ -1,31 +1,62 @@
 """The app: `python app.py`, then open the address it prints."""
 
-import argparse
+import logging
 import os
+import sys
 import threading
+from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+if os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"):
+    import spaces  # before torch, as ZeroGPU wants it
 
-from ddim_app.engine import Engine
-from ddim_app.ui import build_ui, launch_options
+    GPU = spaces.GPU
+else:
+    GPU = None
+
+from ddim_app import options as server_options
+from ddim_app.backends import use_cores
+from ddim_app.engine import ROOT, Engine
+from ddim_app.options import Options
+from ddim_app.ui import build_ui, hosting, launch_options
+from ddim_app.zero import ZeroEngine
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare DDPM and DDIM by sliders, in the browser.")
-    parser.add_argument("--host", help="address to listen on (default: this machine only, or GRADIO_SERVER_NAME)")
-    parser.add_argument("--port", type=int, help="port (default: 7860 or the next free one, or GRADIO_SERVER_PORT)")
-    parser.add_argument(
-        "--max-evaluations", type=int, default=os.environ.get("DDIM_MAX_EVALUATIONS"),
-        help="refuse runs of more network evaluations than this (or DDIM_MAX_EVALUATIONS; default: no limit)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--no-hub", action="store_true", default="SPACE_ID" in os.environ or "DDIM_NO_HUB" in os.environ,
-        help="offer only the models here, and download none (or DDIM_NO_HUB; the default on a Space)",
-    )  # fmt: skip
-    arguments = parser.parse_args()
-    engine = Engine(max_evaluations=arguments.max_evaluations, allow_hub=not arguments.no_hub)
-    threading.Thread(target=engine.warm_up, name="warm-up", daemon=True).start()
-    build_ui(engine).launch(server_name=arguments.host, server_port=arguments.port, **launch_options())
+    options = server_options.read()
+    if not options.behind_proxy:  # else anybody on this machine could be anyone
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    log_requests()
+    use_cores()
+    engine = make_engine(options)
+    demo = build_ui(engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy)
+    logging.getLogger("ddim_app").info(server_options.described(options))
+    hosting.serve(demo, engine, options, launch_options())
+
+
+def make_engine(options: Options) -> Engine:
+    roots = [ROOT / "weights", ROOT / "runs", *([options.models_dir] if options.models_dir else [])]
+    first = options.first_model
+    settings: dict[str, Any] = {"allow_hub": options.allow_hub, "budget": options.budget, "first_model": first}
+    engine = Engine(roots, backend=options.backend, **settings) if GPU is None else ZeroEngine(roots, gpu=GPU, **settings)
+    if first and first not in engine.catalogue.names():
+        here = ", ".join(engine.catalogue.folders())
+        sys.exit(f"app.py: error: --model must be one of the models here ({here}), or an id on the Hugging Face Hub; got {first!r}")
+    if GPU is None:
+        threading.Thread(target=engine.warm_up, name="warm-up", daemon=True).start()
+    else:  # before the first request, whose fork takes the models along
+        engine.warm_up()
+    return engine
+
+
+def log_requests() -> None:
+    """One JSON line per request to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('{"time":"%(asctime)s","log":%(message)s}', "%Y-%m-%dT%H:%M:%S"))
+    handler.addFilter(lambda record: record.getMessage().startswith("{"))
+    logger = logging.getLogger("ddim_app")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from ddim_app.commands import benchmark, generate, interpolate, invert, likelihood
+from ddim_app.commands import benchmark, deploy, generate, interpolate, invert, likelihood
 from ddim_app.recipe import FieldError
 
-COMMANDS = (benchmark, generate, interpolate, invert, likelihood)
+COMMANDS = (benchmark, deploy, generate, interpolate, invert, likelihood)
 
 
 def main() -> None:

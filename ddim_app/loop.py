@@ -23,6 +23,10 @@ from ddim_app.sample import Predict, Process, Query, Report
 log = logging.getLogger(__name__)
 
 
+class Halt(Exception):  # noqa: N818
+    """Raised by a process that has to end; the message is a sentence for the user."""
+
+
 class End(NamedTuple):
     """The last thing that a run emits: done when `error` is None."""
 
@@ -37,7 +41,7 @@ class Network(NamedTuple):
     """A network that a run asks."""
 
     predict: Predict
-    max_rows: int = 64
+    max_rows: int = BUCKETS[-1]
     """Rows that one call may have."""
     observe: Callable[[float, int], None] = lambda seconds, rows: None
     """Told how long a call took, its rows' updates included, and how many rows it had."""
@@ -58,6 +62,8 @@ class Ticket:
     emit: Emit
     sizes: set[int] = field(default_factory=set)
     shared: bool = False
+    evaluations: int = 0
+    """Rows evaluated for it so far."""
     query: Query | None = None
     outputs: list[Tensor] = field(default_factory=list)
     turn: int = 0
@@ -89,7 +95,7 @@ class BatchLoop:
     to the runs that have waited longest, so a run of a thousand steps delays one of ten by no more than its share.
     """
 
-    def __init__(self, max_rows: int = 64, threaded: bool = True) -> None:
+    def __init__(self, max_rows: int = BUCKETS[-1], threaded: bool = True) -> None:
         self.max_rows = max_rows
         self.threaded = threaded
         self.calls = 0
@@ -155,7 +161,7 @@ class BatchLoop:
                     return
             try:
                 self.round()
-            except Exception as error:  # whatever it is, the thread must live: all runs depend on it
+            except BaseException as error:  # whatever it is, the thread must live: all runs depend on it
                 log.exception("the batch loop failed")
                 for ticket in list(self._live):
                     self._end(ticket, f"The run failed: {_sentence(error)}")
@@ -205,6 +211,7 @@ class BatchLoop:
             for portion, output in zip(portions, outputs, strict=True):
                 portion.ticket.sizes.add(size)
                 portion.ticket.shared |= len(portions) > 1
+                portion.ticket.evaluations += len(portion.t)
                 self._hand_over(portion.ticket, output)
             network.observe(time.perf_counter() - began, size)
         elif is_out_of_memory(failure) and size > BUCKETS[0]:  # outside `except`, whose traceback would pin the tensors
@@ -237,6 +244,8 @@ class BatchLoop:
             ticket.query = item
         except StopIteration:
             self._end(ticket, None)
+        except Halt as halt:
+            self._end(ticket, str(halt))
         except Exception as error:  # one run's fault must not end the others'
             log.error("run failed", exc_info=error)
             self._end(ticket, f"The run failed: {_sentence(error)}")

@@ -10,7 +10,7 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,12 +75,14 @@ class Catalogue:
     """The models that a visitor can name: folders of `roots`, found again at each look, and ids on the Hub.
 
     A folder in the first root goes by its own name, in another by root/name (`runs/me`). Names are looked up in this list
-    and never joined to a path, so no name reaches outside.
+    and never joined to a path, so no name reaches outside. Of the Hub every id may be named, none, or those of a list, which are
+    then offered like the folders. The `first` model is the one that pages start with.
     """
 
-    def __init__(self, roots: list[Path], allow_hub: bool = True) -> None:
+    def __init__(self, roots: list[Path], allow_hub: bool | Collection[str] = True, first: str | None = None) -> None:
         self._roots = roots
         self._allow_hub = allow_hub
+        self._first = first
 
     def folders(self) -> dict[str, Path]:
         found = {}
@@ -91,7 +93,9 @@ class Catalogue:
         return found
 
     def names(self) -> list[str]:
-        return list(self.folders())
+        offered = [*self.folders(), *([] if isinstance(self._allow_hub, bool) else self._allow_hub)]
+        first = [self._first] if self._first and (self._first in offered or self.is_on_hub(self._first)) else []
+        return list(dict.fromkeys(first + offered))
 
     def version(self, name: str) -> object:
         """Changes when the weights of a model here are written again; None for a model of the Hub."""
@@ -102,7 +106,8 @@ class Catalogue:
     def is_on_hub(self, name: str) -> bool:
         """Whether a name that is not in the list can only mean a Hub id, and so neither a path nor a URL."""
         here = name in self.folders() or any(name.startswith(f"{root.name}/") for root in self._roots)
-        return self._allow_hub and not here and HUB_ID.fullmatch(name) is not None and ".." not in name and "--" not in name
+        allowed = self._allow_hub if isinstance(self._allow_hub, bool) else name in self._allow_hub
+        return allowed and not here and HUB_ID.fullmatch(name) is not None and ".." not in name and "--" not in name
 
     def load(self, name: str, notify: Callable[[str], None] = log.info) -> Model:
         """The model of that name; `notify` is told, in a sentence, before anything is downloaded.
@@ -113,8 +118,8 @@ class Catalogue:
         if name in folders:
             return load(folders[name], name)
         if not self.is_on_hub(name):
-            known = ", ".join(folders) or "none"
-            hub = ", or an id on the Hugging Face Hub such as google/ddpm-cifar10-32" if self._allow_hub else ""
+            known = ", ".join(self.names()) or "none"
+            hub = ", or an id on the Hugging Face Hub such as google/ddpm-cifar10-32" if self._allow_hub is True else ""
             raise ModelError(f"model must be one of the models here ({known}){hub}; got {name[:60]!r}")
         return load(_download(name, notify), name)
 
@@ -130,6 +135,7 @@ def load(folder: Path, name: str | None = None) -> Model:
     config = _read_config(home / "config.json", name)
     shape = _check_unet_config(config, name)
     weights = _weights_file(home, name)
+    _check_size(config, weights, name)
     try:
         unet, report = _network_class().from_pretrained(
             home, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32, low_cpu_mem_usage=False,
@@ -220,7 +226,34 @@ def _check_unet_config(config: Mapping[str, Any], name: str) -> Shape:
     height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
     if not all(type(side) is int and 1 <= side <= 1024 for side in (height, width)):
         raise ModelError(f"model {name}: sample_size must be a whole number, or two, from 1 to 1024; got {str(size)[:60]}")
+    _check_widths(config, name)
     return channels, height, width  # type: ignore[return-value]
+
+
+def _check_widths(config: Mapping[str, Any], name: str) -> None:
+    """Refuses what would take for ever to build."""
+    widths, layers = config.get("block_out_channels", [1]), config.get("layers_per_block", 2)
+    if (
+        not isinstance(widths, list | tuple)
+        or not 1 <= len(widths) <= 12
+        or not all(type(w) is int and 1 <= w <= 8192 for w in widths)
+    ):
+        raise ModelError(f"model {name}: block_out_channels must be 1 to 12 whole numbers from 1 to 8192; got {str(widths)[:60]}")
+    if type(layers) is not int or not 1 <= layers <= 32:
+        raise ModelError(f"model {name}: layers_per_block must be a whole number from 1 to 32; got {str(layers)[:60]}")
+
+
+def _check_size(config: Mapping[str, Any], weights: Path, name: str) -> None:
+    """Refuses a config whose network could not be in the weights file, before memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            network = _network_class().from_config(dict(config))
+    except Exception as error:  # whatever the builder makes of a wrong config, the user gets one sentence
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        raise ModelError(f"model {name}: config.json does not describe a network ({reason})") from error
+    parameters, size = sum(p.numel() for p in network.parameters()), weights.stat().st_size
+    if parameters > size:  # even at one byte each
+        raise ModelError(f"model {name}: config.json describes {parameters:,} parameters, and {weights.name} has {size:,} bytes")
 
 
 def _scheduler_file(folder: Path, name: str) -> Path:

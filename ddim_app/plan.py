@@ -40,6 +40,11 @@ class Plan(ABC):
         """How many steps the run reports, as the status line counts them."""
 
     @property
+    def pictures(self) -> int:
+        """How many are on their way at a time."""
+        return int(getattr(self.recipe, "pictures", 1))
+
+    @property
     @abstractmethod
     def nfe(self) -> tuple[int, ...]:
         """Evaluations really made per picture; several numbers where its arms differ."""
@@ -112,6 +117,10 @@ class SamplingPlan(Plan):
     @property
     def evaluations(self) -> int:
         return self.recipe.pictures * sum(row.transitions for row in self.rows)
+
+    @property
+    def pictures(self) -> int:
+        return self.recipe.pictures * len(self.rows)
 
     @property
     def transitions(self) -> int:

@@ -41,9 +41,26 @@ class Shelf:
                     self._models.popitem(last=False)
             return model
 
+    def renewed(self) -> "Shelf":
+        """Another with the same models and locks that nobody holds, for a forked process."""
+        other = Shelf(self._catalogue)
+        other._models = self._models.copy()
+        return other
+
     def has(self, name: str) -> bool:
         """Whether a model can be had without a download."""
-        return name in self._models or name in self._catalogue.names()
+        return name in self._models or name in self._catalogue.folders()
+
+    def put(self, model: Model) -> Model:
+        """Keeps a model that no folder holds."""
+        with self._guard:
+            self._models[model.name] = self._catalogue.version(model.name), model
+        return model
+
+    def loaded(self, name: str) -> Model | None:
+        """The model of that name if it is loaded already."""
+        with self._guard:
+            return self._models.get(name, (None, None))[1]
 
     def hashes(self) -> set[str]:
         """sha256 of the weights of the models kept."""

@@ -130,7 +130,7 @@ def test_a_cancelled_job_costs_at_most_one_more_network_call(slow_engine: Engine
 
 def test_a_dropped_stream_costs_at_most_one_more_network_call(slow_engine: Engine) -> None:
     with served(slow_engine) as address:
-        body = json.dumps({"data": ["tiny", 400, 0, 7, 1, 0, "trailing", "small", "clip", "fast", "", 0, 0]}).encode()
+        body = json.dumps({"data": ["tiny", 400, 0, 7, 1, 0, "trailing", "small", "clip", "fast", "", 0, "", 0]}).encode()
         request = urllib.request.Request(f"{address}/gradio_api/call/compare", body, {"Content-Type": "application/json"})
         event = json.load(urllib.request.urlopen(request))["event_id"]
         with urllib.request.urlopen(f"{address}/gradio_api/call/compare/{event}") as stream:

@@ -9,15 +9,17 @@ import torch
 
 from ddim_app import backends
 from ddim_app.engine import Engine
+from ddim_app.options import Options
 from ddim_app.sample import Predict
-from ddim_app.ui import build_ui, launch_options
+from ddim_app.ui import build_ui, hosting, launch_options
 
 
 @contextmanager
-def served(engine: Engine) -> Iterator[str]:
+def served(engine: Engine, options: Options = Options(host="127.0.0.1")) -> Iterator[str]:  # noqa: B008  (frozen)
     """Address of the page over `engine`, as app.py would launch it."""
-    demo = build_ui(engine)
-    _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options())
+    demo = build_ui(engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy)
+    hosted = hosting.app_options(engine, demo, options)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(), **hosted)
     try:
         yield url.rstrip("/")
     finally:

@@ -1,13 +1,15 @@
 """The page: header, the settings column, the tabs, and the events between them."""
 
+import html
 from typing import Any
 
 import gradio as gr
 
 from ddim_app import recipe as recipes
 from ddim_app.engine import Engine
+from ddim_app.options import MAX_QUEUE
 from ddim_app.recipe import FieldError
-from ddim_app.ui import api, interpolate_api, invert_api, settings, text
+from ddim_app.ui import api, hosting, interpolate_api, invert_api, settings, text
 from ddim_app.ui.compare import CompareTab
 from ddim_app.ui.fields import PRIVATE
 from ddim_app.ui.interpolate import InterpolateTab
@@ -19,23 +21,24 @@ from ddim_app.ui.recipe_bar import RecipeBar
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import RunTab
+from ddim_app.ui.visitors import Callers
 
 TITLE = "DDIM Explorer"
 TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab, InterpolateTab, InvertTab, LearnTab)
 """In the order of the page; the first is open when it comes."""
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
-WAITING_RUNS = 64
+WAITING_RUNS = MAX_QUEUE
 VISITORS = 100
 """Whose last run is kept, those who came last; each run is bounded by stage.REPLAY_BYTES and stage.FINAL_BYTES."""
 
 
-def build_ui(engine: Engine) -> gr.Blocks:
-    """The page over an engine; launch it with `launch_options()`."""
-    runs = Runs(engine)
+def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: bool = False) -> gr.Blocks:
+    """The page over an engine; launch it with `launch_options()`. At most `max_queue` runs wait; more are refused at once."""
+    runs = Runs(engine, Callers(behind_proxy))
     queued: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": CONCURRENT_RUNS}
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
-        gr.HTML(_header(engine), elem_id="header", padding=False)
+        header = gr.HTML(_header(engine), elem_id="header", padding=False)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=0, min_width=320, elem_id="side"):
                 controls = settings.build(engine)
@@ -73,8 +76,11 @@ def build_ui(engine: Engine) -> gr.Blocks:
         bar.connect(demo)
         _connect_cost(engine, controls, cost, demo)
         _connect_models(engine, controls, demo)
+        demo.load(lambda: _header(engine), None, header, **PRIVATE)  # the backend may have changed since the start
+        demo.load(runs.arrive, **PRIVATE)
         demo.unload(runs.leave)
-    demo.queue(max_size=WAITING_RUNS, default_concurrency_limit=4, api_open=False)
+    hosting.guard(demo, runs)
+    demo.queue(max_size=max_queue, default_concurrency_limit=4, api_open=False)
     return demo  # type: ignore[no-any-return]
 
 
@@ -96,10 +102,8 @@ def launch_options() -> dict[str, Any]:
 
 
 def _header(engine: Engine) -> str:
-    return (
-        f"<header><h1>{TITLE}</h1><p>Same noise, two samplers.</p>"
-        f'<span class="chip">{engine.device.type.upper()} · {engine.number_format("fast")}</span></header>'
-    )
+    words, reason = map(html.escape, engine.served_by())
+    return f'<header><h1>{TITLE}</h1><p>Same noise, two samplers.</p><span class="chip" title="{reason}">{words}</span></header>'
 
 
 def _go_button(kind: type[RunTab], visible: bool) -> gr.Button:

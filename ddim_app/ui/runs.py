@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from ddim_app.loop import Ticket
 from ddim_app.plan import Plan
 from ddim_app.recipe import BaseRecipe, FieldError
 from ddim_app.ui.past import Past
+from ddim_app.ui.visitors import Callers
 
 News = Plan | list[Any] | Finished | str
 Tell = Callable[[object], None]
@@ -25,6 +27,7 @@ class Runs:
     """The runs of all pages. A page that closes, reloads or drops its stream loses its rows at the next network call."""
 
     engine: Engine
+    callers: Callers = field(default_factory=Callers)
     pages: dict[str | None, set[Tell]] = field(default_factory=dict)
     """Who listens for each page's runs."""
     past: Past = field(default_factory=Past)
@@ -45,7 +48,7 @@ class Runs:
         if alone:
             self.end(session)
         self.pages.setdefault(session, set()).add(tell)
-        start = _Start(self.engine, recipe, tell)
+        start = _Start(self.engine, recipe, tell, self.visitor(request))
         try:
             while True:
                 items = [await arrived.get()]
@@ -84,8 +87,17 @@ class Runs:
             return "Stopped before the first step."
         return f"Stopped at {status.split(' · ')[0].lower()}. What was drawn stays."
 
+    def visitor(self, request: gr.Request) -> str:
+        """Whose share of the machine a request is counted on."""
+        return self.callers.name(request.session_hash, request)
+
+    def arrive(self, request: gr.Request) -> None:
+        """Notes a page that was opened."""
+        self.callers.arrive(request.session_hash)
+
     def leave(self, request: gr.Request) -> None:
         """Ends the runs of a page that was closed."""
+        self.callers.leave(request.session_hash)
         self._said.pop(request.session_hash, None)
         self.end(request.session_hash)
         self.past.forget(request.session_hash)
@@ -99,11 +111,12 @@ class Runs:
 class _Start:
     """Starts a run on a thread of its own, since the model may have to be loaded first, or even downloaded."""
 
-    def __init__(self, engine: Engine, recipe: BaseRecipe, tell: Tell) -> None:
-        self._engine, self._recipe, self._tell = engine, recipe, tell
+    def __init__(self, engine: Engine, recipe: BaseRecipe, tell: Tell, visitor: str) -> None:
+        self._engine, self._recipe, self._tell, self._visitor = engine, recipe, tell, visitor
         self._ticket: Ticket | None = None
         self._given_up = False
-        threading.Thread(target=self._go, name="start-run", daemon=True).start()
+        # With the handler's context, in which a host may keep whose request this is.
+        threading.Thread(target=copy_context().run, args=(self._go,), name="start-run", daemon=True).start()
 
     def _go(self) -> None:
         finished = threading.Event()
@@ -118,16 +131,17 @@ class _Start:
             if self._given_up:
                 return
             self._tell(planned)
-            self._ticket = self._engine.start(planned, emit)
+            self._ticket = self._engine.start(planned, emit, self._visitor)
         except FieldError as error:
+            self._engine.journal.refused(error.field)
             self._tell(error)
         except Exception as error:  # a handler that waits for news must always hear of the end
             self._tell(Finished(self._recipe, f"The run could not start: {error}"))
         # Given up before there was a ticket: whoever sets its flag second sees the other's.
         if self._given_up:
             self.give_up()
-        while not self._engine.loop.threaded and not finished.is_set() and not self._given_up and self._ticket:
-            self._engine.loop.round()
+        if self._ticket is not None:
+            self._engine.drive(self._ticket, lambda: finished.is_set() or self._given_up)
 
     def give_up(self) -> None:
         self._given_up = True

@@ -1,0 +1,283 @@
+"""What a server on the internet needs around the page: health, counters, limits before the queue, and an end in good order."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ddim_app.budget import SERVER
+from ddim_app.engine import Engine
+from ddim_app.options import Options
+from ddim_app.recipe import FieldError
+from ddim_app.ui.runs import Runs
+
+log = logging.getLogger(__name__)
+
+WORDLESS = re.compile(rb'\{"error": ?null[^{}]*\}')
+"""What gradio answers where a handler failed for a reason that it keeps to itself."""
+MAX_BODY = 16_000_000
+"""Bytes of a request that is no upload; uploads have a limit of their own."""
+NOT_UNDERSTOOD = "The request could not be understood: its values are not of the kind that it needs."
+MAX_FILES_BYTES = 90_000_000
+"""Of the pictures that were offered for download; the oldest go first, and none younger than FRESH_SECONDS."""
+FRESH_SECONDS = 300
+PROBE_BYTES = 65_536
+UNREAD_SECONDS = 120
+"""After which the messages of a run are dropped that ended and that nobody reads."""
+
+
+def app_options(engine: Engine, demo: gr.Blocks, options: Options) -> dict[str, Any]:
+    """Options of `launch` that add the routes /health and, where asked for, /metrics, and guard all others."""
+
+    async def health(request: Request) -> JSONResponse:
+        return JSONResponse(status(engine, demo))
+
+    async def metrics(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(engine.journal.text() + gauges(engine, demo))
+
+    routes = [Route("/health", health), *([Route("/metrics", metrics)] if options.metrics else [])]
+    return {
+        "app_kwargs": {"routes": routes, "middleware": [Middleware(Gate)], "lifespan": lambda app: _lifespan(demo)},
+        "root_path": options.root_path,
+        "share": options.share,
+        "auth": list(options.auth) or None,
+        "server_name": options.host,
+        "server_port": options.port,
+    }
+
+
+def status(engine: Engine, demo: gr.Blocks) -> dict[str, Any]:
+    """What /health tells: whether runs are taken, on what, and how many there are."""
+    names = engine.catalogue.names()
+    return {
+        "status": "ending" if engine.closing else "ok" if names else "no model",
+        "model": names[0] if names else None,
+        "device": engine.device.type,
+        "number_format": engine.number_format("fast"),
+        "running": engine.running,
+        "waiting": len(demo._queue),
+        "max_waiting": demo._queue.max_size,
+    }
+
+
+def gauges(engine: Engine, demo: gr.Blocks) -> str:
+    figures = {
+        "runs": engine.running, "waiting": len(demo._queue), "visitors": len(engine.visitors),
+        "unread_sessions": len(demo._queue.pending_messages_per_session),
+    }  # fmt: skip
+    return "".join(f"# TYPE ddim_{name} gauge\nddim_{name} {value}\n" for name, value in figures.items())
+
+
+class Gate:
+    """Refuses bodies that are too large, and answers with a sentence where the server would have none."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        headers = dict(scope["headers"])
+        begun, seen, held = False, 0, None
+        bounded = not headers.get(b"content-type", b"").startswith(b"multipart/form-data")
+
+        async def note(message: Message) -> None:
+            nonlocal begun, held
+            if message["type"] == "http.response.start" and message["status"] == 500:
+                held = message
+                return
+            if held is not None and not begun:
+                begun = True
+                if WORDLESS.fullmatch(message.get("body", b"")):
+                    return await _answer(400, NOT_UNDERSTOOD, scope, receive, send)
+                await send(held)
+            begun = True
+            await send(message)
+
+        async def take() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if bounded and seen > MAX_BODY:
+                raise TooLarge
+            return message
+
+        try:
+            length = headers.get(b"content-length", b"0")
+            if bounded and length.isdigit() and int(length) > MAX_BODY:
+                raise TooLarge
+            await self.app(scope, take, note)
+        except TooLarge:
+            if not begun:
+                await _answer(413, f"The request must have at most {MAX_BODY // 1_000_000} MB.", scope, receive, send)
+        except Exception as error:
+            if begun:
+                raise
+            log.warning("%s %s could not be answered: %s", scope["method"], scope["path"][:100], type(error).__name__)
+            await _answer(
+                400, "The request could not be understood: its values are not of the kind it needs.", scope, receive, send
+            )
+
+
+class TooLarge(Exception):  # noqa: N818
+    """A body of more than MAX_BODY bytes."""
+
+
+async def _answer(code: int, sentence: str, scope: Scope, receive: Receive, send: Send) -> None:
+    await JSONResponse({"detail": sentence, "error": sentence}, code)(scope, receive, send)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(demo: gr.Blocks) -> AsyncIterator[None]:
+    sweeping = asyncio.create_task(_sweep_for_ever(demo))
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+
+
+async def _sweep_for_ever(demo: gr.Blocks) -> None:
+    unread = Unread(demo)
+    while True:
+        await asyncio.sleep(UNREAD_SECONDS / 4)
+        unread.sweep(time.monotonic())
+        await asyncio.to_thread(trim, Path(demo.GRADIO_CACHE), MAX_FILES_BYTES)
+
+
+def trim(folder: Path, most: int) -> int:
+    """Deletes the oldest files until the folder has at most that many bytes, and none of the last minutes; how many went."""
+    files = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another sweep may be quicker
+            if path.is_file():
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+    files.sort(key=lambda file: file[0])
+    total, gone = sum(size for _, size, _ in files), 0
+    for made, size, path in files:
+        if total <= most or made > time.time() - FRESH_SECONDS:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            path.parent.rmdir()  # gradio makes a folder for each file
+        total, gone = total - size, gone + 1
+    return gone
+
+
+def check_room(folder: Path) -> None:
+    """Raises FieldError when the folder of pictures cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+    except OSError as error:
+        log.error("the folder for pictures cannot be written to: %s", error)
+        raise FieldError(SERVER, "has no room left for pictures: try again later, or tell whoever runs it") from error
+
+
+class Unread:
+    """Finds what was posted and never read. Gradio keeps the messages of such a run, with its pictures, for 2,000 sessions."""
+
+    def __init__(self, demo: gr.Blocks) -> None:
+        self._queue = demo._queue
+        self._since: dict[str, float] = {}
+
+    def sweep(self, now: float) -> int:
+        """Drops messages that have waited for UNREAD_SECONDS since their runs ended; how many sessions lost theirs."""
+        kept = self._queue.pending_messages_per_session
+        ended = {session for session in list(kept) if self._has_ended(session)}
+        self._since = {session: self._since.get(session, now) for session in ended}
+        late = [session for session, since in self._since.items() if now - since >= UNREAD_SECONDS]
+        for session in late:
+            del self._since[session]
+            kept.pop(session, None)
+            self._queue.pending_event_ids_session.pop(session, None)
+        return len(late)
+
+    def _has_ended(self, session: str) -> bool:
+        ids = self._queue.pending_event_ids_session.get(session, set())
+        return not any(event in self._queue.event_ids_to_events for event in ids)
+
+
+def guard(demo: gr.Blocks, runs: Runs) -> None:
+    """Counts every refusal of the page's validators, and refuses a visitor who has too much under way before the queue does."""
+    for fn in demo.fns.values():
+        if fn.validator is not None:
+            fn.validator = _judged(fn.validator, demo, runs)
+    for block in demo.blocks.values():
+        for function in getattr(block, "server_fns", ()):
+            setattr(block, function.__name__, _counted(function, runs))
+
+
+def _judged(validator: Callable[..., Iterable[dict[str, Any]]], demo: gr.Blocks, runs: Runs) -> Callable[..., list[dict[str, Any]]]:
+    def judge(request: gr.Request, *values: Any) -> list[dict[str, Any]]:
+        try:
+            runs.engine.budget.check_share(_waiting(demo, runs, request) + runs.engine.visitors.runs(runs.visitor(request)))
+            check_room(Path(demo.GRADIO_CACHE))
+            if runs.engine.closing:
+                raise FieldError(SERVER, "is about to be restarted, and takes no new runs: try again in a minute")
+        except FieldError as error:
+            runs.engine.journal.refused(error.field)
+            return [gr.validate(i > 0, str(error)) for i in range(len(values))]
+        verdicts = list(validator(*values))
+        if not all(verdict["is_valid"] for verdict in verdicts):
+            runs.engine.journal.refused(next(verdict["message"].split(" ")[0] for verdict in verdicts if not verdict["is_valid"]))
+        return verdicts
+
+    return judge
+
+
+def _waiting(demo: gr.Blocks, runs: Runs, request: gr.Request) -> int:
+    """Runs of the visitor's that wait in the queue."""
+    queued = demo._queue.event_queue_per_concurrency_id.get("device")
+    events = list(queued.queue) if queued else []
+    visitor = runs.visitor(request)
+    return sum(runs.callers.name(event.session_hash, event.request) == visitor for event in events)
+
+
+def _counted(function: Callable[..., Any], runs: Runs) -> Callable[..., Any]:
+    """A function that the page calls past the queue, counted as a run of its visitor's."""
+
+    @wraps(function)
+    def counted(request: gr.Request, *values: Any) -> Any:
+        with runs.engine.visitors.counted(runs.callers.name(None, request)):
+            return function(*values)
+
+    counted.__annotations__ = {"request": gr.Request}
+    return counted
+
+
+def serve(demo: gr.Blocks, engine: Engine, options: Options, launch: dict[str, Any]) -> None:
+    """Launches the page and returns after SIGTERM or Ctrl+C, once the runs under way have ended or were told."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    demo.launch(prevent_thread_lock=True, **launch, **app_options(engine, demo, options))
+    stop.wait()
+    log.info(json.dumps({"event": "stop", "running": engine.running}))
+    engine.close(options.grace)
+    _let_streams_end(demo, seconds=2)
+    demo.close(verbose=False)
+
+
+def _let_streams_end(demo: gr.Blocks, seconds: float) -> None:
+    """Gives the handlers time to send their last sentence."""
+    limit = time.monotonic() + seconds
+    while demo._queue.event_ids_to_events and time.monotonic() < limit:
+        time.sleep(0.05)
+    time.sleep(0.2)

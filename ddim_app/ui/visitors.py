@@ -1,0 +1,41 @@
+"""Who a request comes from, as far as sharing the machine goes: the page it was made on, else the address it came from."""
+
+from collections import OrderedDict
+from typing import Any
+
+PAGES = 10_000
+"""Open pages that are remembered."""
+
+
+class Callers:
+    """Names for visitors.
+
+    A session counts as a page once the page has said so by loading; everything else, such as a plain POST, which gets a new
+    session each time, goes by the client's address. `X-Forwarded-For` is believed only `behind_proxy`, and of it the last
+    entry, which our own proxy wrote.
+    """
+
+    def __init__(self, behind_proxy: bool = False) -> None:
+        self._behind_proxy = behind_proxy
+        self._pages: OrderedDict[str, None] = OrderedDict()
+
+    def arrive(self, session: str | None) -> None:
+        """A page has loaded."""
+        if session:
+            self._pages[session] = None
+            self._pages.move_to_end(session)
+            while len(self._pages) > PAGES:
+                self._pages.popitem(last=False)
+
+    def leave(self, session: str | None) -> None:
+        self._pages.pop(session or "", None)
+
+    def name(self, session: str | None, request: Any) -> str:
+        """The visitor behind a request of gradio's or starlette's."""
+        return f"page {session}" if session in self._pages else f"address {self.address(request)}"
+
+    def address(self, request: Any) -> str:
+        forwarded = request.headers.get("x-forwarded-for", "") if self._behind_proxy else ""
+        last = forwarded.split(",")[-1].strip()[:45]
+        client = getattr(request, "client", None)
+        return last or (client.host if client else "unknown")

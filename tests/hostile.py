@@ -1,0 +1,566 @@
+"""Hostile inputs, by class: what a stranger may send to every endpoint and every upload of the page.
+
+The endpoints and uploads are those that the running server describes, so a new one is tried without a change here.
+"""
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tests import toys
+from tests.server import call, endpoints, get, post, request
+
+Answer = tuple[int, str]
+Do = Callable[[], Answer]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One hostile input: its class, what it is, and how it is sent."""
+
+    kind: str
+    what: str
+    send: Do
+
+
+class Trap:
+    """A pickle that leaves a mark when somebody opens it."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.mark,))
+
+
+def pickled(mark: Path) -> bytes:
+    return pickle.dumps(Trap(mark))
+
+
+class Target:
+    """The server under attack, as it describes itself."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.endpoints = endpoints(url)
+        config = json.loads(get(url, "/config")[1])
+        self.components = {component["id"]: component for component in config["components"]}
+        self.uploads = [
+            (fn["id"], fn["inputs"], place)
+            for fn in config["dependencies"]
+            for place, component in enumerate(fn["inputs"])
+            if self.components[component]["type"] in ("file", "image", "uploadbutton") and fn["backend_fn"]
+        ]
+        """(event, its inputs, which of them is an upload) for everything that takes a file."""
+
+    @property
+    def with_model(self) -> list[str]:
+        """Endpoints that are told a model."""
+        return [name for name, all_of in self.endpoints.items() if any(each["parameter_name"] == "model" for each in all_of)]
+
+    def dealt(self, i: int) -> tuple[str, int]:
+        """The i-th (endpoint, place of a parameter) when they are gone through in turn, all endpoints first."""
+        name = list(self.endpoints)[i % len(self.endpoints)]
+        return name, (i // len(self.endpoints) * 5 + i) % len(self.endpoints[name])
+
+    def parameter(self, name: str, place: int) -> str:
+        return str(self.endpoints[name][place]["parameter_name"])
+
+    def values(self, name: str, **values: Any) -> list[Any]:
+        usual = {"steps": 1, "pictures": 1, "model": "tiny"}
+        chosen = {**usual, **values}
+        return [chosen.get(each["parameter_name"], each.get("parameter_default")) for each in self.endpoints[name]]
+
+    def call(self, name: str, data: Any) -> Answer:
+        status, event = call(self.url, name, data, seconds=20)
+        return status, event if isinstance(event, str) else json.dumps(event)
+
+    def with_value(self, name: str, place: int, value: Any) -> Answer:
+        data = self.values(name)
+        data[place] = value
+        return self.call(name, data)
+
+    def raw(self, name: str, text: str, place: int = 0) -> Answer:
+        """A body that is no proper JSON, such as one with NaN in place of a value."""
+        parts = [json.dumps(value) for value in self.values(name)]
+        parts[place] = text
+        return self.call(name, ('{"data": [' + ", ".join(parts) + "]}").encode())
+
+    def get(self, path: str) -> Answer:
+        status, body = get(self.url, path)
+        return status, body.decode("utf-8", "replace")
+
+    def post(self, path: str, body: Any, **headers: str) -> Answer:
+        status, answer = post(self.url, path, body, headers, 20)
+        return status, answer.decode("utf-8", "replace")
+
+    def upload(self, name: str, content: bytes) -> Answer:
+        """Uploads a file, and has every event that takes one read it."""
+        boundary = "xxBOUNDARYxx"
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
+        body = head + content + f"\r\n--{boundary}--\r\n".encode()
+        kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        status, answer = request(self.url, "POST", "/gradio_api/upload", body, kind)
+        if status != 200:
+            return status, answer.decode("utf-8", "replace")
+        path = json.loads(answer)[0]
+        said = [self.read_upload(event, inputs, place, path, name) for event, inputs, place in self.uploads]
+        return max((code for code, _ in said), default=status), " | ".join(text for _, text in said)
+
+    def read_upload(self, event: int, inputs: list[int], place: int, path: str, name: str = "x.png") -> Answer:
+        data = [self.components[component]["props"].get("value") for component in inputs]
+        data[place] = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+        body = {"data": data, "fn_index": event, "session_hash": "hostile", "trigger_id": None, "event_data": None}
+        status, answer = post(self.url, "/gradio_api/run/predict", body, seconds=20)
+        return status, answer.decode("utf-8", "replace")[:2000]
+
+
+def corpus(target: Target, folder: Path, canary: str) -> Iterator[Case]:
+    """All cases. `folder` is for marks that nothing may leave, `canary` an address that nothing may ask."""
+    yield from _bodies(target)
+    yield from _values(target)
+    yield from _paths(target, folder)
+    yield from _addresses(target, canary)
+    yield from _files(target, folder)
+    yield from _markup(target)
+
+
+def _values(target: Target) -> Iterator[Case]:
+    """Values of every kind, dealt in turn to the parameters of every endpoint."""
+    classes: dict[str, list[Any]] = {
+        "wrong type": [
+            None,
+            True,
+            [],
+            {},
+            [1, [2]],
+            {"a": {"b": 1}},
+            "",
+            "x",
+            3.7,
+            -1,
+            [None] * 100,
+            {"__type__": "update", "value": 9},
+        ],
+        "huge number": [2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**40, 1e308, -1e308, 10**300, 1e-320],
+        "long text": [
+            letter * (10_000_000 // len(letter.encode()))
+            for letter in ("x", "0", "9", " ", "\n", "é", "雪", "\0", "[", "{", "'", "\\")
+        ],
+    }
+    for number, (kind, values) in enumerate(classes.items()):
+        for i, value in enumerate(values):
+            name, place = target.dealt(number + i)
+            what = f"{name}.{target.parameter(name, place)} = {type(value).__name__} {str(value)[:20]!r}"
+            yield Case(kind, what, lambda name=name, place=place, value=value: target.with_value(name, place, value))
+    odd = [
+        "NaN",
+        "-NaN",
+        "Infinity",
+        "-Infinity",
+        "1e999",
+        "-1e999",
+        '"NaN"',
+        '"inf"',
+        "[NaN]",
+        '{"a": Infinity}',
+        "1e400",
+        '"nan"',
+    ]
+    for i, text in enumerate(odd):
+        name, place = target.dealt(i)
+        what = f"{name}.{target.parameter(name, place)} = {text}"
+        yield Case("NaN and infinities", what, lambda name=name, text=text, place=place: target.raw(name, text, place))
+
+
+def _bodies(target: Target) -> Iterator[Case]:
+    names = list(target.endpoints)
+    whole = json.dumps({"data": target.values(names[0])}).encode()
+    for part in range(12):
+        cut = whole[: len(whole) * part // 12]
+        yield Case("truncated body", f"{len(cut)} of {len(whole)} bytes", lambda cut=cut: target.call(names[0], cut))
+    shapes: list[tuple[str, str]] = [
+        (f"{depth:,} {word}", opening * depth + "1" + closing * depth)
+        for depth in (500, 5_000, 50_000, 500_000)
+        for word, opening, closing in (("lists", "[", "]"), ("objects", '{"a":', "}"), ("lists left open", "[", ""))
+    ]
+    for i, (what, text) in enumerate(shapes):
+        name = names[i % len(names)]
+        yield Case("deep JSON", what, lambda name=name, text=text: target.raw(name, text))
+    odd: list[tuple[str, bytes]] = [
+        ("nothing", b""),
+        ("a number", b"7"),
+        ("a list", b"[]"),
+        ("null", b"null"),
+        ("data is text", b'{"data": "x"}'),
+        ("data is an object", b'{"data": {"0": 1}}'),
+        ("no data", b'{"dat": []}'),
+        ("too few values", b'{"data": [1]}'),
+        ("too many values", json.dumps({"data": [1] * 10_000}).encode()),
+        ("UTF-16", whole.decode().encode("utf-16")),
+        ("a lone surrogate", b'{"data": ["\\ud800"]}'),
+        ("bytes of no text", bytes(range(256))),
+    ]
+    for what, body in odd:
+        yield Case("wrong body", what, lambda body=body: target.call(names[-1], body))
+    for what, path in [
+        ("an unknown endpoint", "/gradio_api/call/nothing"),
+        ("an unknown event", "/gradio_api/queue/join"),
+        ("a function by number", "/gradio_api/run/predict"),
+        ("a private function", "/gradio_api/call/lambda"),
+    ]:
+        for index in (-1, 10**9, "x"):
+            body = {"data": [], "fn_index": index, "session_hash": "hostile"}
+            yield Case("unknown function", f"{what}, {index}", lambda path=path, body=body: target.post(path, body))
+
+
+def _paths(target: Target, folder: Path) -> Iterator[Case]:
+    secret = folder / "secret.txt"
+    secret.write_text("SECRET-OF-THE-HOST")
+    climbs = [
+        "../../../../etc/passwd",
+        "/etc/passwd",
+        "..%2f..%2f..%2fetc%2fpasswd",
+        "%2e%2e/%2e%2e/etc/passwd",
+        "....//....//etc/passwd",
+        str(secret),
+        "app.py",
+        "./app.py",
+        "weights/avatars-32/unet/config.json",
+        "/proc/self/environ",
+        "file:///etc/passwd",
+        "..\\..\\windows\\win.ini",
+        "/dev/zero",
+        "requirements.txt",
+        "~/.bashrc",
+        "\u0000/etc/passwd",
+    ]
+    for i, path in enumerate(climbs):
+        quoted = path.replace("\u0000", "%00").replace("\\", "%5c")
+        yield Case("path traversal", f"file={path!r}", lambda quoted=quoted: target.get(f"/gradio_api/file={quoted}"))
+        name = target.with_model[i % len(target.with_model)]
+        yield Case(
+            "path traversal",
+            f"{name}.model = {path!r}",
+            lambda name=name, path=path: target.call(name, target.values(name, model=path)),
+        )
+        for event, inputs, place in target.uploads:
+            yield Case(
+                "path traversal",
+                f"upload {event} = {path!r}",
+                lambda event=event, inputs=inputs, place=place, path=path: target.read_upload(event, inputs, place, path),
+            )
+    for part in ("static", "assets", "theme.css", "custom_component/1/client/component"):
+        yield Case("path traversal", f"/{part}/../", lambda part=part: target.get(f"/{part}/..%2f..%2f..%2fapp.py"))
+
+
+def _addresses(target: Target, canary: str) -> Iterator[Case]:
+    odd = [
+        canary,
+        canary.replace("127.0.0.1", "localhost"),
+        canary.replace("http:", "HTTP:"),
+        canary.replace("127.0.0.1", "0x7f000001"),
+        canary.replace("127.0.0.1", "2130706433"),
+        canary.replace("//", "//a@"),
+        "http://169.254.169.254/latest/meta-data/",
+        "gopher://127.0.0.1:1/",
+        "ftp://127.0.0.1/x",
+        "//127.0.0.1/x",
+        f"{canary}#.png",
+        "data:text/html,<script>1</script>",
+    ]
+    for i, address in enumerate(odd):
+        yield Case("SSRF", f"file={address}", lambda address=address: target.get(f"/gradio_api/file={address}"))
+        yield Case("SSRF", f"proxy={address}", lambda address=address: target.get(f"/gradio_api/proxy={address}"))
+        name = target.with_model[i % len(target.with_model)]
+        yield Case(
+            "SSRF",
+            f"{name}.model = {address}",
+            lambda name=name, address=address: target.call(name, target.values(name, model=address)),
+        )
+        data = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
+        yield Case("SSRF", f"{name} with a file of {address}", lambda name=name, data=data: target.with_value(name, 0, data))
+        for event, inputs, place in target.uploads:
+            yield Case(
+                "SSRF",
+                f"upload {event} = {address}",
+                lambda event=event, inputs=inputs, place=place, address=address: target.read_upload(event, inputs, place, address),
+            )
+
+
+def _files(target: Target, folder: Path) -> Iterator[Case]:
+    for what, name, content in bombs():
+        yield Case("bomb", what, lambda name=name, content=content: target.upload(name, content))
+    picture = png({"ddim_recipe": "{}"})
+    for part in range(1, 13):
+        cut = picture[: len(picture) * part // 13]
+        yield Case("truncated file", f"{len(cut)} of {len(picture)} bytes of a PNG", lambda cut=cut: target.upload("cut.png", cut))
+    danger = pickled(folder / "mark")
+    for name in (
+        "a.png",
+        "a.jpg",
+        "a.webp",
+        "a.gif",
+        "a.bmp",
+        "a.tiff",
+        "a.safetensors",
+        "a.json",
+        "a.pt",
+        "a.bin",
+        "a.pkl",
+        "../a.png",
+    ):
+        yield Case("renamed pickle", name, lambda name=name: target.upload(name, danger))
+    for what, text in recipes():
+        yield Case("recipe in a PNG", what, lambda text=text: target.upload("a.png", png({"ddim_recipe": text})))
+
+
+def png(texts: dict[str, str]) -> bytes:
+    info = PngInfo()
+    for key, value in texts.items():
+        info.add_itxt(key, value)
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def claimed(width: int, height: int, depth: int = 8, data: bytes = b"") -> bytes:
+    """A PNG that says it is that large."""
+    head = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data or zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def bombs() -> list[tuple[str, str, bytes]]:
+    """(what, file name, bytes): small files that want to be large."""
+    zeros = zlib.compress(bytes(100_000_000), 9)
+    itxt = chunk(b"iTXt", b"ddim_recipe\0\1\0\0\0" + zeros)
+    ztxt = chunk(b"zTXt", b"ddim_recipe\0\0" + zeros)
+    small = png({})
+    bmp = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    gif = (
+        b"GIF89a"
+        + struct.pack("<HHBBB", 65535, 65535, 0xF0, 0, 0)
+        + bytes(6)
+        + b",\0\0\0\0"
+        + struct.pack("<HHB", 65535, 65535, 0)
+        + b"\2\2L\1\0;"
+    )
+    tiff = (
+        b"II*\0\x08\0\0\0"
+        + struct.pack("<H", 2)
+        + struct.pack("<HHII", 256, 4, 1, 200_000)
+        + struct.pack("<HHII", 257, 4, 1, 200_000)
+        + bytes(4)
+    )
+    many = b"".join(chunk(b"tEXt", b"k%d\0" % i + b"x" * 1000) for i in range(5_000))
+    return [
+        ("a PNG of 30,000 x 30,000", "a.png", claimed(30_000, 30_000)),
+        ("a PNG of 2^31 - 1 squared", "a.png", claimed(2**31 - 1, 2**31 - 1)),
+        ("a PNG of 1 x 2^31 - 1", "a.png", claimed(1, 2**31 - 1)),
+        ("a PNG of 8,900 x 8,900, 16 bit, of zeros", "a.png", claimed(8_900, 8_900, 16, zeros)),
+        ("a PNG of 0 x 0", "a.png", claimed(0, 0)),
+        ("a BMP of 60,000 x 60,000", "a.bmp", bmp),
+        ("a GIF of 65,535 x 65,535", "a.gif", gif),
+        ("a TIFF of 200,000 x 200,000", "a.tiff", tiff),
+        ("100 MB of text in a PNG, iTXt", "a.png", small[:33] + itxt + small[33:]),
+        ("100 MB of text in a PNG, zTXt", "a.png", small[:33] + ztxt + small[33:]),
+        ("5,000 texts in a PNG", "a.png", small[:33] + many + small[33:]),
+        ("a file of 12 MB", "a.png", small + bytes(12_000_000)),
+        ("zeros, compressed", "a.png", zeros),
+    ]
+
+
+def recipes() -> list[tuple[str, str]]:
+    """Texts in the place of a recipe."""
+    arm = '{"method":"ddim","steps":5}'
+    return [
+        ("nothing", ""),
+        ("no JSON", "{"),
+        ("a list", "[]"),
+        ("a deep one", "[" * 100_000),
+        ("a number", "7"),
+        ("null", "null"),
+        ("an unknown kind", '{"kind":"shell"}'),
+        ("a kind that is a list", '{"kind":[]}'),
+        ("a thousand arms", '{"arms":[' + ",".join([arm] * 1_000) + "]}"),
+        ("arms of no kind", '{"arms":7}'),
+        ("a step count of 10^30", '{"arms":[{"steps":1' + "0" * 30 + "}]}"),
+        ("a seed of NaN", '{"arms":[' + arm + '],"seed":NaN}'),
+        ("a model that is a path", '{"arms":[' + arm + '],"model":"../../etc"}'),
+        ("an unknown version", '{"arms":[' + arm + '],"version":99}'),
+        ("markup", '{"arms":[' + arm + '],"model":"<img src=x onerror=alert(1)>"}'),
+        ("4 MB of it", '{"a":"' + "x" * 4_000_000 + '"}'),
+    ]
+
+
+def _markup(target: Target) -> Iterator[Case]:
+    texts = [
+        "<img src=x onerror=alert(1)>",
+        "<script>alert(1)</script>",
+        "{{7*7}}",
+        "${7*7}",
+        "'; DROP TABLE runs; --",
+        "$(touch mark)",
+        "`touch mark`",
+        "%s%s%n",
+        "\r\nSet-Cookie: a=b",
+        "javascript:alert(1)",
+        "<svg/onload=alert(1)>",
+        "\u202egnp.exe",
+    ]
+    for i, text in enumerate(texts):
+        name, place = target.dealt(i)
+        what = f"{name}.{target.parameter(name, place)} = {text!r}"
+        yield Case("markup and commands", what, lambda name=name, place=place, text=text: target.with_value(name, place, text))
+
+
+def hostile_models(root: Path, mark: Path) -> list[tuple[str, str]]:
+    """Writes folders of models that mean harm under `root`; (class, name) of each."""
+    made: list[tuple[str, str]] = []
+
+    def folder(kind: str, name: str) -> Path:
+        made.append((kind, name))
+        return toys.save_tiny(root / name)
+
+    danger = pickled(mark)
+    for i, file in enumerate(
+        (
+            "diffusion_pytorch_model.bin",
+            "diffusion_pytorch_model.pt",
+            "diffusion_pytorch_model.pth",
+            "diffusion_pytorch_model.ckpt",
+            "diffusion_pytorch_model.pkl",
+            "pytorch_model.bin",
+            "model.bin",
+            "weights.pt",
+            "a.pkl",
+            "diffusion_pytorch_model.fp16.bin",
+        )
+    ):
+        unet = folder("pickled weights", f"pickle-{i}") / "unet"
+        (unet / "diffusion_pytorch_model.safetensors").unlink()
+        (unet / file).write_bytes(danger)
+    for i, content in enumerate(pickles(danger)):
+        unet = folder("pickle as safetensors", f"renamed-{i}") / "unet"
+        (unet / "diffusion_pytorch_model.safetensors").write_bytes(content)
+    codes: list[dict[str, Any]] = [
+        {"_class_name": "os.system"},
+        {"_class_name": ["my_code", "Net"]},
+        {"_class_name": "UNet2DConditionModel"},
+        {"auto_map": {"AutoModel": "my_code.Net"}},
+        {"trust_remote_code": True},
+        {"_class_name": "../my_code"},
+        {"custom_pipeline": "x"},
+        {"_class_name": None},
+        {"quantization_config": {"quant_method": "my_code"}},
+        {"_library": "my_code"},
+        {"_class_name": "FluxModel"},
+    ]
+    for i, change in enumerate(codes):
+        path = folder("custom code", f"code-{i}")
+        (path / "my_code.py").write_text(f"open({str(mark)!r}, 'w')")
+        (path / "model_index.json").write_text(json.dumps({"_class_name": "MyPipeline", "unet": ["my_code", "Net"]}))
+        config = path / "unet" / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    links = [
+        "/etc/passwd",
+        "/dev/zero",
+        "/dev/random",
+        "/proc/self/environ",
+        "/proc/self/mem",
+        "loop",
+        "/no/such",
+        "..",
+        "/dev/null",
+        "/",
+    ]
+    for i, to in enumerate(links):
+        unet = folder("symlink", f"link-{i}") / "unet"
+        file = unet / ("config.json" if i % 2 else "diffusion_pytorch_model.safetensors")
+        file.unlink()
+        file.symlink_to(file.name if to == "loop" else to)
+    for i, header in enumerate(huge_headers()):
+        unet = folder("huge tensors", f"huge-{i}") / "unet"
+        (unet / "diffusion_pytorch_model.safetensors").write_bytes(header)
+    sizes: list[dict[str, Any]] = [
+        {"sample_size": 10**9},
+        {"block_out_channels": [10**7, 10**7]},
+        {"layers_per_block": 10**7},
+        {"sample_size": [1, 10**6]},
+        {"norm_num_groups": 0},
+        {"block_out_channels": []},
+        {"attention_head_dim": -1},
+        {"in_channels": 10**6},
+        {"down_block_types": ["X"]},
+        {"time_embedding_type": "x" * 10**6},
+        {"act_fn": "eval"},
+        {"center_input_sample": "x"},
+    ]
+    for i, change in enumerate(sizes):
+        config = folder("huge or wrong config", f"config-{i}") / "unet" / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    return made
+
+
+def pickles(danger: bytes) -> list[bytes]:
+    """A pickle in as many dresses."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("archive/data.pkl", danger)
+    length = struct.pack("<Q", len(danger))
+    return [
+        danger,
+        danger[:20],
+        b"\x80\x04" + danger,
+        b"PK\x03\x04" + danger,
+        bytes(8) + danger,
+        danger * 100,
+        archive.getvalue(),
+        length + danger,
+        struct.pack("<Q", 2) + b"{}" + danger,
+        zlib.compress(danger),
+        b"cposix\nsystem\n(S'true'\ntR.",
+    ]
+
+
+def huge_headers() -> list[bytes]:
+    """safetensors files whose headers say more than there is."""
+
+    def file(header: Any, data: bytes = b"") -> bytes:
+        text = header if isinstance(header, bytes) else json.dumps(header).encode()
+        return struct.pack("<Q", len(text)) + text + data
+
+    def tensor(shape: list[int], end: int, kind: str = "F32") -> dict[str, Any]:
+        return {"conv_in.weight": {"dtype": kind, "shape": shape, "data_offsets": [0, end]}}
+
+    return [
+        struct.pack("<Q", 2**63),
+        struct.pack("<Q", 10**12) + b"{}",
+        file(b"[" * 100_000),
+        file(tensor([10**9, 10**9], 4 * 10**18)),
+        file(tensor([2**62, 4], 16), bytes(16)),
+        file(tensor([4], 10**12)),
+        file(tensor([-1], 4), bytes(4)),
+        file({"__metadata__": "x"}),
+        file(tensor([1], 4, "PICKLE"), bytes(4)),
+        file({"a": 1}),
+        file(b"\xff" * 100),
+        b"",
+        b"\0" * 7,
+        file({}, bytes(1000)),
+    ]

@@ -1,0 +1,130 @@
+"""Many clients at once against a served page: mixed requests, some cancelled, some dropped, every answer checked."""
+
+import io
+import json
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tests.server import drop, events, get, named, post
+
+LEVELS = 1
+"""Of 255, by which a picture in fp32 may differ when its calls had another size."""
+
+
+@dataclass
+class Wanted:
+    """A request and its answer to a single user."""
+
+    values: list[Any]
+    recipe: dict[str, Any]
+    pixels: list[np.ndarray]
+
+
+@dataclass
+class Report:
+    """What the clients saw."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)
+    refusals: list[float] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        late = np.percentile(self.latencies, [50, 95]) if self.latencies else (float("nan"),) * 2
+        worst = f", refused within {max(self.refusals):.3f} s" if self.refusals else ""
+        counts = ", ".join(f"{count} {word}" for word, count in sorted(self.outcomes.items()))
+        return f"{counts}; latency {late[0]:.2f} s in the median, {late[1]:.2f} s at p95{worst}; {len(self.faults)} faults"
+
+
+def wanted(url: str, model: str) -> list[Wanted]:
+    """The requests that clients choose from, each answered alone."""
+    made = []
+    for i in range(10):
+        method = "ddpm" if i % 3 == 0 else "ddim"
+        values = named(
+            url, "generate", model=model, method=method, steps=2 + 3 * i, eta=0.5 * (i % 3), seed=1000 + i, pictures=1 + i % 4,
+            precision="fp32",
+        )  # fmt: skip
+        name, data = events(url, f"/gradio_api/call/generate/{_posted(url, values)}")[-1]
+        assert name == "complete", data
+        made.append(Wanted(values, _same(data[1]["recipe"]), _pixels(url, data[0])))
+    return made
+
+
+def run(url: str, requests: list[Wanted], clients: int, seconds: float, seed: int = 0) -> Report:
+    """Lets that many clients ask for that long."""
+    report, until = Report(), time.monotonic() + seconds
+    threads = [
+        threading.Thread(target=_client, args=(url, requests, until, random.Random(seed * 1000 + i), report))
+        for i in range(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds + 120)
+        assert not thread.is_alive(), "a client never got its answer"
+    return report
+
+
+def _client(url: str, requests: list[Wanted], until: float, choose: random.Random, report: Report) -> None:
+    while time.monotonic() < until:
+        try:
+            _ask(url, choose.choice(requests), choose.random(), report)
+        except Exception as error:
+            report.faults.append(f"{type(error).__name__}: {str(error)[:200]}")
+
+
+def _ask(url: str, request: Wanted, mood: float, report: Report) -> None:
+    began = time.monotonic()
+    if mood < 0.1:
+        status, _ = post(url, "/gradio_api/call/generate", {"data": [*request.values[:2], -5, *request.values[3:]]}, seconds=60)
+        report.outcomes["refused as wrong" if status == 422 else f"HTTP {status}"] += 1
+        return
+    status, body = post(url, "/gradio_api/call/generate", {"data": request.values}, seconds=60)
+    if status == 503:
+        report.refusals.append(time.monotonic() - began)
+        report.outcomes["refused as the queue was full"] += 1
+        assert b"Queue is full" in body
+        return
+    assert status == 200, body[:200]
+    path = f"/gradio_api/call/generate/{json.loads(body)['event_id']}"
+    if mood < 0.2:
+        drop(url, path)
+        report.outcomes["dropped"] += 1
+    elif mood < 0.23:
+        report.outcomes["never read"] += 1
+    else:
+        name, data = events(url, path, seconds=120)[-1]
+        assert name == "complete", data
+        report.latencies.append(time.monotonic() - began)
+        assert _same(data[1]["recipe"]) == request.recipe, "somebody else's answer"
+        for here, alone in zip(_pixels(url, data[0]), request.pixels, strict=True):
+            assert np.abs(here.astype(int) - alone).max() <= LEVELS, "somebody else's picture"
+        report.outcomes["answered"] += 1
+
+
+def _posted(url: str, values: list[Any]) -> str:
+    status, body = post(url, "/gradio_api/call/generate", {"data": values})
+    assert status == 200, body
+    return str(json.loads(body)["event_id"])
+
+
+def _same(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without what depends on the neighbours."""
+    return {key: value for key, value in recipe.items() if key != "bucket"}
+
+
+def _pixels(url: str, gallery: list[dict[str, Any]]) -> list[np.ndarray]:
+    found = []
+    for entry in gallery:
+        status, body = get(url, f"/gradio_api/file={entry['image']['path']}")
+        assert status == 200
+        found.append(np.asarray(Image.open(io.BytesIO(body))))
+    return found

@@ -1,0 +1,151 @@
+"""The server as a process of its own, as `python app.py` starts it, and the few things that a test asks of it over HTTP."""
+
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).parent.parent
+
+
+class Server:
+    """A running app.py; `lines` is what it has said so far."""
+
+    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
+        self.url = url
+        self.process = process
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self.lines.append(line)
+
+    def log(self) -> list[dict[str, Any]]:
+        """Its log lines that are JSON."""
+        entries = [re.search(r'"log":(\{.*\})\}$', line) for line in list(self.lines)]
+        return [json.loads(entry[1]) for entry in entries if entry]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait(30)
+        self._reader.join(30)
+
+
+@contextmanager
+def app(*arguments: str, limit: int | None = None, **environment: str) -> Iterator[Server]:
+    """`python app.py` with these arguments on a free port, once it answers; killed at the end if need be.
+
+    `limit` bounds its address space, in bytes.
+    """
+    port = free_port()
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}));" if limit else ""
+    code += f"import sys, runpy; sys.argv = {['app.py', '--port', str(port), *arguments]!r};"
+    code += "runpy.run_path('app.py', run_name='__main__')"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "DDIM_", "SPACE"))}
+    settings = {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **environment}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    server = Server(f"http://127.0.0.1:{port}", process)
+    try:
+        limit_at = time.monotonic() + 120
+        while True:
+            assert process.poll() is None, "".join(server.lines)
+            assert time.monotonic() < limit_at, "".join(server.lines)
+            try:
+                if get(server.url, "/health")[0] == 200:
+                    break
+            except OSError:
+                time.sleep(0.1)
+        yield server
+    finally:
+        server.end()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def request(
+    url: str, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, seconds: float = 30
+) -> tuple[int, bytes]:
+    """(status, body) of one request; the path goes out as it is. Raises OSError, TimeoutError among them."""
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=seconds)
+    try:
+        connection.putrequest(method, where.path + path, skip_accept_encoding=True)
+        for name, value in (headers or {}).items():
+            connection.putheader(name, value)
+        if body is not None:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def get(url: str, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    return request(url, "GET", path, headers=headers)
+
+
+def post(url: str, path: str, value: Any, headers: dict[str, str] | None = None, seconds: float = 30) -> tuple[int, bytes]:
+    """Sends JSON, or bytes as they are."""
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return request(url, "POST", path, body, {"Content-Type": "application/json", **(headers or {})}, seconds)
+
+
+def drop(url: str, path: str, seconds: float = 30) -> None:
+    """Opens a stream, and breaks the connection after its first line."""
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=seconds)
+    try:
+        connection.request("GET", where.path + path)
+        connection.getresponse().readline()
+    finally:
+        connection.close()
+
+
+def endpoints(url: str) -> dict[str, list[dict[str, Any]]]:
+    """The parameters of every public endpoint, as the server describes them."""
+    info = json.loads(get(url, "/gradio_api/info")[1])["named_endpoints"]
+    return {name.lstrip("/"): endpoint["parameters"] for name, endpoint in info.items()}
+
+
+def named(url: str, name: str, **values: Any) -> list[Any]:
+    """The data of a call: these values, and the defaults of the others."""
+    return [values.get(each["parameter_name"], each.get("parameter_default")) for each in endpoints(url)[name]]
+
+
+def events(url: str, path: str, seconds: float = 60) -> list[tuple[str, Any]]:
+    """The events of a stream, from its first to its last: (name, data)."""
+    status, body = request(url, "GET", path, seconds=seconds)
+    assert status == 200, body[:200]
+    found = re.findall(r"event: (\S+)\ndata: (.*)\n\n", body.decode())
+    return [(name, json.loads(data)) for name, data in found]
+
+
+def call(
+    url: str, name: str, data: list[Any] | bytes, seconds: float = 60, headers: dict[str, str] | None = None
+) -> tuple[int, Any]:
+    """(status, last event) of an endpoint called by POST and event stream; what refuses the POST is the status' body."""
+    status, body = post(url, f"/gradio_api/call/{name}", data if isinstance(data, bytes) else {"data": data}, headers, seconds)
+    if status != 200:
+        return status, body.decode("utf-8", "replace")
+    return status, events(url, f"/gradio_api/call/{name}/{json.loads(body)['event_id']}", seconds)[-1]
