@@ -15,6 +15,7 @@ else:
     GPU = None
 
 from ddim_app import options as server_options
+from ddim_app.backends import use_cores
 from ddim_app.engine import ROOT, Engine
 from ddim_app.options import Options
 from ddim_app.ui import build_ui, hosting, launch_options
@@ -26,6 +27,7 @@ def main() -> None:
     if not options.behind_proxy:  # else anybody on this machine could be anyone
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     log_requests()
+    use_cores()
     engine = make_engine(options)
     demo = build_ui(engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy)
     logging.getLogger("ddim_app").info(server_options.described(options))
@@ -36,7 +38,7 @@ def make_engine(options: Options) -> Engine:
     roots = [ROOT / "weights", ROOT / "runs", *([options.models_dir] if options.models_dir else [])]
     first = options.first_model
     settings: dict[str, Any] = {"allow_hub": options.allow_hub, "budget": options.budget, "first_model": first}
-    engine = Engine(roots, **settings) if GPU is None else ZeroEngine(roots, gpu=GPU, **settings)
+    engine = Engine(roots, backend=options.backend, **settings) if GPU is None else ZeroEngine(roots, gpu=GPU, **settings)
     if first and first not in engine.catalogue.names():
         here = ", ".join(engine.catalogue.folders())
         sys.exit(f"app.py: error: --model must be one of the models here ({here}), or an id on the Hugging Face Hub; got {first!r}")

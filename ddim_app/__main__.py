@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from ddim_app.commands import benchmark, deploy, generate
+from ddim_app.commands import benchmark, deploy, generate, interpolate, invert, likelihood
 from ddim_app.recipe import FieldError
 
-COMMANDS = (benchmark, deploy, generate)
+COMMANDS = (benchmark, deploy, generate, interpolate, invert, likelihood)
 
 
 def main() -> None:

@@ -126,7 +126,7 @@ INK, PAPER, EMPTY = "#14181f", "#ffffff", "#e8e8e4"
 MARGIN, GAP = 10, 6
 WORDS = {
     "η": "eta", "σ̂": "sigma-hat", "σ": "sigma", "ᾱ": "alpha_bar", "α": "alpha", "x₀": "x0", "₀": "0", "ₜ": "t", "×": "x",
-    "≤": "<=", "−": "-", "–": "-", "…": "...", "∞": "inf", "√": "sqrt ", "²": "2", "Δ": "change of ",
+    "≤": "<=", "−": "-", "–": "-", "…": "...", "∞": "inf", "√": "sqrt ", "²": "2", "Δ": "change of ", "λ": "lambda",
 }  # fmt: skip
 """How signs are written that Pillow's own font does not have."""
 

@@ -150,17 +150,18 @@ def checked(values: Mapping[str, Any]) -> Recipe:
 
 
 def compare_values(recipe: BaseRecipe) -> dict[str, Any] | None:
-    """The fields of a comparison that make this recipe, its weights aside; None when none do."""
-    if not isinstance(recipe, Recipe) or len(recipe.arms) != 2:
+    """The fields of a comparison that make this recipe, its weights and backend aside; None when none do."""
+    if not isinstance(recipe, Recipe) or len(recipe.arms) not in (2, 4):
         return None
-    ddim, ddpm = recipe.arms
+    ddim, ddpm, *others = recipe.arms
     own = 0 if ddpm.steps == ddim.steps else ddpm.steps
-    values = {**_values(recipe, ddim), "ddpm_steps": own, "variance": ddpm.variance}
+    second = others[0].model if others else None
+    values = {**_values(recipe, ddim), "ddpm_steps": own, "variance": ddpm.variance, "second_model": second or ""}
     return values if _same(compare(values, max(ddim.steps, ddpm.steps)), recipe) else None
 
 
 def generate_values(recipe: BaseRecipe) -> dict[str, Any] | None:
-    """The fields of a run of one arm that make this recipe, its weights aside; None when none do."""
+    """The fields of a run of one arm that make this recipe, its weights and backend aside; None when none do."""
     if not isinstance(recipe, Recipe) or len(recipe.arms) != 1:
         return None
     arm = recipe.arms[0]
@@ -181,14 +182,14 @@ def _values(recipe: Recipe, arm: Arm) -> dict[str, Any]:
 
 
 def _same(made: Recipe, recipe: Recipe) -> bool:
-    """Whether two recipes mean the same run: weights aside, and what an arm's method makes no use of."""
+    """Whether two recipes mean the same run: weights and backend aside, and what an arm's method makes no use of."""
 
     def used(arm: Arm) -> Arm:
         other = {"variance": "small"} if arm.method == "ddim" else {"eta": 0.0}
         steps = {"steps": len(arm.timesteps), "spacing": "trailing"} if arm.timesteps else {}
         return replace(arm, weights=None, **other, **steps)  # type: ignore[arg-type]
 
-    first, second = (replace(r, weights=None, arms=tuple(map(used, r.arms))) for r in (made, recipe))
+    first, second = (replace(r, weights=None, backend=None, arms=tuple(map(used, r.arms))) for r in (made, recipe))
     return first == second
 
 

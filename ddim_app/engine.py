@@ -17,17 +17,16 @@ from ddim_app import backends, memory
 from ddim_app.buckets import bucket_of
 from ddim_app.budget import LOCAL, SERVER, Budget, Visitors
 from ddim_app.journal import DONE, STOPPED, Entry, Journal
-from ddim_app.loop import BatchLoop, End, Network, Ticket
+from ddim_app.loop import BatchLoop, End, Network, Ticket, is_out_of_memory
 from ddim_app.model import Catalogue, Model
-from ddim_app.plan import Frame, Plan, plan
+from ddim_app.plan import Plan, plan
 from ddim_app.recipe import Arm, BaseRecipe, FieldError, Recipe
 from ddim_app.sample import Predict, Report
 from ddim_app.shelf import Shelf
+from ddim_app.tuning import Key, Tuning
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 20
-"""Without a network call, after which a host is taken to have time for a measurement."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -44,14 +43,6 @@ class Finished(NamedTuple):
 
 Emit = Callable[[list[Any] | Finished], None]
 """Told of each network call's frames together, then once of the end; on the loop's thread."""
-
-
-class Key(NamedTuple):
-    """What runs must have in common to share a network call."""
-
-    sha256: str
-    number_format: str
-    bucket: int | None = None
 
 
 @dataclass
@@ -73,8 +64,10 @@ class Engine:
     """Runs recipes on one device.
 
     `budget` caps runs and visitors (`max_evaluations` alone: a run's evaluations). Hub ids are taken where `allow_hub` is true,
-    or those that it names. Without `threaded`, network calls are made by whoever reads the frames
-    of `run`, as a forked process needs it. Models are loaded when first named and the last few are kept.
+    or those that it names. Without `threaded`, network calls are made by whoever reads the frames of `run`, as a forked process
+    needs it. Models are loaded when first named and the last few are kept. `backend` is "torch", "openvino" (prepared before a
+    model's first run), or "auto": torch at once, and OpenVINO for new "fast" runs as soon as it is converted, in the
+    background, and measured faster. What is converted is kept in `cache`.
     """
 
     def __init__(
@@ -87,6 +80,8 @@ class Engine:
         budget: Budget = LOCAL,
         first_model: str | None = None,
         threaded: bool = True,
+        backend: str = "torch",
+        cache: Path | None = None,
     ) -> None:
         self.catalogue = Catalogue(roots or [ROOT / "weights", ROOT / "runs"], allow_hub, first_model)
         self.device = device or backends.best_device()
@@ -98,7 +93,7 @@ class Engine:
         self._predictors: dict[Key, tuple[Predict, int]] = {}
         self._paces: dict[Key, Pace] = {}
         self._step_seconds: dict[tuple[object, ...], float] = {}
-        self._invariant: dict[Key, list[set[int]]] = {}
+        self._tuning = Tuning(backend, self.device, self.loop, cache)
         self._measuring = threading.Lock()
         self._open: weakref.WeakKeyDictionary[Ticket, Callable[[str], None]] = weakref.WeakKeyDictionary()
         self.closing = False
@@ -128,8 +123,32 @@ class Engine:
         return planned.calls(min(network.max_rows for network in self._networks(planned)))
 
     def number_format(self, precision: str) -> str:
-        """What the network computes in for a recipe's precision: "bf16" or "fp32"."""
-        return backends.number_format(precision, self.device)
+        """What the network computes in for a recipe's precision: "bf16", "fp16" or "fp32"."""
+        return self._tuning.number_format(precision)
+
+    def made_with(self, planned: Plan) -> str:
+        """Backend and number format of a run, and how far its pictures are from fp32 as far as that was measured."""
+        return self._words(self._keys(planned)[0])
+
+    def served_by(self) -> tuple[str, str]:
+        """(what evaluates new "fast" runs of the first model, how that came about), for the page."""
+        model = next((self._shelf.loaded(name) for name in self.catalogue.names()[:1]), None)
+        if model is None:
+            return f"{self.device.type.upper()} · {self.number_format('fast')}", ""
+        return f"{self.device.type.upper()} · {self._words(self._tuning.key(model, 'fast'))}", self._tuning.sentence(model)
+
+    def prepare(self, name: str, precision: str) -> bool:
+        """Makes OpenVINO ready for runs that ask for it, which takes seconds; whether it could."""
+        self._tuning.ask(self.model(name), precision, "openvino")
+        return self._tuning.key(self.model(name), precision, "openvino").backend == "openvino"
+
+    def evaluator(self, model: Model, precision: str, backend: str | None = None) -> Predict:
+        """The model's network as runs of that precision have it evaluated."""
+        return self._tuning.evaluator(self._tuning.key(model, precision, backend), model)
+
+    def keep(self, model: Model) -> Model:
+        """Puts a model on the shelf that is in no folder, under its own name."""
+        return self._shelf.put(model)
 
     def start(self, planned: Plan, emit: Emit, visitor: str | None = None) -> Ticket:
         """Starts a run on the loop. `emit` gets its frames and then one Finished.
@@ -161,13 +180,17 @@ class Engine:
         return ticket
 
     def _join(self, planned: Plan, tell: Emit) -> Ticket:
+        for model in planned.models:
+            self._tuning.ask(model, planned.recipe.precision, planned.recipe.backend)
+        keys = self._keys(planned)
+
         def hand_on(item: Report | End) -> None:
             if isinstance(item, End):
-                return tell(Finished(self._made(planned, item), item.error))
+                return tell(Finished(self._made(planned, keys, item), item.error))
             tell(list(planned.frames(item)))
 
         process = self.budget.within_time(planned.process(self.device))
-        return self.loop.join(process, self._networks(planned), hand_on)
+        return self.loop.join(process, self._networks(planned, keys), hand_on)
 
     def stop(self, ticket: Ticket) -> None:
         """Ends a run early: at most the network call under way is finished. One that has ended is left as it is."""
@@ -198,9 +221,9 @@ class Engine:
             time.sleep(0.05)
         self.loop.close()
 
-    def run(self, recipe: Recipe) -> Iterator[Frame]:
+    def run(self, recipe: BaseRecipe) -> Iterator[Any]:
         """The frames of a run as they are made; closing the iterator stops it. Raises FieldError, or RunError midway."""
-        arrived: queue.SimpleQueue[list[Frame] | Finished] = queue.SimpleQueue()
+        arrived: queue.SimpleQueue[list[Any] | Finished] = queue.SimpleQueue()
         ticket = self.start(self.plan(recipe), arrived.put)
         try:
             while True:
@@ -237,34 +260,25 @@ class Engine:
 
     def check_buckets(self, name: str, precision: str) -> list[set[int]]:
         """Measures in which buckets a row has the same bits whatever its place and neighbours; takes seconds."""
-        model, fmt = self.model(name), self.number_format(precision)
-
-        def pinned(bucket: int) -> Predict:
-            return backends.predictor(model, self.device, fmt, bucket)
-
-        groups = backends.invariant_buckets(pinned, model.shape, self.device)
-        self._invariant[Key(model.sha256, fmt)] = groups
-        return groups
+        return self._tuning.check_buckets(self.model(name), precision)
 
     def warm_up(self) -> None:
         """Loads the first model and draws two short runs, so that the first visitor waits for neither and costs are known.
 
-        Then waits until nobody has used the device for a while, and finds out which buckets give the same bits.
+        Then, as soon as nobody uses the device, finds out what serves that model best.
         """
         for name in self.catalogue.names()[:1]:
             try:
+                model = self.model(name)
+                self._tuning.begin(model)
                 for _ in range(2):
                     self.final(Recipe(arms=(Arm(steps=2),), model=name, pictures=4))
-                calls = None
-                while calls != self.loop.calls:
-                    calls = self.loop.calls
-                    time.sleep(IDLE_SECONDS)
-                self.check_buckets(name, "fast")
+                self._tuning.improve(model)
             except (FieldError, RunError) as error:
                 log.warning("warm-up: %s", error)
 
-    def _made(self, planned: Plan, end: End) -> BaseRecipe:
-        """The recipe of a run's pictures: with its weights' hashes, and the bucket that makes them again to the last bit.
+    def _made(self, planned: Plan, keys: list[Key], end: End) -> BaseRecipe:
+        """The recipe of a run's pictures: with its weights' hashes, its backend, and the bucket that makes them again.
 
         That is the largest of the buckets that its calls had, if they are known to give the same bits, or if there was but
         one and nobody else was in it; else there is none.
@@ -272,19 +286,29 @@ class Engine:
         recipe: BaseRecipe = planned.recipe.made(
             {name: model.sha256 for name, model in zip(planned.recipe.models, planned.models, strict=True)}
         )
-        used = {bucket_of(size) for size in end.sizes}
-        measured = [self._invariant.get(key._replace(bucket=None), []) for key in self._keys(planned)]
+        least = max(self._tuning.smallest_bucket(key) for key in keys)
+        used = {max(least, bucket_of(size)) for size in end.sizes}
+        measured = [self._tuning.equal_buckets(key) for key in keys]
         exact = all(any(used <= group for group in groups) for groups in measured) or (len(used) == 1 and not end.shared)
+        recipe = replace(recipe, backend=keys[0].backend)
         return recipe if recipe.bucket or not used else replace(recipe, bucket=max(used) if exact else None)
 
     def _keys(self, planned: Plan) -> list[Key]:
-        fmt = self.number_format(planned.recipe.precision)
-        return [Key(model.sha256, fmt, planned.recipe.bucket) for model in planned.models]
+        """One for each of the run's models; all have one backend."""
+        recipe = planned.recipe
+        keys = [self._tuning.key(model, recipe.precision, recipe.backend) for model in planned.models]
+        backend = "openvino" if all(key.backend == "openvino" for key in keys) else "torch"
+        return [key._replace(backend=backend, bucket=recipe.bucket) for key in keys]
 
-    def _networks(self, planned: Plan) -> list[Network]:
+    def _words(self, key: Key) -> str:
+        words = f"{'OpenVINO ' if key.backend == 'openvino' else ''}{key.number_format}"
+        near = self._tuning.nearness(key)
+        return words if near is None else f"{words}, {near.median:.0f} dB from fp32"
+
+    def _networks(self, planned: Plan, keys: list[Key] | None = None) -> list[Network]:
         """The networks that a plan's rows are evaluated by."""
         networks = []
-        for key, model in zip(self._keys(planned), planned.models, strict=True):
+        for key, model in zip(keys or self._keys(planned), planned.models, strict=True):
             # A pinned run shares no call: its rows stand where they stood when its pictures were first made.
             group = key if key.bucket is None else (key, object())
             networks.append(Network(*self._predictor(key, model), self._paces.setdefault(key, Pace()).observe, group))
@@ -296,6 +320,22 @@ class Engine:
             if key not in self._predictors:
                 kept = self._shelf.hashes()
                 self._predictors = {other: value for other, value in self._predictors.items() if other.sha256 in kept}
-                predict = backends.predictor(model, self.device, key.number_format, key.bucket)
-                self._predictors[key] = predict, key.bucket or memory.max_rows(predict, model.shape, self.device)
+                self._tuning.forget(kept)
+                predict = self._tuning.evaluator(key, model)
+                # OpenVINO's memory cannot be watched from here; it takes about what torch does.
+                watched = predict if key.backend == "torch" else self._tuning.evaluator(key._replace(backend="torch"), model)
+                self._predictors[key] = predict, key.bucket or self._room(watched, model)
             return self._predictors[key]
+
+    def _room(self, predict: Predict, model: Model) -> int:
+        """Rows that one call of the model may have; raises FieldError when there is no room for one."""
+        try:
+            return memory.max_rows(predict, model.shape, self.device)
+        except RuntimeError as error:
+            if not (isinstance(error, memory.TooLargeError) or is_out_of_memory(error)):
+                raise
+            free = memory.free_bytes(self.device) / 1e9
+            raise FieldError(
+                "model",
+                f"is too large for this machine: {model.name} cannot evaluate one picture in the {free:.1f} GB that are free",
+            ) from error

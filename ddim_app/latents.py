@@ -16,8 +16,8 @@ from ddim_app.schedule import Schedule
 Shape = tuple[int, int, int]
 MAX_SEED = 2**32 - 1
 
-_STEP_NOISE = 0xDD1A
-"""Third word of the step-noise key, so that a later kind of noise can be keyed by the same two numbers."""
+STEP_NOISE, FORWARD_NOISE = 0xDD1A, 0xF03D
+"""Third word of a noise's key, so that different kinds of noise can be keyed by the same two numbers."""
 
 
 def picture_seed(seed: int, i: int) -> int:
@@ -33,9 +33,9 @@ def initial_noise(seeds: Sequence[int], shape: Shape) -> Tensor:
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
-def noise_key(noise_seed: int, branch: int = 0) -> np.ndarray:
+def noise_key(noise_seed: int, branch: int = 0, kind: int = STEP_NOISE) -> np.ndarray:
     """128-bit Philox key of a noise seed and its branch, mixed by SeedSequence so that neighbours have nothing in common."""
-    return np.random.SeedSequence([noise_seed, branch, _STEP_NOISE]).generate_state(2, np.uint64)
+    return np.random.SeedSequence([noise_seed, branch, kind]).generate_state(2, np.uint64)
 
 
 def keyed_noise(key: np.ndarray, t: int, shape: Shape) -> Tensor:

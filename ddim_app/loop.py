@@ -41,7 +41,7 @@ class Network(NamedTuple):
     """A network that a run asks."""
 
     predict: Predict
-    max_rows: int = 64
+    max_rows: int = BUCKETS[-1]
     """Rows that one call may have."""
     observe: Callable[[float, int], None] = lambda seconds, rows: None
     """Told how long a call took, its rows' updates included, and how many rows it had."""
@@ -95,7 +95,7 @@ class BatchLoop:
     to the runs that have waited longest, so a run of a thousand steps delays one of ten by no more than its share.
     """
 
-    def __init__(self, max_rows: int = 64, threaded: bool = True) -> None:
+    def __init__(self, max_rows: int = BUCKETS[-1], threaded: bool = True) -> None:
         self.max_rows = max_rows
         self.threaded = threaded
         self.calls = 0

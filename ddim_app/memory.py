@@ -20,11 +20,20 @@ SHARE = 0.5
 """Of the memory that is free, for one call's activations."""
 
 
+class TooLargeError(RuntimeError):
+    """Not even one row fits into what is free."""
+
+
 def max_rows(predict: Predict, shape: Shape, device: torch.device) -> int:
-    """Rows that fit into one call, a bucket of them, from the measured memory of a row and what is free; at least 1."""
+    """Rows that fit into one call, a bucket of them, from the measured memory of a row and what is free.
+
+    Raises TooLargeError where all of it would not do for one.
+    """
     most = CPU_ROWS if device.type == "cpu" else GPU_ROWS
-    fitting = min(most, int(SHARE * free_bytes(device) / bytes_per_row(predict, shape, device)))
-    return max((bucket for bucket in BUCKETS if bucket <= fitting), default=1)
+    rows = free_bytes(device) / bytes_per_row(predict, shape, device)
+    if rows < 1:
+        raise TooLargeError(f"one row needs {1 / rows:.1f} times the memory that is free")
+    return max((bucket for bucket in BUCKETS if bucket <= min(most, int(SHARE * rows))), default=1)
 
 
 def bytes_per_row(predict: Predict, shape: Shape, device: torch.device) -> float:

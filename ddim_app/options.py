@@ -12,7 +12,7 @@ from typing import Any
 from ddim_app import space
 from ddim_app.budget import HOSTED, LOCAL, Budget
 from ddim_app.model import HUB_ID
-from ddim_app.recipe import FieldError, shown
+from ddim_app.recipe import BACKENDS, FieldError, choice, shown
 
 MAX_QUEUE = 64
 """Runs that may wait by default."""
@@ -36,6 +36,7 @@ class Options:
     no_hub: bool = False
     metrics: bool = False
     grace: float = 30.0
+    backend: str = "auto"
     budget: Budget = LOCAL
     on_space: bool = False
     hosted: bool = False
@@ -89,6 +90,8 @@ VALUES = {
     "max-pictures": ("PICTURES", f"pictures of one run, all its samplers counted (default: none; hosted {HOSTED.max_pictures})"),
     "max-seconds": ("SECONDS", f"wall time of one run (default: none; hosted {HOSTED.max_seconds})"),
     "max-runs": ("RUNS", f"runs that one visitor may have under way or waiting (default: none; hosted {HOSTED.max_runs})"),
+    "backend": ("NAME", "what evaluates the network on a CPU: auto (torch at once, OpenVINO as soon as it is ready and faster), "
+                f"{' or '.join(BACKENDS)} (default auto)"),
     "grace": ("SECONDS", "how long SIGTERM leaves to the runs under way (default 30)"),
 }  # fmt: skip
 FLAGS = {
@@ -131,6 +134,7 @@ def _options(given: argparse.Namespace, environ: Mapping[str, str]) -> Options:
         no_hub=flag("no-hub"),
         metrics=flag("metrics"),
         grace=_number("--grace", value("grace"), 0, 3600) if value("grace") is not None else 30,
+        backend=choice("--backend", value("backend") or "auto", ("auto", *BACKENDS)),
         budget=replace(default, **{name: number for name, number in caps.items() if number is not None}),
         on_space=on_space,
         hosted=hosted,

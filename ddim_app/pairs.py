@@ -92,7 +92,7 @@ def to_pairs(recipe: BaseRecipe) -> list[Pair]:
     for part in parts(type(recipe)):
         if part.many:
             pairs += [(part.key, _change(part.kind, *two)) for two in zip(values[part.name], values[part.name][1:], strict=False)]
-    return sorted(pairs, key=lambda pair: pair[0] in ("bucket", "weights"))  # what nobody reads comes last
+    return sorted(pairs, key=lambda pair: pair[0] in ("bucket", "backend", "weights"))  # what nobody reads comes last
 
 
 def from_pairs(pairs: Iterable[Pair]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ddim_app.schedule import SPACINGS
 VERSION = 1
 METHODS = ("ddim", "ddpm")
 PRECISIONS = ("fast", "fp32", "fp64")
+BACKENDS = ("torch", "openvino")
 MAX_ETA = 2.0
 MAX_PICTURES = 16
 MAX_ARMS = 64
@@ -122,7 +123,8 @@ class BaseRecipe:
 
     `precision` is "fast" (bf16 where the device computes it, else fp32), "fp32", or "fp64" (network in fp32, update in
     float64). A `bucket` pins the size of every network call, so that a picture can be made again to the last bit beside any
-    neighbours; the recipe of finished pictures names it, and with `weights` the sha256 of the model's weights file.
+    neighbours, and `backend` what evaluates the network. The recipe of finished pictures names both, and with `weights` the
+    sha256 of the model's weights file.
     """
 
     kind: ClassVar[str]
@@ -132,6 +134,7 @@ class BaseRecipe:
     model: str = "avatars-32"
     precision: str = "fast"
     bucket: int | None = None
+    backend: str | None = None
     weights: str | None = None
     version: int = field(default=VERSION)
 
@@ -143,6 +146,8 @@ class BaseRecipe:
         choice("precision", self.precision, PRECISIONS)
         if self.bucket is not None and whole("bucket", self.bucket, 1) not in BUCKETS:
             raise FieldError("bucket", f"must be one of {', '.join(map(str, BUCKETS))}; got {shown(self.bucket)}")
+        if self.backend is not None:
+            choice("backend", self.backend, BACKENDS)
         check_weights(self.weights)
         put(self, "version", whole("version", self.version, 1, VERSION))
 

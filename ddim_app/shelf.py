@@ -51,6 +51,17 @@ class Shelf:
         """Whether a model can be had without a download."""
         return name in self._models or name in self._catalogue.folders()
 
+    def put(self, model: Model) -> Model:
+        """Keeps a model that no folder holds."""
+        with self._guard:
+            self._models[model.name] = self._catalogue.version(model.name), model
+        return model
+
+    def loaded(self, name: str) -> Model | None:
+        """The model of that name if it is loaded already."""
+        with self._guard:
+            return self._models.get(name, (None, None))[1]
+
     def hashes(self) -> set[str]:
         """sha256 of the weights of the models kept."""
         with self._guard:

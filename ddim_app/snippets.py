@@ -98,6 +98,8 @@ def _cannot(recipe: Recipe, arm: Arm, schedule: Schedule) -> str | None:
     """Why diffusers does not make the arm's picture."""
     if arm.model and arm.model != recipe.model:
         return "it has another model."
+    if arm.start_arm is not None:
+        return "it begins where another arm is."
     if arm.method == "ddpm" or arm.eta:
         return "it adds noise at every step, and diffusers draws another: pictures of the same kind, not the same pictures."
     if arm.clip == "dynamic" and schedule.clip_range != 1:

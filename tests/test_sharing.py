@@ -103,7 +103,7 @@ def test_every_request_gets_the_pictures_that_it_gets_alone(
 
 
 def test_buckets_hold_their_rows() -> None:
-    assert [bucket_of(n) for n in (1, 2, 3, 5, 16, 17, 256, 300)] == [2, 2, 4, 8, 16, 24, 256, 300]
+    assert [bucket_of(n) for n in (1, 2, 3, 5, 16, 17, 256, 300)] == [1, 2, 4, 8, 16, 24, 256, 300]
     x = torch.arange(6.0).view(3, 2)
     assert filled(x, 5).tolist() == [[0, 1], [2, 3], [4, 5], [0, 1], [0, 1]]
     assert filled(x, 2) is x
@@ -151,7 +151,7 @@ def test_a_bucket_smaller_than_the_run_splits_its_calls(engine: Engine) -> None:
 
 
 def test_a_wrong_bucket_is_said() -> None:
-    with pytest.raises(FieldError, match=r"bucket must be one of 2, 4, 8, .*; got 5"):
+    with pytest.raises(FieldError, match=r"bucket must be one of 1, 2, 4, 8, .*; got 5"):
         Recipe(arms=(Arm(),), bucket=5)
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from gradio_client import Client
-from gradio_client.exceptions import ValidationError
+from gradio_client.exceptions import AppError, ValidationError
 from PIL import Image
 
 from ddim_app.engine import Engine
 from ddim_app.ui import build_ui
 from ddim_app.ui.compare import EXAMPLES
+from ddim_app.ui.interpolate import VIEWS
 from tests.wire import served
 
 
@@ -43,8 +44,10 @@ def test_every_event_that_computes_is_in_the_device_group_and_only_endpoints_are
     functions = build_ui(engine).fns.values()
     computing = [fn for fn in functions if fn.validator is not None]
     assert {fn.concurrency_id for fn in computing} == {"device"}
-    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == ["compare", "generate"]
-    assert len(computing) == 4 + len(EXAMPLES)  # two tabs, two endpoints, and the examples
+    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == [
+        "compare", "generate", "interpolate", "likelihood",
+    ]  # fmt: skip
+    assert len(computing) == 9 + len(EXAMPLES) + len(VIEWS)  # four tabs, five endpoints, and what starts by one button
 
 
 def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None:
@@ -55,7 +58,12 @@ def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None
     assert names == {
         "/compare": [*shared, "ddpm_steps", *ending, "second_model", "bucket"],
         "/generate": ["method", *shared, *ending, "bucket", "timesteps"],
-    }
+        "/interpolate": [
+            *shared[:-1], "ddpm_steps", *ending, "mode", "seeds", "noise", "method", "way", "frames", "start", "stop", "rows",
+            "columns", "strength", "level", "table", "q_noise", "bucket", "end_a", "end_b", "end_c", "end_d", "file_kind",
+        ],
+        "/likelihood": ["picture", "model", "mode", "evaluations", "draws", "seed", "clip", "precision"],
+    }  # fmt: skip
     assert all(endpoint["description"] for endpoint in named.values())
 
 
@@ -119,7 +127,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("branch", 0.5, "branch must be a whole number from 0 to 4294967295; got 0.5"),
     ("model", "no-such", "model must be one of the models here (tiny)"),
     ("model", "../tiny", "model must be one of the models here (tiny)"),
-    ("bucket", 5, "bucket must be one of 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256; got 5"),
+    ("bucket", 5, "bucket must be one of 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256; got 5"),
     ("model", 7, "model must be the name of a model; got 7"),
 ]
 
@@ -183,3 +191,17 @@ def test_the_queue_cannot_be_passed_by(url: str) -> None:
     request = urllib.request.Request(f"{url}/gradio_api/run/compare", body, {"Content-Type": "application/json"})
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(request)
+
+
+def test_a_second_model_is_drawn_beside_the_first(client: Client) -> None:
+    ddim, ddpm, summary = client.predict(steps=3, pictures=2, second_model="tiny", api_name="/compare")
+    assert [len(ddim), len(ddpm), summary["nfe"]] == [4, 4, [3, 3, 3, 3]]
+    assert [entry["caption"] for entry in ddim] == [f"DDIM(η = 0){name}, seed {seed}" for name in ("", ", tiny") for seed in (7, 8)]
+    drawn = pixels(ddim)
+    assert all((a == b).all() for a, b in zip(drawn[:2], drawn[2:], strict=True))  # here it is the same model
+    assert [arm.get("weights") for arm in summary["recipe"]["arms"]] == [None, None, *[summary["recipe"]["weights"]] * 2]
+
+
+def test_a_second_model_that_is_not_there_is_said(client: Client) -> None:
+    with pytest.raises((ValidationError, AppError), match="nobody"):
+        client.predict(second_model="nobody", api_name="/compare")

@@ -4,11 +4,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ddim_app.recipe import BACKENDS
+
 
 def add(commands: Any) -> None:
     bench = commands.add_parser("benchmark", help="time this machine beside the bare network and diffusers")
     bench.add_argument("--repeats", type=int, default=5, help="timed rounds per row (default 5)")
-    bench.add_argument("--quick", action="store_true", help="two rows only")
+    bench.add_argument("--quick", action="store_true", help="the first model's smallest rows only, in under a minute")
+    bench.add_argument("--backend", choices=("auto", *BACKENDS), default="auto", help="torch: leave OpenVINO out")
+    bench.add_argument("--models", nargs="*", help="names of the models (default: the bundled ones)")
+    bench.add_argument("--pictures", type=int, nargs="*", help="pictures per run (default 1 4 16)")
+    bench.add_argument("--steps", type=int, nargs="*", help="steps per run (default 10 50)")
     bench.add_argument("--sharing", action="store_true", help="time many requests at once instead, and cancelled ones")
     bench.add_argument("--json", type=Path, help="also write the figures to this file")
     bench.set_defaults(run=run, parser=bench)
@@ -22,4 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.sharing:
         sharing.main(arguments.repeats)
     else:
-        benchmark.main(arguments.repeats, arguments.quick, arguments.json)
+        plan = benchmark.Plan(
+            arguments.repeats, arguments.quick, arguments.models, arguments.pictures or benchmark.PICTURES,
+            arguments.steps or benchmark.STEPS, ("torch",) if arguments.backend == "torch" else BACKENDS,
+        )  # fmt: skip
+        benchmark.main(plan, arguments.json)

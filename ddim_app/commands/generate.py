@@ -15,6 +15,7 @@ HELP = {
     "model": "a model of weights/ or runs/, or an id on the Hugging Face Hub",
     "precision": "fast, fp32 or fp64",
     "bucket": "rows of every network call, as a finished recipe names it to make the same bits again",
+    "backend": "torch or openvino, as a finished recipe names it; what is not here is done by torch",
     "weights": "sha256 of the weights that the recipe was made with; others are said",
     "seed": "0 to 2^32 - 1; picture i has seed + i",
     "pictures": "how many, 1 to 16",

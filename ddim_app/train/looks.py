@@ -13,6 +13,7 @@ from PIL import Image
 from ddim_app import backends
 from ddim_app.images import contact_sheet, enlargement, png_bytes
 from ddim_app.model import Model
+from ddim_app.sample import Predict
 from ddim_app.train import evaluate, files
 from ddim_app.train.data import Data
 from ddim_app.train.folder import RunFolder
@@ -30,12 +31,17 @@ class Looks:
     def __init__(self, home: RunFolder, begin: Start, data: Data, trainer: Trainer, precision: str, stopper: Stopper) -> None:
         self._home, self._begin, self._data, self._trainer, self._stopper = home, begin, data, trainer, stopper
         self._device = trainer.accelerator.device
-        # Only network and device matter to the predictor, which sees the average change in place.
-        model = Model("run", trainer.state.average, begin.schedule, begin.shape, "")
-        self._predict = backends.predictor(model, self._device, "bf16" if precision == "bf16" else "fp32")
+        # Only network and device matter to the predictor.
+        self._model = Model("run", trainer.state.average, begin.schedule, begin.shape, "")
+        self._format = "bf16" if precision == "bf16" else "fp32"
         self._board = _tensorboard(home.path)
         self._last: tuple[int, np.ndarray] | None = None
         """The step of the last look and its samples."""
+
+    @property
+    def _predict(self) -> Predict:
+        """The average's network as its weights are now, which are rounded once."""
+        return backends.predictor(self._model, self._device, self._format)
 
     def has(self, step: int) -> bool:
         """Whether the run was looked at after this step already."""

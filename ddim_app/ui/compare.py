@@ -6,8 +6,8 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from ddim_app import codecs
 from ddim_app import recipe as recipes
-from ddim_app.codecs import compare_values
 from ddim_app.images import contact_sheet, enlargement, to_pixels
 from ddim_app.plan import Frame, SamplingPlan
 from ddim_app.recipe import BaseRecipe, Recipe
@@ -66,7 +66,7 @@ class CompareTab(RunTab):
         return checked(self.runs.engine, recipes.compare, self.settings.named(values)), None
 
     def values_of(self, recipe: BaseRecipe) -> list[Any] | None:
-        values = compare_values(recipe)
+        values = codecs.compare_values(recipe)
         return None if values is None else [values[name] for name in self.settings.fields]
 
     def board(self, plan: SamplingPlan, about: None) -> stage.Reel:
@@ -93,4 +93,6 @@ def final_sheets(plan: SamplingPlan, reel: stage.Reel) -> tuple[Image.Image, Ima
     """The finished pictures of the two arms, each as one sheet with square pixels."""
     scale = enlargement(*plan.model.shape[1:])
     left, right = (contact_sheet(to_pixels(reel.finals[arm]), scale=scale) for arm in (0, 1))
+    for sheet in (left, right):
+        sheet.info.update(codecs.texts(plan.recipe))  # gradio keeps it in the PNG that it makes
     return left, right

@@ -1,5 +1,6 @@
 """The page: header, the settings column, the tabs, and the events between them."""
 
+import html
 from typing import Any
 
 import gradio as gr
@@ -8,9 +9,13 @@ from ddim_app import recipe as recipes
 from ddim_app.engine import Engine
 from ddim_app.options import MAX_QUEUE
 from ddim_app.recipe import FieldError
-from ddim_app.ui import api, hosting, settings, text
+from ddim_app.ui import api, hosting, interpolate_api, invert_api, settings, text
 from ddim_app.ui.compare import CompareTab
 from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.interpolate import InterpolateTab
+from ddim_app.ui.invert import InvertTab
+from ddim_app.ui.learn import LearnTab
+from ddim_app.ui.learn import api as learn_api
 from ddim_app.ui.matrix import MatrixTab
 from ddim_app.ui.recipe_bar import RecipeBar
 from ddim_app.ui.runs import Runs
@@ -19,7 +24,7 @@ from ddim_app.ui.tab import RunTab
 from ddim_app.ui.visitors import Callers
 
 TITLE = "DDIM Explorer"
-TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab)
+TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab, InterpolateTab, InvertTab, LearnTab)
 """In the order of the page; the first is open when it comes."""
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
@@ -33,7 +38,7 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
     runs = Runs(engine, Callers(behind_proxy))
     queued: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": CONCURRENT_RUNS}
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
-        gr.HTML(_header(engine), elem_id="header", padding=False)
+        header = gr.HTML(_header(engine), elem_id="header", padding=False)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=0, min_width=320, elem_id="side"):
                 controls = settings.build(engine)
@@ -48,9 +53,13 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
                     for kind in TABS:
                         with gr.Tab(kind.title, id=kind.name) as place:
                             tabs.append(kind(runs, controls))
+                            tabs[-1].place = place
                         places.append(place)
                 bar = RecipeBar(runs, controls, tabs)
         api.build(runs, controls, queued)
+        invert_api.build(runs, controls, queued)
+        learn_api.build(runs, queued)
+        interpolate_api.build(runs, controls, queued)
         started = [
             _run_on(event, tab, controls, status, queued)
             for tab, button in zip(tabs, buttons, strict=True)
@@ -67,6 +76,7 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
         bar.connect(demo)
         _connect_cost(engine, controls, cost, demo)
         _connect_models(engine, controls, demo)
+        demo.load(lambda: _header(engine), None, header, **PRIVATE)  # the backend may have changed since the start
         demo.load(runs.arrive, **PRIVATE)
         demo.unload(runs.leave)
     hosting.guard(demo, runs)
@@ -92,10 +102,8 @@ def launch_options() -> dict[str, Any]:
 
 
 def _header(engine: Engine) -> str:
-    return (
-        f"<header><h1>{TITLE}</h1><p>Same noise, two samplers.</p>"
-        f'<span class="chip">{engine.device.type.upper()} · {engine.number_format("fast")}</span></header>'
-    )
+    words, reason = map(html.escape, engine.served_by())
+    return f'<header><h1>{TITLE}</h1><p>Same noise, two samplers.</p><span class="chip" title="{reason}">{words}</span></header>'
 
 
 def _go_button(kind: type[RunTab], visible: bool) -> gr.Button:

@@ -10,7 +10,7 @@ from ddim_app import axes
 from ddim_app.axes import Axis
 from ddim_app.plan import Frame, SamplingPlan
 from ddim_app.recipe import Arm, FieldError, Recipe, compare
-from ddim_app.ui import text
+from ddim_app.ui import download, text
 from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings, num_train_timesteps
@@ -78,18 +78,23 @@ class MatrixTab(RunTab):
                 None, x="steps", y="RMSE of 255", color="eta", height=260, elem_id="distance", show_label=False,
             )  # fmt: skip
         self.recipe = text.line("", "matrix-recipe")
-        self.shown = gr.State(None)
+        with gr.Row(elem_classes="views"):
+            save = gr.Button("Download labelled sheet", size="sm", min_width=60, elem_id="save-sheet")
+        saved = download.place("saved-sheet")
+        self.shown, sheet = gr.State(None), gr.State(None)
         self.inputs = [*settings.inputs, *self.axes]
         self.more_fields = ("rows", "row values", "columns", "column values")
-        self.outputs = [self.table, self.recipe, self.shown, settings.last_seed, self.plot]
+        self.outputs = [self.table, self.recipe, self.shown, settings.last_seed, self.plot, sheet]
+        asked = save.click(_file, sheet, saved, show_progress="hidden", api_visibility="private")
+        asked.then(dict, None, saved, **PRIVATE)  # what was handed over is not kept for the session
         for axis, values in ((rows, row_values), (columns, column_values)):
             # Not `input`, which a dropdown also sends when it is only passed through by Tab.
             axis.select(self._usual, axis, values, **PRIVATE)
         for button, view in views.items():
             changed = [settings.fields[name] for name in view[4]]
             # In the browser, so that nothing typed in the meantime is overwritten.
-            values = json.dumps([*view[:4], *view[4].values()])
-            button.click(None, None, [*self.axes, *changed], js=f"() => {values}", **PRIVATE)
+            told = json.dumps([*view[:4], *view[4].values()])
+            button.click(None, None, [*self.axes, *changed], js=f"() => {told}", **PRIVATE)
         self.table.select(self._pick, self.shown, [settings.fields[name] for name in PICKED], **PRIVATE)
 
     def connect(self, demo: gr.Blocks) -> None:
@@ -123,14 +128,14 @@ class MatrixTab(RunTab):
         return Sheet(plan, *about)
 
     def before(self, recipe: Recipe) -> list[Any]:
-        return [KEEP, KEEP, KEEP, recipe.seed, KEEP]
+        return [KEEP, KEEP, KEEP, recipe.seed, KEEP, None]
 
     def update(self, board: Sheet, plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
-        return [board.add(frames), board.line(plan), board.cells, KEEP, KEEP]
+        return [board.add(frames), board.line(plan), board.cells, KEEP, KEEP, KEEP]
 
     def last(self, board: Sheet, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
         board.add(frames)
-        return [board.complete(), board.line(plan), board.cells, KEEP, _plot(board.distances())]
+        return [board.complete(), board.line(plan), board.cells, KEEP, _plot(board.distances()), board.png(plan.recipe)]
 
     def _usual(self, name: str) -> str:
         return ", ".join(self.runs.engine.catalogue.names()) if name == "model" else USUAL.get(name, "")
@@ -144,6 +149,12 @@ class MatrixTab(RunTab):
         own = [gr.skip() if value is None else value for value in (arm.seed, arm.noise_seed, arm.branch, arm.model)]
         own[1] = own[1] if arm.noise_seed is None else str(arm.noise_seed)
         return [arm.steps, arm.eta, arm.spacing, arm.clip, arm.variance, 0, *own]
+
+
+def _file(sheet: bytes | None) -> dict[str, Any]:
+    if sheet is None:
+        return {"note": "Run the matrix first."}
+    return download.file("ddim-explorer-matrix.png", "image/png", sheet)
 
 
 def _plot(distances: pd.DataFrame) -> Any:

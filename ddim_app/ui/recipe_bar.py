@@ -1,6 +1,5 @@
 """The recipe below the tabs: copied in many forms, and brought back from a picture, a link or a run of before."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -8,24 +7,24 @@ import gradio as gr
 from gradio.components import Component
 from gradio.processing_utils import save_bytes_to_cache
 
-from ddim_app import codecs, pairs, snippets
-from ddim_app.codecs import Read
+from ddim_app import codecs, pairs
+from ddim_app.codecs import MAX_STEPS, Read
 from ddim_app.images import to_pil
-from ddim_app.recipe import BaseRecipe, FieldError, Recipe
+from ddim_app.recipe import Arm, BaseRecipe, FieldError, Recipe
+from ddim_app.tables import table_of
 from ddim_app.ui import history, text
 from ddim_app.ui.compare import CompareTab
+from ddim_app.ui.copies import FORMS, text_of
 from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.first_run import RECIPE
+from ddim_app.ui.matrix import MatrixTab
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings
 from ddim_app.ui.tab import RunTab
 
-FORMS = ("Link", "Python", "diffusers", "Command line", "curl", "JSON")
 PARTS = ("all", "all but the seed")
 MAX_PASTED = 200_000
 """Characters that the page takes."""
-MAX_LINK = 8_000
-"""Characters of an address that browsers and proxies let through."""
 MAX_FILES = 32
 """Pictures of a run that are offered as files of their own."""
 MAX_STAGE_ARMS = 8
@@ -52,16 +51,8 @@ class RecipeBar:
             with gr.Column(min_width=300):
                 self.use = raw(gr.Radio(list(PARTS), value=PARTS[0], label="Restore", elem_id="restore-what"))
                 self.drop = gr.File(label="Drop a picture of this app", type="binary", height=120, elem_id="drop-picture")
-                self.paste = raw(
-                    gr.Textbox(
-                        "",
-                        label="Or paste a link, or a recipe's JSON",
-                        max_lines=3,
-                        elem_id="paste-recipe",
-                        max_length=MAX_PASTED,
-                        submit_btn="Restore",
-                    )
-                )
+                words: dict[str, Any] = {"label": "Or paste a link, or a recipe's JSON", "submit_btn": "Restore"}
+                self.paste = raw(gr.Textbox("", max_lines=3, max_length=MAX_PASTED, elem_id="paste-recipe", **words))
                 self.exact = gr.Button("Run it exactly", size="sm", visible=False, elem_id="run-exactly")
         self.note = text.line("", "restore-note", live=True)
         self.strip = history.component()
@@ -118,35 +109,7 @@ class RecipeBar:
 
     def _copied(self, form: Any, address: Any, request: gr.Request) -> str:
         recipe = self.runs.past.current(request.session_hash) or RECIPE
-        return self.text_of(recipe, form, address if isinstance(address, str) else "")
-
-    def text_of(self, recipe: BaseRecipe, form: Any, address: str) -> str:
-        """The recipe in one of FORMS; `address` is that of the page."""
-        address = address[:500] if address.startswith(("http://", "https://")) else "http://127.0.0.1:7860/"
-        if form == "Python":
-            return snippets.python(recipe)
-        if form == "diffusers":
-            return self._diffusers(recipe)
-        if form == "Command line":
-            return snippets.command(recipe)
-        if form == "curl":
-            return snippets.curl(recipe, address)
-        if form == "JSON":
-            return recipe.to_json()
-        return link(recipe, address)
-
-    def _diffusers(self, recipe: BaseRecipe) -> str:
-        engine = self.runs.engine
-        if not engine.is_here(recipe.model):
-            return "# The model is not here yet: run it once, or take its recipe to where it is."
-        try:
-            schedule = engine.model(recipe.model).schedule
-        except FieldError as error:
-            return f"# {error}".replace("\n", " ")
-        folder = engine.catalogue.folders().get(recipe.model)
-        if folder is None:
-            return snippets.diffusers(recipe, schedule, recipe.model, subfolder=False)
-        return snippets.diffusers(recipe, schedule, f"{folder.parent.name}/{folder.name}", (folder / "unet").is_dir())
+        return text_of(self.runs.engine, recipe, form, address)
 
     # Restoring.
 
@@ -175,20 +138,33 @@ class RecipeBar:
     def _values(self, recipe: BaseRecipe) -> tuple[dict[Component, Any], str]:
         """Values of places by what they are for, and a sentence on how far they say the recipe."""
         for tab in self.tabs:
-            own = tab.values_of(recipe)
+            own = self._matrix(recipe) if isinstance(tab, MatrixTab) else tab.values_of(recipe)
             if own is not None:
-                return dict(zip(tab.inputs, own, strict=True)), f"Its settings are in the fields of {tab.title}: press Run."
+                return dict(
+                    zip(tab.inputs, own, strict=True)
+                ), f"Its settings are in the fields of {tab.title}: press {tab.go} there."
         if not isinstance(recipe, Recipe):
             return {}, f"No tab of this page shows a recipe of the kind {recipe.kind}; it can be copied."
-        fields, arm = self.settings.fields, recipe.arms[0]
-        shared = {name: getattr(recipe, name) for name in ("model", "seed", "pictures", "precision", "branch")}
-        its = {name: getattr(arm, name) for name in ("steps", "eta", "spacing", "variance", "clip")}
-        noise_seed = "" if recipe.noise_seed is None else str(recipe.noise_seed)
-        values = {**shared, **its, "ddpm_steps": 0, "noise_seed": noise_seed}
+        fields, values = self.settings.fields, self._fields(recipe, recipe.arms[0])
         arms = "one arm" if len(recipe.arms) == 1 else f"{len(recipe.arms)} arms"
         how = "Run it exactly draws it" if len(recipe.arms) <= MAX_STAGE_ARMS else "the command line draws it"
         said = f"It has {arms}, which the fields cannot say: they have the settings of the first, and {how}."
         return {fields[name]: value for name, value in values.items()}, said
+
+    def _fields(self, recipe: Recipe, arm: Arm) -> dict[str, Any]:
+        """The settings column for one arm of a recipe."""
+        shared = {name: getattr(recipe, name) for name in ("model", "seed", "pictures", "precision", "branch")}
+        its = {name: getattr(arm, name) for name in ("steps", "eta", "spacing", "variance", "clip")}
+        noise_seed = "" if recipe.noise_seed is None else str(recipe.noise_seed)
+        return {**shared, **its, "ddpm_steps": 0, "second_model": "", "noise_seed": noise_seed}
+
+    def _matrix(self, recipe: BaseRecipe) -> list[Any] | None:
+        """What the matrix' inputs have to be for a recipe whose arms fill one."""
+        table = table_of(recipe.arms, MAX_STEPS) if isinstance(recipe, Recipe) else None
+        if table is None or not isinstance(recipe, Recipe):
+            return None
+        values = self._fields(recipe, table.base)
+        return [*(values[name] for name in self.settings.fields), *table.rows, *table.columns]
 
     def _hashes(self, recipe: BaseRecipe) -> dict[str, str]:
         """sha256 of those of its models that are here."""
@@ -313,16 +289,6 @@ class _Exactly(RunTab):
     def last(self, board: Any, plan: Any, frames: list[Any], error: str | None) -> list[Any]:
         # The wipe is of two pictures.
         return self._compare.last(board, plan, frames, error if len(plan.recipe.arms) > 1 else "one arm")
-
-
-def link(recipe: BaseRecipe, address: str) -> str:
-    """A link that opens the page with the recipe's settings: on a Space the Space's own, else the page's address."""
-    space = os.environ.get("SPACE_ID")
-    base = f"https://huggingface.co/spaces/{space}" if space else address
-    found = f"{base}?{pairs.to_query(recipe)}"
-    if len(found) > MAX_LINK:
-        return f"# Too long for a link ({len(found)} characters): take a picture of the run, or its JSON."
-    return found
 
 
 def _pair(value: Any) -> tuple[int | None, int | None]:

@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from ddim_app import metrics
-from ddim_app.animation import labelled_sheet
+from ddim_app.animation import labelled_sheet, sheet_bytes
 from ddim_app.axes import NOISE_AXES, Axis
 from ddim_app.images import contact_sheet, enlargement, png_bytes, to_pixels
 from ddim_app.plan import Frame, SamplingPlan
-from ddim_app.recipe import Arm
+from ddim_app.recipe import Arm, Recipe
 from ddim_app.ui import text
 
 DISTANCE_HINT = (
@@ -84,8 +84,12 @@ class Sheet:
             table["RMSE of 255"].append(round(255 * apart**0.5, 3))
         return pd.DataFrame(table)
 
+    def png(self, recipe: Recipe) -> bytes:
+        """The matrix as one PNG with its headers, and the recipe inside."""
+        return sheet_bytes(self.labelled(), recipe.to_json())
+
     def labelled(self) -> Image.Image:
-        """The whole matrix as one picture with its headers."""
+        """The matrix as one picture with its headers."""
         scale = enlargement(*self._plan.model.shape[1:], at_least=96)
         columns = len(self._about["columns"])
         pictures = [self._newest.get(self._first + cell) for cell in range(len(self._about["rows"]) * columns)]

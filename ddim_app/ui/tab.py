@@ -75,6 +75,8 @@ class RunTab(ABC):
     """Its id, and the end of its Run button's, `run-NAME`."""
     go = "Run"
     """What stands on its Run button."""
+    place: gr.Tab
+    """Where on the page it is; known once the page is built."""
     inputs: list[Component]
     """The settings column's fields, then the tab's own."""
     outputs: list[Component]
@@ -155,7 +157,7 @@ class RunTab(ABC):
         if show.plan is not None:
             plan = replace(show.plan, recipe=show.made)
             self.runs.past.add(session, plan, show.newest, finished=show.error is None)
-            status = show.error or text.done_line(plan, show.seconds, self.runs.engine.number_format(plan.recipe.precision))
+            status = show.error or text.done_line(plan, show.seconds, self.runs.engine.made_with(plan))
             yield [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
         if show.error:
             raise gr.Error(show.error, print_exception=False)

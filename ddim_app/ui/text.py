@@ -86,4 +86,5 @@ def progress_line(plan: Plan, done: int, seconds: float) -> str:
 def done_line(plan: Plan, seconds: float, number_format: str) -> str:
     """What a finished run took."""
     nfe = " and ".join(map(str, plan.nfe)) if len(plan.nfe) < 3 else ", ".join(map(str, plan.nfe))
-    return f"Done in {seconds:.1f} s · {nfe} NFE per picture · {1000 * seconds / plan.transitions:.0f} ms a step · {number_format}"
+    each = 1000 * seconds / max(plan.transitions, 1)
+    return f"Done in {seconds:.1f} s · {nfe} NFE per picture · {each:.0f} ms a step · {number_format}"

@@ -274,3 +274,15 @@ def test_two_visitors_at_once_get_what_each_asked_for(browser: Browser, url: str
             run(page)
             assert pixels(page, 0) == shown  # the same, now that nobody shares the calls
         assert [page.locator("#stage small").first.inner_text() for page in pages] == ["seed 100", "seed 200"]
+
+
+def test_a_second_model_stands_beside_the_first(page: Page) -> None:
+    fill(page, "steps", 3)
+    page.get_by_role("button", name="Advanced").click()
+    page.locator("#second-model input").fill("avatars-32")
+    page.locator("#second-model input").press("Enter")
+    run(page)
+    labels = page.locator("#stage figcaption").all_inner_texts()
+    assert any("avatars-32" in label for label in labels)
+    assert pixels(page, 0) == pixels(page, 2)
+    screenshot(page, "two-models")

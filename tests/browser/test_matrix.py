@@ -2,7 +2,9 @@
 
 from playwright.sync_api import Page, expect
 
+from ddim_app.animation import text_inside
 from ddim_app.engine import Engine
+from ddim_app.recipe import from_json
 from tests.browser.conftest import screenshot
 from tests.browser.test_compare import fill, run, status, until_drawn
 from tests.wire import calls_after, wait_for
@@ -130,6 +132,12 @@ def test_the_distance_to_many_steps_is_plotted(page: Page) -> None:
     open_view(page, "Same x_T, growing S")
     fill_area(page, "column-values", "2, 4, 8")
     until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
+    with page.expect_download() as download:
+        page.click("#save-sheet")
+    sheet = download.value.path().read_bytes()
+    recipe = from_json(text_inside(sheet))
+    assert [arm.steps for arm in recipe.arms] == [2, 4, 8] * 2
+    assert recipe.weights
     page.get_by_role("button", name="Distance to DDIM(0)").click()
     expect(page.locator("#distance canvas, #distance svg").first).to_be_visible()
     screenshot(page, "matrix-distance")

@@ -1,7 +1,8 @@
 """Times the page as a visitor meets it: `python -m tests.browser.timing`.
 
 From `python app.py` to a page that can be used, from Run to the first streamed preview, and to the finished comparison of four
-pictures, two samplers, 25 steps. Nothing here is asserted: machines are shared.
+pictures, two samplers, 25 steps; how a frame change of the replay and the streaming of twice the steps take. Nothing here is
+asserted: machines are shared.
 """
 
 import socket
@@ -47,6 +48,35 @@ def run(page: Page) -> tuple[float, float]:
     return first, time.perf_counter() - began
 
 
+FRAME_CHANGES = """() => {
+  const scrub = document.querySelector('#stage .scrub'), times = [];
+  for (let at = 0; at <= +scrub.max; at++) {
+    const began = performance.now();
+    scrub.value = at;
+    scrub.dispatchEvent(new Event('input'));
+    document.querySelector('#stage canvas').getContext('2d').getImageData(0, 0, 1, 1);   // until it is drawn
+    times.push(performance.now() - began);
+  }
+  return times;
+}"""
+
+
+def frame_changes(page: Page) -> list[float]:
+    """Milliseconds of each frame change of the run on the stage, all pictures and their difference drawn."""
+    return [float(time) for time in page.evaluate(FRAME_CHANGES)]
+
+
+def streaming(page: Page, steps: int) -> float:
+    """Seconds from Run to the end of a run of that many steps, one picture, all its frames on the stage."""
+    page.fill("#pictures input[type=number]", "1")
+    page.press("#pictures input[type=number]", "Tab")
+    page.fill("#steps input", str(steps))
+    page.press("#steps input", "Tab")
+    seconds = run(page)[1]
+    page.wait_for_selector("#stage .arms[aria-busy=false]")
+    return seconds
+
+
 def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
@@ -65,6 +95,11 @@ def main() -> None:
             times = [run(page) for _ in range(5)]
             for name, seconds in zip(("first preview", "4 pictures x 2 arms x 25 steps"), zip(*times, strict=True), strict=True):
                 print(f"{name}: median {statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})")
+            changes = frame_changes(page)
+            print(f"frame change: median {statistics.median(changes):.1f} ms, longest of {len(changes)} {max(changes):.1f} ms")
+            pairs = [(streaming(page, 200), streaming(page, 400)) for _ in range(3)]
+            ratio = statistics.median(long / short for short, long in pairs)
+            print(f"400 steps against 200: {ratio:.2f} times as long; " + ", ".join(f"{a:.1f} and {b:.1f} s" for a, b in pairs))
         finally:
             app.terminate()
             app.wait()

@@ -1,0 +1,62 @@
+"""The network on an NVIDIA GPU: one captured graph for each batch size.
+
+A small network on a large GPU waits for Python to launch its kernels, some hundreds of them. A graph launches them at once.
+"""
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from ddim_app.sample import Predict
+
+WARM_CALLS = 3
+"""Before a capture, so that cuDNN has chosen its algorithms and the allocator has its blocks."""
+MOST_GRAPHS = 16
+"""Batch sizes with a graph of their own; each keeps its activations."""
+
+
+def captured(unet: nn.Module, device: torch.device) -> Predict:
+    """The network as a function that replays one graph per batch size; it never waits for the device.
+
+    Its output is overwritten by the next call of that size, so it is copied out. Convolutions and products in fp32 are fp32
+    and not TF32.
+    """
+    graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]] = {}
+
+    def evaluate(x: Tensor, t: Tensor) -> Tensor:
+        size = len(x)
+        if size not in graphs:
+            if len(graphs) == MOST_GRAPHS:
+                del graphs[next(iter(graphs))]
+            graphs[size] = _capture(unet, x, t.to(device))
+        graph, rows, times, output = graphs[size]
+        rows.copy_(x, non_blocking=True)
+        times.copy_(_staged(t), non_blocking=True)
+        graph.replay()
+        return output.clone()
+
+    return evaluate
+
+
+def _capture(unet: nn.Module, x: Tensor, t: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]:
+    rows, times = x.clone(memory_format=torch.channels_last), t.clone()
+    aside = torch.cuda.Stream(x.device)  # type: ignore[no-untyped-call]
+    aside.wait_stream(torch.cuda.current_stream(x.device))
+    with torch.cuda.stream(aside), _ieee():
+        for _ in range(WARM_CALLS):
+            unet(rows, times, return_dict=False)
+    torch.cuda.current_stream(x.device).wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), _ieee():
+        output = unet(rows, times, return_dict=False)[0]
+    return graph, rows, times, output
+
+
+def _staged(t: Tensor) -> Tensor:
+    """t in memory that the device can fetch from while the host goes on."""
+    return t.pin_memory() if t.device.type == "cpu" else t
+
+
+def _ieee() -> AbstractContextManager[None]:
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False)

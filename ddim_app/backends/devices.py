@@ -1,0 +1,48 @@
+"""Which device there is, and what its networks compute in."""
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def cores() -> int:
+    """Cores that this process may use: those it is bound to, or fewer where its container has a share of the time."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(bound, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2 here, or "max"
+        return bound
+
+
+def use_cores() -> None:
+    """Gives torch a thread for each core, and no more where a container has only a share of the machine."""
+    torch.set_num_threads(min(cores(), torch.get_num_threads()))
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether bf16 is native there. Emulated bf16 is slower than fp32 and loses precision for nothing."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Private in torch 2.10 to 2.13; where they are gone, fp32 is the safe answer.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+def number_format(precision: str, device: torch.device) -> str:
+    """What the network computes in for a recipe's precision: "fp32", or for "fast" what the device is quick in.
+
+    That is "bf16" where it is native, "fp16" on a GPU without it, and elsewhere fp32 again.
+    """
+    if precision != "fast":
+        return "fp32"
+    if computes_bf16(device):
+        return "bf16"
+    return "fp16" if device.type == "cuda" else "fp32"

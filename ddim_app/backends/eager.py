@@ -1,0 +1,60 @@
+"""The network by torch, on whatever device there is."""
+
+import torch
+from torch import Tensor, nn
+
+from ddim_app.backends import cuda, mixture
+from ddim_app.buckets import BUCKETS, bucket_of, filled
+from ddim_app.model import Model
+from ddim_app.sample import Predict
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def predictor(model: Model, device: torch.device, fmt: str, pinned: int | None = None) -> Predict:
+    """The model's network as a function on `device`, computing in `fmt`, with fp32 (or fp64) rows in and fp32 rows out.
+
+    Calls are filled up to a bucket, or to the bucket `pinned` and nothing else, by repeating a row: at one shape a row's
+    result does not depend on its neighbours. In 16 bits the weights are rounded once, here, so later changes of the model's
+    are not seen; `mixture` says what stays in fp32. Weights and rows are channels_last, the layout that convolutions want on
+    CPU and GPU alike.
+    """
+    unet = network(model, device, fmt)
+    evaluate = cuda.captured(unet, device) if device.type == "cuda" else _plain(unet)
+    return in_buckets(evaluate, device, pinned, smallest(fmt))
+
+
+def smallest(fmt: str) -> int:
+    """The smallest bucket in a number format.
+
+    Convolutions of a single row take another path and round otherwise. In fp32 no picture shows it (0.03 of 255 levels at
+    most); in 16 bits one in ten would be more than 4 levels off, so there a lone row is evaluated as two.
+    """
+    return 2 if fmt in DTYPES else 1
+
+
+def network(model: Model, device: torch.device, fmt: str) -> nn.Module:
+    """The model's network as `fmt` wants it."""
+    unet = model.unet.to(device).to(memory_format=torch.channels_last)
+    return mixture.rounded(unet, DTYPES[fmt]) if fmt in DTYPES else unet
+
+
+def in_buckets(evaluate: Predict, device: torch.device, pinned: int | None, smallest: int = BUCKETS[0]) -> Predict:
+    """`evaluate` with its calls filled up to a bucket, or cut and filled to the one that is pinned."""
+
+    @torch.inference_mode()
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        if pinned and len(t) > pinned:
+            return torch.cat([predict(*part) for part in zip(torch.split(x, pinned), torch.split(t, pinned), strict=True)])
+        bucket = pinned or max(smallest, bucket_of(len(t)))
+        rows = filled(x, bucket).to(device, torch.float32).contiguous(memory_format=torch.channels_last)
+        return evaluate(rows, filled(t, bucket))[: len(t)].float()
+
+    return predict
+
+
+def _plain(unet: nn.Module) -> Predict:
+    def evaluate(x: Tensor, t: Tensor) -> Tensor:
+        return unet(x, t, return_dict=False)[0]  # type: ignore[no-any-return]
+
+    return evaluate

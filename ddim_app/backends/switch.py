@@ -1,0 +1,126 @@
+"""Which backend serves a model: torch at once, and OpenVINO as soon as it is ready, near enough and measured faster."""
+
+import logging
+import math
+import statistics
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ddim_app.backends import eager, vino
+from ddim_app.backends.vino_cache import Cache, UnavailableError
+from ddim_app.model import Model
+from ddim_app.sample import Predict
+
+log = logging.getLogger(__name__)
+
+CPU = torch.device("cpu")
+RACE_ROWS = (1, 4, 16)
+RACE_ROUNDS = 5
+FASTER = 1.05
+"""Below this gain a change of backend, and with it of the last bits, is not worth it."""
+
+
+class Race(NamedTuple):
+    """Seconds of one call by both, by the rows that it had."""
+
+    torch: dict[int, float]
+    openvino: dict[int, float]
+
+    @property
+    def gain(self) -> float:
+        """How many times as fast OpenVINO is: the geometric mean over the batch sizes."""
+        return math.exp(statistics.mean(math.log(self.torch[rows] / self.openvino[rows]) for rows in self.torch))
+
+
+@dataclass
+class Candidate:
+    """What is known of OpenVINO for one model in one number format."""
+
+    converted: vino.Converted | None = None
+    is_faster: bool = False
+    sentence: str = ""
+    """How it came out, for the log and the page."""
+
+
+class Switch:
+    """Backends by model, as `wanted` says: "torch", "openvino", or "auto" to let OpenVINO in where it wins a race.
+
+    Preparing takes seconds and is done by `prepare`, on whatever thread calls it. Without it everything is torch's.
+    """
+
+    def __init__(self, wanted: str, device: torch.device, cache: Path | None = None) -> None:
+        self.wanted = wanted
+        self.reason = ""
+        """Why OpenVINO serves nobody here, if it cannot at all."""
+        if device.type != "cpu":
+            self.reason = f"OpenVINO serves the CPU, and this device is {device.type}"
+        elif wanted != "torch" and not vino.is_here():
+            self.reason = "OpenVINO is not installed (pip install openvino)"
+        if wanted == "openvino" and self.reason:
+            log.warning("%s, so torch goes on", self.reason)
+        self._cache = Cache(cache)
+        self._known: dict[tuple[str, str], Candidate] = {}
+        self._preparing = threading.Lock()
+
+    @property
+    def races(self) -> bool:
+        """Whether OpenVINO is still to be looked at for new models."""
+        return self.wanted == "auto" and not self.reason
+
+    def candidate(self, model: Model, fmt: str) -> Candidate:
+        """What is known by now."""
+        return self._known.get((model.sha256, fmt), Candidate())
+
+    def refuse(self, model: Model, fmt: str, sentence: str) -> None:
+        """Keeps OpenVINO from serving a model that does not ask for it."""
+        known = self.candidate(model, fmt)
+        known.is_faster, known.sentence = False, sentence
+        log.warning("%s", sentence)
+
+    def forget(self, kept: set[str]) -> None:
+        """Drops all models but those with these hashes."""
+        self._known = {key: known for key, known in self._known.items() if key[0] in kept}
+
+    def prepare(self, model: Model, fmt: str, *, race: bool) -> Candidate:
+        """Converts the model, once, and lets it run against torch when asked; what cannot be done is said in the candidate."""
+        with self._preparing:
+            known = self._known.setdefault((model.sha256, fmt), Candidate())
+            if known.converted is None and not known.sentence:
+                try:
+                    known.converted = self._convert(model, fmt)
+                except UnavailableError as error:
+                    known.sentence = f"{error}, so torch goes on"
+                    log.warning("%s", known.sentence)
+            if race and known.converted is not None and not known.sentence:
+                gain = measure(eager.predictor(model, CPU, fmt), known.converted.predictor(), model).gain
+                known.is_faster = gain >= FASTER
+                known.sentence = f"OpenVINO is {gain:.2f} times as fast as torch for {model.name} in {fmt}"
+                log.info("%s", known.sentence)
+            return known
+
+    def _convert(self, model: Model, fmt: str) -> vino.Converted:
+        if self.reason:
+            raise UnavailableError(self.reason)
+        began = time.perf_counter()
+        converted = vino.Converted(model, fmt, self._cache)
+        log.info("%s is ready in OpenVINO after %.1f s", model.name, time.perf_counter() - began)
+        return converted
+
+
+def measure(by_torch: Predict, by_openvino: Predict, model: Model, rows: tuple[int, ...] = RACE_ROWS) -> Race:
+    """Both in turns, the best of the rounds: others' work on the machine only ever adds to a call."""
+    seconds: tuple[dict[int, list[float]], ...] = ({}, {})
+    for count in rows:
+        x, t = torch.zeros(count, *model.shape), torch.full((count,), 500)
+        for turn in range(RACE_ROUNDS + 1):
+            for predict, times in zip((by_torch, by_openvino), seconds, strict=True):
+                began = time.perf_counter()
+                predict(x, t)
+                if turn:  # the first prepares its weights
+                    times.setdefault(count, []).append(time.perf_counter() - began)
+    return Race(*({count: min(values) for count, values in times.items()} for times in seconds))

@@ -1,0 +1,93 @@
+"""`python -m ddim_app interpolate`: pictures between pictures, as a sheet, films and latent files."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ddim_app import ends, strips
+from ddim_app.interpolate import MAX_FRAMES, NOISES
+from ddim_app.mixing import Q_NOISES
+from ddim_app.paths import WAYS
+from ddim_app.recipe import FieldError
+from ddim_app.sample import CLIP_RULES, VARIANCES
+from ddim_app.schedule import SPACINGS
+
+EPILOG = """\
+examples:
+  python -m ddim_app interpolate --seeds 7,8 --frames 9 --method all
+  python -m ddim_app interpolate --mode grid --seeds 1,2,3,4 --rows 5 --columns 5
+  python -m ddim_app interpolate --mode loop --seeds 1,2,3,4 --frames 48 --files gif mp4
+  python -m ddim_app interpolate --mode mix --end a.png --end b.png --table --steps 50 --ddpm-steps 1000
+"""
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "interpolate", help="draw pictures between pictures", description=__doc__, epilog=EPILOG, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+
+    def option(name: str, default: Any, words: str, **more: Any) -> None:
+        parser.add_argument(f"--{name}", default=default, help=f"{words} (default: {default})" if default != "" else words, **more)
+
+    option("mode", "line", "a path of latents, or mix for DDPM's way", choices=ends.ALL_MODES)
+    option("seeds", "", "ends, such as 7,8; those that are missing count up")
+    parser.add_argument("--end", action="append", default=[], type=Path, metavar="FILE",
+                        help="a latent file or a picture in place of the first seed, the next of the second")  # fmt: skip
+    option("method", "ddim", "both: DDIM and DDPM; all: DDPM with each kind of step noise", choices=ends.METHODS)
+    option("noise", "slerp", "step noise from frame to frame: moved along, one for all, or fresh", choices=NOISES)
+    option("way", "slerp", "great circle, straight line, or straight line with its norm restored", choices=tuple(WAYS))
+    option("frames", 9, f"frames of a line, loop or mix, 2 to {MAX_FRAMES}", type=int)
+    option("rows", 5, "of a grid, 2 to 11", type=int)
+    option("columns", 5, "of a grid, 2 to 11", type=int)
+    option("start", 0.0, "where a line begins: below 0 is beyond the first end", type=float)
+    option("stop", 1.0, "where it ends", type=float)
+    option("strength", 0.25, "of variations, 0 to 1", type=float)
+    option("level", 500, "forward steps of a mix, 0 to T", type=int)
+    parser.add_argument("--table", action="store_true", help="mixes of nine levels, as in the DDPM paper's Fig. 9")
+    option("q-noise", "independent", "noise of the two ends of a mix", choices=Q_NOISES)
+    option("model", "avatars-32", "a model of weights/ or runs/, or an id on the Hugging Face Hub")
+    option("steps", 25, "network evaluations per picture", type=int)
+    option("ddpm-steps", 0, "DDPM's own steps, 0: the same; of a mix, its steps over all T", type=int)
+    option("eta", 0.0, "DDIM's stochasticity, 0 to 2", type=float)
+    option("seed", 7, "the first end, without --seeds", type=int)
+    option("spacing", "trailing", "timestep spacing", choices=SPACINGS)
+    option("variance", "small", "DDPM's", choices=VARIANCES)
+    option("clip", "clip", "what is done to the predicted picture", choices=CLIP_RULES)
+    option("precision", "fast", "fast, fp32 or fp64")
+    option("noise-seed", "", "names the step noise (default: follows the ends)")
+    option("branch", 0, "another step noise", type=int)
+    option("output", Path("interpolation"), "folder of the files", type=Path, metavar="DIR")
+    parser.add_argument("--files", nargs="+", default=["sheet", "gif"], choices=strips.KINDS,
+                        help="what is written (default: sheet gif)")  # fmt: skip
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from ddim_app.engine import Engine  # here, since it takes seconds
+
+    engine = Engine()
+    model = engine.model(arguments.model, print)
+    files = [_read(path) for path in arguments.end]
+    recipe = ends.interpolation(vars(arguments), files, model.schedule.num_train_timesteps, model.shape)
+    gathered = strips.Gathered(engine.plan(recipe))
+    for frame in engine.run(recipe):
+        gathered.add(frame)
+    for line in strips.report(gathered):
+        print(line)
+    made = recipe.made({recipe.model: model.sha256})
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for kind in dict.fromkeys(arguments.files):
+        path = arguments.output / strips.file_name(kind, made)
+        try:
+            path.write_bytes(strips.file_of(kind, made, gathered))
+        except (ValueError, RuntimeError) as error:
+            raise FieldError("files", f"cannot have {kind}: {error}") from error
+        print(f"wrote {path}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FieldError("end", f"cannot be read: {error.strerror or error}") from error

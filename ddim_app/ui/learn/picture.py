@@ -1,0 +1,64 @@
+"""The picture that the Learn tab works on: a sample of the bundled model, one of the chosen model, or an upload."""
+
+import base64
+import io
+from functools import cache
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from ddim_app.ui import stage, uploads
+from ddim_app.ui.fields import PRIVATE
+
+MOST = 512
+"""Longer side of what is kept."""
+
+
+@cache
+def samples() -> list[Image.Image]:
+    """The finished pictures of the stored run."""
+    run = stage.stored_run()
+    final = max((frame for frame in run["frames"] if frame["arm"] == 0), key=lambda frame: frame["k"])
+    sheet = Image.open(io.BytesIO(base64.b64decode(final["x_t"].split(",")[1]))).convert("RGB")
+    width = run["width"]
+    return [sheet.crop((i * width, 0, (i + 1) * width, run["height"])) for i in range(len(run["seeds"]))]
+
+
+def build() -> gr.State:
+    """The components to choose by; returns the state that holds the chosen PIL picture."""
+    chosen = gr.State(samples()[0])
+    with gr.Accordion("Picture: sample 1", open=False, elem_id="learn-picture") as fold, gr.Row():
+        gallery = gr.Gallery(
+            [(image.resize((128, 128), Image.Resampling.NEAREST), f"sample {i + 1}") for i, image in enumerate(samples())],
+            label="Samples of the bundled model", columns=4, height=170, allow_preview=False, format="png", elem_id="learn-samples",
+            interactive=False,
+        )  # fmt: skip
+        upload = uploads.upload("Or a picture of yours", "learn-upload", height=170)
+
+    def pick(event: gr.SelectData) -> Any:
+        i = event.index if isinstance(event.index, int) and 0 <= event.index < len(samples()) else 0
+        return samples()[i], gr.update(label=f"Picture: sample {i + 1}")
+
+    def take(data: bytes | None) -> Any:
+        if data is None:
+            return samples()[0], gr.update(label="Picture: sample 1")
+        image = uploads.opened(data)
+        image.thumbnail((MOST, MOST))
+        return image, gr.update(label="Picture: yours, cut to the model's shape")
+
+    gallery.select(pick, None, [chosen, fold], **PRIVATE)
+    upload.change(uploads_said(take), upload, [chosen, fold], **PRIVATE)
+    return chosen
+
+
+def uploads_said(take: Any) -> Any:
+    """The handler with the sentence of a picture that cannot be used shown as a message."""
+
+    def handler(data: bytes | None) -> Any:
+        try:
+            return take(data)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return handler

@@ -1,0 +1,56 @@
+"""Pictures that visitors bring: from a file, the webcam or the clipboard, and the sentence for those that cannot be used."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from ddim_app.images import open_picture
+from ddim_app.recipe import FieldError
+from ddim_app.source import MIDDLE, Crop, Source, of_image
+
+MAX_SIDE = 1024
+"""Longer side of what is kept of a picture for cropping; no model here makes larger ones."""
+
+
+def upload(label: str, elem_id: str, **options: Any) -> gr.Image:
+    """A picture input that hands over the uploaded file's bytes, untouched, or None.
+
+    Gradio itself would open the file by any of Pillow's decoders. It has checked that the path is one of its own uploads.
+    """
+    component = gr.Image(
+        None, label=label, sources=["upload", "webcam", "clipboard"], type="filepath", image_mode=None, format="png",
+        elem_id=elem_id, **options,
+    )  # fmt: skip
+    component.preprocess = uploaded_bytes  # type: ignore[method-assign,assignment]
+    return component
+
+
+def uploaded_bytes(payload: Any) -> bytes | None:
+    """The bytes of an uploaded file, by the payload of a gr.Image or gr.File."""
+    path = getattr(payload, "path", None)
+    return Path(path).read_bytes() if path else None
+
+
+def opened(data: bytes | None, field: str = "picture") -> Image.Image:
+    """The upright RGB picture of a file, its longer side cut down to MAX_SIDE; raises FieldError with one sentence."""
+    if not data:
+        raise FieldError(field, "must be chosen first: upload one, paste it, or take an example")
+    try:
+        image = open_picture(data, at_least=MAX_SIDE)
+    except ValueError as error:
+        raise FieldError(field, f"cannot be used: {error}") from error
+    longest = max(image.size)
+    if longest <= MAX_SIDE:
+        return image
+    factor = longest // MAX_SIDE
+    if factor > 1:
+        image = image.reduce((min(factor, image.width), min(factor, image.height)))
+    scale = min(1.0, MAX_SIDE / max(image.size))
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS)
+
+
+def fitted(data: bytes | None, shape: tuple[int, int, int], crop: Crop = MIDDLE, field: str = "picture") -> Source:
+    """The file's picture, cropped and fitted to a model, for a recipe; raises FieldError."""
+    return of_image(opened(data, field), shape, crop)

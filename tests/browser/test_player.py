@@ -1,0 +1,344 @@
+"""The trajectory player: mouse and keys, streaming, no server in between, several arms, files and charts."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+import torch
+from playwright.sync_api import Browser, Page, expect
+
+from ddim_app.animation import text_inside
+from ddim_app.engine import Engine
+from ddim_app.ui import stage
+from ddim_app.ui.layout import launch_options
+from tests import toys
+from tests.browser.conftest import open_page, screenshot
+from tests.browser.test_compare import fill, pixels, run
+from tests.test_stage import frames_of, plan_of
+from tests.wire import Brake, served
+
+PAYLOADS = (
+    "<img src=x onerror=document.title='owned'>",
+    "${document.title='owned'}",
+    "{{constructor.constructor('document.title=1')()}}",
+)
+HOSTILE = "z" + "".join(PAYLOADS)
+READ = "() => document.querySelector('#stage .read').textContent"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory, brake: Brake) -> Engine:
+    """Tiny models, one of them with a name that would run if it were markup or a template."""
+    root = tmp_path_factory.mktemp("player")
+    for name in ("tiny", HOSTILE):
+        toys.save_tiny(root / name)
+    return Engine([root], allow_hub=False)
+
+
+@pytest.fixture(scope="module")
+def url(engine: Engine) -> Iterator[str]:
+    with served(engine) as address:
+        yield address
+
+
+def step(page: Page) -> int:
+    found = re.match(r"step (\d+) of", page.evaluate(READ))
+    assert found
+    return int(found[1])
+
+
+def scrub(page: Page) -> Any:
+    return page.locator("#stage .scrub")
+
+
+# ---- controls --------------------------------------------------------------------------------------------------------
+
+
+def test_the_mouse_steps_plays_pauses_and_loops(page: Page) -> None:
+    page.clock.install()
+    page.click("#stage .first")
+    page.click("#stage .forth")
+    page.click("#stage .forth")
+    page.click("#stage .back")
+    assert step(page) == 2
+    page.click("#stage .play")
+    expect(page.locator("#stage .play")).to_have_attribute("aria-label", "Pause")
+    page.clock.run_for(1000)  # ten steps in four seconds, but at least four a second
+    assert step(page) == 6
+    page.click("#stage .play")
+    page.clock.run_for(1000)
+    assert step(page) == 6
+    page.select_option("#stage .speed", "4")
+    page.click("#stage .play")
+    page.clock.run_for(1000)
+    assert step(page) == 10
+    expect(page.locator("#stage .play")).to_have_attribute("aria-label", "Play")  # the end stops it
+    page.click("#stage .loop")
+    page.click("#stage .play")
+    page.clock.run_for(13 * 250 // 4)
+    assert step(page) == 4  # begun again: step 1 at once, ten later step 1 again
+    scrub(page).fill("7")
+    page.clock.run_for(1000)
+    assert step(page) == 8
+
+
+def test_keys_work_where_the_player_has_the_focus(page: Page) -> None:
+    page.clock.install()
+    page.locator("#stage canvas").first.click()  # a picture hands the focus to the bar
+    for key, where in (("Home", 1), ("ArrowRight", 2), ("ArrowUp", 3), ("ArrowLeft", 2), ("End", 10), ("ArrowRight", 10)):
+        page.keyboard.press(key)
+        assert step(page) == where, key
+    words = scrub(page).get_attribute("aria-valuetext")
+    assert words == page.evaluate(READ)
+    assert re.fullmatch(r"step 10 of 10 · t 99 · ᾱ 0\.\d{3} · σ 0 · NFE 10", words)
+    page.keyboard.press("Home")
+    assert scrub(page).get_attribute("aria-valuetext").startswith("step 1 of 10 · t 999 · ᾱ 4.0e-5 · σ 0 | 0.")
+    page.keyboard.press("Space")
+    page.clock.run_for(500)
+    page.keyboard.press("Space")
+    page.clock.run_for(500)
+    assert step(page) == 3
+    before = pixels(page, 0), pixels(page, 1)
+    page.keyboard.press("f")
+    assert (pixels(page, 1), pixels(page, 0)) == before
+    page.locator("#stage .view").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert step(page) == 4
+    page.locator("#steps input").focus()  # elsewhere the keys are not the player's
+    page.keyboard.press("End")
+    assert step(page) == 4
+
+
+def test_little_motion_is_respected(browser: Browser, url: str) -> None:
+    with browser.new_context(reduced_motion="reduce") as context:
+        page = context.new_page()
+        open_page(page, url)
+        page.clock.install()
+        page.select_option("#stage .speed", "4")
+        page.click("#stage .play")
+        page.clock.run_for(2100)
+        assert step(page) == 5  # two a second, whatever the speed
+
+
+def test_no_frame_asks_the_server(page: Page) -> None:
+    fill(page, "steps", 40)
+    run(page)
+    page.clock.install()  # the page's own timers stand still
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    scrub(page).focus()
+    for key in ("Home", *["ArrowRight"] * 39, "Home", "f", "f", "Space"):
+        page.keyboard.press(key)
+    page.clock.run_for(5000)
+    page.click("#stage [data-view=x_t]")
+    page.click("#stage .first")
+    assert step(page) == 1
+    assert asked == []
+
+
+# ---- streaming -------------------------------------------------------------------------------------------------------
+
+COUNT_LOADS = """
+window.loads = 0;
+const listen = EventTarget.prototype.addEventListener;
+EventTarget.prototype.addEventListener = function (type, ...rest) {
+  if (type === 'click' && this.className === 'flip') window.loads++;   // the script does this once
+  return listen.call(this, type, ...rest);
+};
+"""
+WATCH = """() => {
+  window.before = [...document.querySelectorAll('#stage *')];
+  window.words = new Set();
+  const read = document.querySelector('#stage .read');
+  new MutationObserver(() => words.add(read.textContent)).observe(read, {childList: true});
+}"""
+
+
+def test_200_streamed_steps_leave_the_page_as_it_is(page: Page, url: str) -> None:
+    """Nodes are made once for a run, and the script is started once for a page."""
+    page.add_init_script(COUNT_LOADS)
+    open_page(page, url)
+    fill(page, "steps", 200)
+    fill_pictures(page, 1)
+    page.click("#run")
+    page.wait_for_function("document.querySelector('#stage .scrub').max === '199'")
+    page.evaluate(WATCH)
+    page.wait_for_selector("#stage .arms[aria-busy=false]", timeout=60_000)
+    same = "(() => { const now = [...document.querySelectorAll('#stage *')];"
+    same += " return now.length === before.length && now.every((node, i) => node === before[i]); })()"
+    assert page.evaluate(same)
+    assert page.evaluate("window.loads") == 1
+    assert page.evaluate("words.size") > 3  # it was drawn while it came
+    assert step(page) == 200
+
+
+def test_a_position_that_somebody_chose_is_kept_while_frames_come(page: Page, brake: Brake) -> None:
+    fill(page, "steps", 30)
+    brake.seconds = 0.1
+    try:
+        page.click("#run")
+        page.wait_for_function("/^step ([5-9]|1\\d) of 30/.test(document.querySelector('#stage .read').textContent)")
+        page.click("#stage .first")
+        shown = pixels(page, 0)
+        page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Step 1')")
+        assert (step(page), pixels(page, 0)) == (1, shown)
+    finally:
+        brake.seconds = 0
+    page.wait_for_selector("#stage .arms[aria-busy=false]")
+    assert step(page) == 1
+
+
+def test_a_long_run_is_thinned_and_says_so(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "REPLAY_BYTES", 110_000)  # as if there were a thousand steps of larger pictures
+    fill(page, "steps", 80)
+    run(page)
+    expect(page.locator("#stage .hint")).to_contain_text("every 4th step, the first and the last")
+    scrub(page).focus()
+    steps = []
+    for key in ("Home", "ArrowRight", "ArrowRight", "End", "ArrowLeft"):
+        page.keyboard.press(key)
+        steps.append(step(page))
+    assert steps == [1, 5, 9, 80, 77]
+
+
+def fill_pictures(page: Page, count: int) -> None:
+    page.fill("#pictures input[type=number]", str(count))
+    page.press("#pictures input[type=number]", "Tab")
+
+
+# ---- arms ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def staged(browser: Browser, *steps: int, labels: tuple[str, ...] = ()) -> Iterator[Page]:
+    """A page that holds a stage alone, with a run of as many arms as `steps`."""
+    plan = plan_of(*steps)
+    reel = stage.Reel(plan, "a run")
+    colours = torch.linspace(-1, 1, len(steps))
+    for frame in frames_of(plan, lambda k: torch.full((1, 1, 1, 1), k / 100)):
+        x = (frame.x_t + colours[frame.arm]).clamp(-1, 1)
+        reel.add([frame._replace(x_t=x, pred_x0=x)])
+    tape = reel.complete(plan.recipe)
+    for arm, label in zip(tape["arms"], labels, strict=False):
+        arm["label"] = label
+    with gr.Blocks(title="stage") as demo:
+        stage.component(tape)
+    _, address, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options())
+    try:
+        with browser.new_context(viewport={"width": 1000, "height": 700}) as context:
+            page = context.new_page()
+            page.goto(address)
+            page.wait_for_selector("#stage .arms[aria-busy=false]")
+            yield page
+    finally:
+        demo.close(verbose=False)
+
+
+def test_a_single_arm_has_no_difference_and_nothing_to_flip(browser: Browser) -> None:
+    with staged(browser, 5) as page:
+        expect(page.locator("#stage figure")).to_have_count(1)
+        for hidden in (".flip", ".versus"):
+            expect(page.locator(f"#stage {hidden}")).to_be_hidden()
+        scrub(page).press("Home")
+        assert page.evaluate(READ).startswith("step 1 of 5")
+
+
+def test_eight_arms_move_together_each_can_be_compared_with_the_first(browser: Browser) -> None:
+    steps = (20, 5, 20, 20, 20, 20, 20, 20)
+    with staged(browser, *steps, labels=tuple(f"arm {i}" for i in range(8))) as page:
+        expect(page.locator("#stage figure")).to_have_count(9)
+        scrub(page).press("Home")
+        scrub(page).fill("10")
+        wheres = page.locator("#stage .where").all_inner_texts()
+        assert wheres[0].startswith("step 11 of 20 · t ")
+        assert wheres[1].startswith("step 3 of 5 · t ")
+        assert "NFE 11 | 3 | 11" in page.evaluate(READ)
+        scrub(page).press("End")
+        shown = [pixels(page, arm) for arm in range(8)]
+        page.click("#stage .flip")
+        assert [pixels(page, arm) for arm in range(8)] == shown[1:] + shown[:1]
+        first = page.inner_text("#stage figure.difference figcaption span")
+        page.select_option("#stage .other", "7")
+        assert page.inner_text("#stage figure.difference figcaption span") != first
+        expect(page.locator("#stage figure.difference canvas").first).to_have_attribute("aria-label", re.compile("arm 0 and arm 7"))
+        screenshot(page, "stage-8-arms")
+
+
+def test_labels_are_text_whatever_they_hold(browser: Browser) -> None:
+    with staged(browser, 3, 3, 3, labels=PAYLOADS) as page:
+        assert page.locator("#stage figcaption b").all_inner_texts()[:3] == list(PAYLOADS)
+        page.click("#stage .flip")
+        assert page.locator("#stage option").all_inner_texts()[-2:] == list(PAYLOADS[1:])
+        assert page.locator("#stage img").count() == 0
+        assert page.title() == "stage"
+
+
+# ---- files, charts, names --------------------------------------------------------------------------------------------
+
+
+def download(page: Page, form: str) -> tuple[str, bytes]:
+    page.click(f"#film-format input[value={form}]")
+    with page.expect_download() as waiting:
+        page.click("#film-make")
+    expect(page.locator("#film p")).to_contain_text("Saved")
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+@pytest.mark.parametrize("form", ["gif", "webp", "sheet"])
+def test_a_run_is_saved_with_its_recipe_inside(page: Page, engine: Engine, form: str) -> None:
+    page.click("#films-fold button")
+    name, data = download(page, form)  # the stored run
+    assert json.loads(text_inside(data))["model"] == "avatars-32"
+    fill(page, "steps", 6)
+    fill(page, "seed", 41)
+    run(page)
+    name, data = download(page, form)
+    assert name == f"ddim-explorer-41.{'png' if form == 'sheet' else form}"
+    recipe = json.loads(text_inside(data))
+    assert (recipe["model"], recipe["seed"], recipe["arms"][0]["steps"]) == ("tiny", 41, 6)
+    assert recipe["weights"] == engine.model("tiny").sha256
+
+
+def test_a_stopped_run_is_saved_as_far_as_it_came(page: Page, slow: None) -> None:
+    fill(page, "steps", 500)
+    page.click("#run")
+    page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Step 2')")
+    page.click("#stop")
+    expect(page.locator("#status")).to_contain_text("Stopped at step")
+    page.click("#films-fold button")
+    recipe = json.loads(text_inside(download(page, "gif")[1]))
+    assert recipe["interrupted"]
+    assert 1 <= recipe["executed_steps"] <= 4
+
+
+def test_charts_follow_the_run(page: Page) -> None:
+    page.click("#charts-fold button")
+    charts = [page.locator(f"#chart-{name}") for name in ("change", "eps", "psnr")]
+    for chart in charts:
+        expect(chart.locator(".vega-embed")).to_contain_text("10")  # the stored run's last step
+    fill(page, "steps", 4)
+    run(page)
+    for chart in charts:
+        expect(chart.locator(".vega-embed")).to_contain_text("3.5")
+        expect(chart.locator("path[aria-roledescription='line mark']")).to_have_count(2)
+    screenshot(page, "charts")
+
+
+def test_a_models_name_is_text_wherever_it_comes(page: Page) -> None:
+    page.locator("#model input").fill(HOSTILE)
+    page.locator("#model input").press("Enter")
+    fill(page, "steps", 2)
+    expect(page.locator("#cost")).to_contain_text("UNet call")
+    run(page)
+    expect(page.locator("#recipe")).to_contain_text(HOSTILE)
+    page.click("#films-fold button")
+    assert json.loads(text_inside(download(page, "sheet")[1]))["model"] == HOSTILE
+    page.click("#charts-fold button")
+    expect(page.locator("#chart-psnr .vega-embed")).to_be_visible()
+    assert page.title() == "DDIM Explorer"
+    assert page.locator("img[src=x]").count() == 0
