@@ -45,9 +45,9 @@ def test_every_event_that_computes_is_in_the_device_group_and_only_endpoints_are
     computing = [fn for fn in functions if fn.validator is not None]
     assert {fn.concurrency_id for fn in computing} == {"device"}
     assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == [
-        "compare", "generate", "interpolate", "likelihood",
+        "compare", "generate", "invert", "likelihood", "interpolate",
     ]  # fmt: skip
-    assert len(computing) == 9 + len(EXAMPLES) + len(VIEWS)  # four tabs, five endpoints, and what starts by one button
+    assert len(computing) == 10 + len(EXAMPLES) + len(VIEWS)  # five tabs, five endpoints, and what starts by one button
 
 
 def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None:
@@ -61,6 +61,10 @@ def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None
         "/interpolate": [
             *shared[:-1], "ddpm_steps", *ending, "mode", "seeds", "noise", "method", "way", "frames", "start", "stop", "rows",
             "columns", "strength", "level", "table", "q_noise", "bucket", "end_a", "end_b", "end_c", "end_d", "file_kind",
+        ],
+        "/invert": [
+            "picture", "method", "strength", "decode_steps", "evaluations", "clamped", "model", "steps", "eta", "seed", "spacing",
+            "noise_seed", "precision", "second_model",
         ],
         "/likelihood": ["picture", "model", "mode", "evaluations", "draws", "seed", "clip", "precision"],
     }  # fmt: skip
