@@ -110,7 +110,7 @@ class Engine:
     def plan(self, recipe: BaseRecipe, notify: Callable[[str], None] = lambda message: None) -> Any:
         """The recipe's Plan, checked against its models and this host's budget; raises FieldError."""
         planned = plan(recipe, lambda name: self.model(name, notify))
-        self.budget.check(planned.evaluations, planned.pictures)
+        self.budget.check(planned.evaluations, planned.at_once)
         return planned
 
     def seconds(self, planned: Plan) -> float | None:

@@ -95,6 +95,10 @@ class PathPlan(Plan):
         return len(self.allotted)
 
     @property
+    def at_once(self) -> int:
+        return self.recipe.cells * len(self.rows)
+
+    @property
     def evaluations(self) -> int:
         return self.evaluated(self.transitions)
 

@@ -118,6 +118,10 @@ class InvertPlan(Plan):
         return len(self.recipe.sources)
 
     @property
+    def at_once(self) -> int:
+        return self.pictures * len(self.routes)
+
+    @property
     def seeds(self) -> list[int]:
         """Which pictures the model makes itself."""
         return [i for i, source in enumerate(self.recipe.sources) if not source.is_picture]

@@ -54,7 +54,7 @@ class Entry:
         self.began = time.monotonic()
         self.about = {
             "event": "run", "kind": plan.recipe.kind, "recipe": recipe_hash(plan.recipe), "model": plan.recipe.model,
-            "rows": plan.pictures, "planned": plan.evaluations,
+            "rows": plan.at_once, "planned": plan.evaluations,
         }  # fmt: skip
         self._journal = journal
         self._open = True

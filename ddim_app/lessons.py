@@ -107,6 +107,10 @@ class LessonPlan(Plan):
     rules: tuple[str, ...]
 
     @property
+    def at_once(self) -> int:
+        return len(self.grids)
+
+    @property
     def evaluations(self) -> int:
         return sum(max(1, len(levels) - 1) for levels in self.grids)
 

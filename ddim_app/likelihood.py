@@ -102,6 +102,10 @@ class LikelihoodPlan(Plan):
         return len(self.x0) * len(self.design)
 
     @property
+    def at_once(self) -> int:
+        return len(self.x0)
+
+    @property
     def batches(self) -> int:
         """Of one picture."""
         return math.ceil(len(self.design) / BATCH)

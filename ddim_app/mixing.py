@@ -125,6 +125,10 @@ class MixPlan(Plan):
         return self.source.transitions if self.recipe.seeds else 0
 
     @property
+    def at_once(self) -> int:
+        return max(len(self.recipe.seeds), self.recipe.frames * len(self.rows))
+
+    @property
     def transitions(self) -> int:
         return self.before + max((row.transitions for row in self.rows), default=0)
 

@@ -40,10 +40,9 @@ class Plan(ABC):
         """How many steps the run reports, as the status line counts them."""
 
     @property
-    def pictures(self) -> int:
-        """How many are on their way at a time."""
-        count = getattr(self.recipe, "pictures", 1)
-        return count if isinstance(count, int) else 1
+    @abstractmethod
+    def at_once(self) -> int:
+        """Pictures that are on their way at a time, those of all its arms."""
 
     @property
     @abstractmethod
@@ -120,7 +119,7 @@ class SamplingPlan(Plan):
         return self.recipe.pictures * sum(row.transitions for row in self.rows)
 
     @property
-    def pictures(self) -> int:
+    def at_once(self) -> int:
         return self.recipe.pictures * len(self.rows)
 
     @property

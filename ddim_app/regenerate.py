@@ -99,6 +99,10 @@ class DecodePlan(Plan):
     eta: float
 
     @property
+    def at_once(self) -> int:
+        return len(self.latent.x)
+
+    @property
     def transitions(self) -> int:
         return len(self.levels) - 1 - (self.latent.kind == "pair")
 

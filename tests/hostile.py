@@ -255,10 +255,10 @@ def _paths(target: Target, folder: Path) -> Iterator[Case]:
             f"{name}.model = {path!r}",
             lambda name=name, path=path: target.call(name, target.values(name, model=path)),
         )
-        for event, inputs, place in target.uploads:
+        for event, inputs, place in target.uploads[i % len(target.uploads) :: len(climbs)]:
             yield Case(
                 "path traversal",
-                f"upload {event} = {path!r}",
+                f"upload {event}.{place} = {path!r}",
                 lambda event=event, inputs=inputs, place=place, path=path: target.read_upload(event, inputs, place, path),
             )
     for part in ("static", "assets", "theme.css", "custom_component/1/client/component"):
@@ -291,10 +291,10 @@ def _addresses(target: Target, canary: str) -> Iterator[Case]:
         )
         data = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
         yield Case("SSRF", f"{name} with a file of {address}", lambda name=name, data=data: target.with_value(name, 0, data))
-        for event, inputs, place in target.uploads:
+        for event, inputs, place in target.uploads[i % len(target.uploads) :: len(odd)]:
             yield Case(
                 "SSRF",
-                f"upload {event} = {address}",
+                f"upload {event}.{place} = {address}",
                 lambda event=event, inputs=inputs, place=place, address=address: target.read_upload(event, inputs, place, address),
             )
 

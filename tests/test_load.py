@@ -1,18 +1,16 @@
 """Many visitors at once: nobody's answer is lost, late without a word, or somebody else's; memory and files stay bounded."""
 
-import gc
 import os
 import time
 from pathlib import Path
 
-import gradio as gr
 import psutil
 import pytest
 
 from ddim_app.engine import Engine
 from ddim_app.options import Options
-from ddim_app.ui import hosting
-from tests import load
+from ddim_app.ui import build_ui, hosting
+from tests import load, wire
 from tests.load import Report
 from tests.server import named, post
 from tests.wire import Brake, served, wait_for
@@ -95,16 +93,16 @@ def test_files_beyond_the_limit_go_oldest_first(tmp_path: Path) -> None:
     assert (tmp_path / "new.png").exists()
 
 
-def test_what_nobody_reads_is_dropped(tiny_root: Path) -> None:
-    engine = Engine([tiny_root], allow_hub=False)
+def test_what_nobody_reads_is_dropped(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, built = Engine([tiny_root], allow_hub=False), []
+    monkeypatch.setattr(wire, "build_ui", lambda *arguments, **options: built.append(build_ui(*arguments, **options)) or built[0])
     with served(engine) as url:
-        demo = next(value for value in gc.get_objects() if isinstance(value, gr.Blocks) and value.local_url.rstrip("/") == url)
         for _ in range(3):
             assert post(url, "/gradio_api/call/generate", {"data": named(url, "generate", steps=2)})[0] == 200
-        queue = demo._queue
+        queue = built[0]._queue
         wait_for(lambda: engine.journal.counters["runs_done"] == 3 and not queue.event_ids_to_events)
         assert len(queue.pending_messages_per_session) == 3
-        unread = hosting.Unread(demo)
+        unread = hosting.Unread(built[0])
         assert unread.sweep(0) == 0
         assert unread.sweep(hosting.UNREAD_SECONDS - 1) == 0
         assert unread.sweep(hosting.UNREAD_SECONDS) == 3

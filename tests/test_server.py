@@ -168,12 +168,12 @@ def test_sigterm_lets_a_run_end_and_tells_the_others(tiny_root: Path) -> None:
 def test_options_come_from_line_and_environment(tmp_path: Path) -> None:
     (tmp_path / "auth").write_text("# who\nann:se:cret\nbob:x\n")
     options = read(
-        ["--max-queue", "5", "--model", "one", "--model", "a/b"],
+        ["--max-queue", "5", "--model", "one", "--model", "ab/cd"],
         {"DDIM_MAX_QUEUE": "9", "DDIM_MAX_EVALUATIONS": "100", "DDIM_AUTH_FILE": str(tmp_path / "auth"), "DDIM_ROOT_PATH": "/x/"},
     )
     assert (options.max_queue, options.budget.max_evaluations, options.root_path) == (5, 100, "/x")
     assert options.auth == (("ann", "se:cret"), ("bob", "x"))
-    assert (options.hosted, options.allow_hub, options.first_model) == (True, ("a/b",), "one")
+    assert (options.hosted, options.allow_hub, options.first_model) == (True, ("ab/cd",), "one")
     local = read([], {})
     assert (local.host, local.port, local.hosted, local.allow_hub, local.budget.max_runs) == (None, None, False, True, None)
     assert read([], {"GRADIO_SERVER_NAME": "0.0.0.0"}).hosted
