@@ -136,7 +136,7 @@ def test_the_command_line_makes_the_same_pictures(here, monkeypatch):
     ours = expected(Engine(allow_hub=False), recipe)
     assert all((a == b).all() for a, b in zip(ours, written(here / "pictures"), strict=True))
     made = codecs.read_file((here / ran.stdout.split()[1]).read_bytes()).recipe
-    assert replace(made, bucket=None, weights=None) == recipe
+    assert replace(made, bucket=None, backend=None, weights=None) == recipe
     run_here(monkeypatch, "--recipe", ran.stdout.split()[1], "--output", "again")
     assert all((a == b).all() for a, b in zip(ours, written(here / "again"), strict=True))
 
