@@ -60,9 +60,10 @@ class Target:
             (fn["id"], fn["inputs"], place)
             for fn in config["dependencies"]
             for place, component in enumerate(fn["inputs"])
-            if self.components[component]["type"] in ("file", "image", "uploadbutton") and fn["backend_fn"]
+            if self.components[component]["type"] in ("file", "image", "uploadbutton")
+            if fn["backend_fn"] and not fn["queue"]
         ]
-        """(event, its inputs, which of them is an upload) for everything that takes a file."""
+        """(event, its inputs, which of them is an upload) for everything that reads a file at once; runs are tried as endpoints."""
 
     @property
     def with_model(self) -> list[str]:
