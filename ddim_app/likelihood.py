@@ -94,6 +94,10 @@ class LikelihoodPlan(Plan):
     design: Design
 
     @property
+    def pictures(self) -> int:
+        return len(self.x0)
+
+    @property
     def evaluations(self) -> int:
         return len(self.x0) * len(self.design)
 

@@ -19,7 +19,6 @@ from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings, num_train_timesteps
 from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import KEEP, RunTab
-from ddim_app.ui.uploads import uploaded_bytes
 
 MODES = [
     ("Line", "line"), ("Grid", "grid"), ("Loop", "loop"), ("DDPM's way", "mix"), ("Arithmetic", "arithmetic"),
@@ -215,10 +214,11 @@ def _files() -> list[Component]:
     files: list[Component] = []
     with gr.Accordion("Pictures or latent files as ends", open=False, elem_id="ends-fold"), gr.Row():
         for letter in "ABCD":
+            # As bytes by its own setting: a function in the place of `preprocess` would be lost when the page restores a recipe.
             file = gr.File(
-                None, label=f"End {letter}", file_count="single", elem_id=f"end-{letter.lower()}", height=110, min_width=120
-            )
-            file.preprocess = uploaded_bytes  # type: ignore[method-assign]
+                None, label=f"End {letter}", type="binary", file_count="single", elem_id=f"end-{letter.lower()}", height=110,
+                min_width=120,
+            )  # fmt: skip
             files.append(file)
     return files
 

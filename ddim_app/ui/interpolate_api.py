@@ -24,7 +24,6 @@ from ddim_app.ui.fields import raw
 from ddim_app.ui.film import Film
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings, validator
-from ddim_app.ui.uploads import uploaded_bytes
 
 LEFT_OUT = ("pictures", "second_model")
 """Of the settings column, since a path has no use for them."""
@@ -34,9 +33,7 @@ def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
     """Adds /interpolate to the open Blocks."""
     with gr.Row(visible=False):
         own = {name: raw(component) for name, component in _fields().items()}
-        files = [gr.File(None, label=f"End {letter}") for letter in "ABCD"]
-        for file in files:
-            file.preprocess = uploaded_bytes  # type: ignore[method-assign]
+        files = [gr.File(None, label=f"End {letter}", type="binary") for letter in "ABCD"]
         kind = raw(gr.Dropdown(["", *strips.KINDS], value="", label="File to make"))
         pictures, made, summary = gr.Gallery(format="png", label="Frames"), gr.File(label="File"), gr.JSON(label="Summary")
         button = gr.Button("interpolate")

@@ -5,7 +5,6 @@ import base64
 import io
 import math
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -118,17 +117,20 @@ class InvertTab(RunTab):
         self.crop_view.select(self._cropped, None, self.crop, **PRIVATE)
         self.load.upload(self._loaded, [self.load, model], [self.latent, self.said, self.task, self.download], **PRIVATE)
 
-    def send_to(self, take: Callable[[bytes], Any], outputs: list[Component]) -> None:
-        """Shows the button that sends the latent on; `take` makes `outputs` of the bytes of a file of single latents."""
+    def send_to(self, file: gr.File, tab: str) -> None:
+        """Shows the button that puts a single latent into a file input of another tab, and opens that tab."""
 
-        def send(data: bytes | None) -> Any:
+        def send(data: bytes | None) -> list[Any]:
             try:
-                return take(single_latent(data))
+                path = save_bytes_to_cache(single_latent(data), f"latent{latent_files.SUFFIX}", file.GRADIO_CACHE)
             except FieldError as error:
-                raise gr.Error(str(error), print_exception=False) from error
+                return [KEEP, str(error)]
+            return [path, f"Sent to {tab} as its first end."]
 
         self.send.visible = True
-        self.send.click(send, self.latent, outputs, **PRIVATE)
+        tabs = "[...document.querySelectorAll('[role=tab]')]"
+        opened = f"said => said.startsWith('Sent') && {tabs}.find(tab => tab.textContent.trim() === '{tab}')?.click()"
+        self.send.click(send, self.latent, [file, self.said], **PRIVATE).then(None, self.said, None, js=opened, **PRIVATE)
 
     # ---- what is put in ---------------------------------------------------------------------------------------------
 

@@ -102,7 +102,9 @@ class Board:
             for each in lines
         ]  # fmt: skip
         head = ["Method", "Steps", "NFE", "MSE", "8 bit", "Latent std", "Neighbours"]
-        return {"tables": [{"title": "Error against steps", "head": head, "rows": rows}], "verdict": ""}
+        through = [found for found in self.found.values() if isinstance(found, Inverted)]
+        shown = {"original": uri(through[0].original)} if through else {}
+        return {"pictures": shown, "tables": [{"title": "Error against steps", "head": head, "rows": rows}], "verdict": ""}
 
     def plot(self) -> tuple[pd.DataFrame, str, str] | None:
         """(table, what lies on x, what on y) of the run's plot, if it has one."""

@@ -71,6 +71,7 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
         for kind, place in zip(TABS, places, strict=True):
             show = [gr.update(visible=other is kind) for other in TABS] + [gr.update(visible=kind is TABS[0])]
             place.select(lambda show=show: show, None, [*buttons, cost], **PRIVATE)
+        _connect_latents(tabs)
         for tab in tabs:
             tab.connect(demo)
         bar.connect(demo)
@@ -125,6 +126,13 @@ def _run_on(event: Any, tab: RunTab, controls: settings.Settings, status: gr.HTM
         tab.run, tab.inputs, [status, *tab.outputs], validator=settings.validator(tab.check, names), show_progress="hidden",
         trigger_mode="multiple", api_visibility="private", **queued,
     )  # fmt: skip
+
+
+def _connect_latents(tabs: list[Any]) -> None:
+    """Lets Invert send what it has found to Interpolate, as its first end."""
+    named = {tab.name: tab for tab in tabs}
+    interpolate: InterpolateTab = named[InterpolateTab.name]
+    named[InvertTab.name].send_to(interpolate.files[0], interpolate.title)
 
 
 def _connect_models(engine: Engine, controls: settings.Settings, demo: gr.Blocks) -> None:

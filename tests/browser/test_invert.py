@@ -129,6 +129,23 @@ def test_an_own_sample_gives_its_noise_back_and_the_clamped_one_another(page: Pa
     assert other < same
 
 
+def test_a_latent_goes_to_interpolate_and_a_pair_does_not(page: Page) -> None:
+    open_invert(page, 4)
+    choose(page, "invert-method", "O-BELM, exact pair")
+    run_inversion(page)
+    page.click("#invert-send")
+    expect(page.locator("#invert-said")).to_contain_text("must be one ordinary x_T: this is a pair latent")
+    choose(page, "invert-method", "DDIM reversed, told the target's timestep")
+    run_inversion(page)
+    page.click("#invert-send")
+    expect(page.locator("#run-interpolate")).to_be_visible()
+    page.get_by_role("button", name="Pictures or latent files as ends").click()
+    expect(page.locator("#end-a")).to_contain_text("latent")
+    page.click("#run-interpolate")
+    expect(page.locator("#status")).to_contain_text("Done", timeout=60_000)
+    expect(page.locator("#interpolate-recipe")).not_to_be_empty()
+
+
 def test_the_error_is_drawn_against_the_steps(page: Page) -> None:
     open_invert(page, 10)
     page.get_by_label("Error against steps").first.check()
