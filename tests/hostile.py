@@ -60,9 +60,10 @@ class Target:
             (fn["id"], fn["inputs"], place)
             for fn in config["dependencies"]
             for place, component in enumerate(fn["inputs"])
-            if self.components[component]["type"] in ("file", "image", "uploadbutton") and fn["backend_fn"]
+            if self.components[component]["type"] in ("file", "image", "uploadbutton")
+            if fn["backend_fn"] and not fn["queue"]
         ]
-        """(event, its inputs, which of them is an upload) for everything that takes a file."""
+        """(event, its inputs, which of them is an upload) for everything that reads a file at once; runs are tried as endpoints."""
 
     @property
     def with_model(self) -> list[str]:
@@ -123,7 +124,9 @@ class Target:
         data[place] = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
         body = {"data": data, "fn_index": event, "session_hash": "hostile", "trigger_id": None, "event_data": None}
         status, answer = post(self.url, "/gradio_api/run/predict", body, seconds=20)
-        return status, answer.decode("utf-8", "replace")[:2000]
+        text = answer.decode("utf-8", "replace")
+        in_words = status == 500 and bool(json.loads(text).get("error"))  # how gradio sends a sentence of ours
+        return 422 if in_words else status, text[:2000]
 
 
 def corpus(target: Target, folder: Path, canary: str) -> Iterator[Case]:

@@ -220,8 +220,22 @@ def guard(demo: gr.Blocks, runs: Runs) -> None:
         if fn.validator is not None:
             fn.validator = _judged(fn.validator, demo, runs)
     for block in demo.blocks.values():
+        if isinstance(block, gr.components.Component):
+            _keep_to_uploads(block)
         for function in getattr(block, "server_fns", ()):
             setattr(block, function.__name__, _counted(function, runs))
+
+
+def _keep_to_uploads(component: Any) -> None:
+    """Refuses addresses in the place of an uploaded file, which gradio would fetch."""
+    move = component.async_move_resource_to_block_cache
+
+    async def move_file(source: Any) -> Any:
+        if isinstance(source, str) and "://" in source[:20]:
+            raise gr.Error("A file must be uploaded; addresses are not opened.", print_exception=False)
+        return await move(source)
+
+    component.async_move_resource_to_block_cache = move_file
 
 
 def _judged(validator: Callable[..., Iterable[dict[str, Any]]], demo: gr.Blocks, runs: Runs) -> Callable[..., list[dict[str, Any]]]:
