@@ -253,7 +253,10 @@ def _check_size(config: Mapping[str, Any], weights: Path, name: str) -> None:
         raise ModelError(f"model {name}: config.json does not describe a network ({reason})") from error
     parameters, size = sum(p.numel() for p in network.parameters()), weights.stat().st_size
     if parameters > size:  # even at one byte each
-        raise ModelError(f"model {name}: config.json describes {parameters:,} parameters, and {weights.name} has {size:,} bytes")
+        raise ModelError(
+            f"model {name}: {weights.name} cannot be read or does not fit its config.json, which describes {parameters:,} "
+            f"parameters: it has {size:,} bytes"
+        )
 
 
 def _scheduler_file(folder: Path, name: str) -> Path:

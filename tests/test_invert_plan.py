@@ -1,5 +1,6 @@
 """Inversions as runs of the engine: recipes, costs, every method's round trip, refusals."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import torch
 
 from ddim_app import diagnosis, invert_plan, latent_files, metrics, recipe, roundtrip
 from ddim_app.abreast import abreast
+from ddim_app.budget import Budget
 from ddim_app.engine import Engine
 from ddim_app.invert import METHODS, InvertRecipe, Way
 from ddim_app.invert_plan import Going, Inverted
@@ -210,12 +212,10 @@ def test_abreast_asks_together_and_returns_what_each_has_found():
 
 
 def test_the_engine_refuses_what_is_too_dear(engine):
-    engine.max_evaluations = 50
-    try:
-        with pytest.raises(FieldError, match="at most 50 evaluations on this host, and this run needs 100"):
-            engine.plan(asked(Way(steps=50)))
-    finally:
-        engine.max_evaluations = None
+    host = copy.copy(engine)
+    host.budget = Budget(max_evaluations=50)
+    with pytest.raises(FieldError, match="at most 50 evaluations on this host, and this run needs 100"):
+        host.plan(asked(Way(steps=50)))
 
 
 def test_routes_have_their_costs():

@@ -157,7 +157,7 @@ SPOILED = {
     "three-sizes": (unet_says(sample_size=[8, 8, 8]), "sample_size must be a whole number, or two"),
     "other-shapes": (unet_says(block_out_channels=[16, 32]), "does not fit its config.json"),
     "other-blocks": (unet_says(layers_per_block=2), "does not fit its config.json"),
-    "no-such-block": (unet_says(down_block_types=["Eval", "Eval"]), "does not fit its config.json"),
+    "no-such-block": (unet_says(down_block_types=["Eval", "Eval"]), "config.json does not describe a network"),
     "no-scheduler": (lacks("scheduler"), "there is no scheduler_config.json, so its noise schedule is unknown"),
     "broken-scheduler": (has("scheduler/scheduler_config.json", b"x"), "scheduler_config.json is not readable JSON"),
     "scheduler-key": (scheduler_says(shift=3.0), "scheduler_config.json has unknown keys (shift)"),

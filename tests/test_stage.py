@@ -38,7 +38,7 @@ def frames_of(plan, picture):
         x = picture(k).expand(shape) if callable(picture) else picture
         for arm, row in enumerate(plan.rows):
             if k < row.transitions:
-                yield Frame(arm, k, row.transitions, Level(row.levels[k].t, 0.5), 0.1, x, x, x)
+                yield Frame(arm, k, row.transitions, Level(row.levels[k].t, 0.5), 0.1, x, x, x, k)
 
 
 def reel_of(plan, picture=None):
