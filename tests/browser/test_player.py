@@ -128,6 +128,7 @@ def test_little_motion_is_respected(browser: Browser, url: str) -> None:
 def test_no_frame_asks_the_server(page: Page) -> None:
     fill(page, "steps", 40)
     run(page)
+    page.wait_for_timeout(1500)  # settings are kept, and the strip of runs filled, after the run
     page.clock.install()  # the page's own timers stand still
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
