@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ddim_app import backends, memory
+from ddim_app import backends, interpolate_plan, invert_plan, lessons, likelihood, memory, mixing, regenerate  # noqa: F401  (plans of all kinds)
 from ddim_app.buckets import bucket_of
 from ddim_app.budget import LOCAL, SERVER, Budget, Visitors
 from ddim_app.journal import DONE, STOPPED, Entry, Journal
