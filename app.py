@@ -15,7 +15,7 @@ else:
     GPU = None
 
 from ddim_app import options as server_options
-from ddim_app.backends import use_cores
+from ddim_app.backends import spare_cores
 from ddim_app.engine import ROOT, Engine
 from ddim_app.options import Options
 from ddim_app.ui import build_ui, hosting, launch_options
@@ -27,7 +27,7 @@ def main() -> None:
     if not options.behind_proxy:  # else anybody on this machine could be anyone
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     log_requests()
-    use_cores()
+    spare_cores()
     engine = make_engine(options)
     demo = build_ui(engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy)
     logging.getLogger("ddim_app").info(server_options.described(options))

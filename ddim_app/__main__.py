@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from ddim_app.backends import spare_cores
 from ddim_app.commands import benchmark, deploy, generate, interpolate, invert, likelihood
 from ddim_app.recipe import FieldError
 
@@ -15,6 +16,7 @@ def main() -> None:
     for command in COMMANDS:
         command.add(commands)
     arguments = parser.parse_args()
+    spare_cores()
     try:
         arguments.run(arguments)
     except FieldError as error:

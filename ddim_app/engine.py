@@ -88,7 +88,7 @@ class Engine:
         self.budget = budget if max_evaluations is None else replace(budget, max_evaluations=max_evaluations)
         self.visitors = Visitors(self.budget)
         self.journal = Journal()
-        self.loop = BatchLoop(threaded=threaded)
+        self.loop = BatchLoop(threaded=threaded, prepare=backends.use_cores)
         self._shelf = Shelf(self.catalogue)
         self._predictors: dict[Key, tuple[Predict, int]] = {}
         self._paces: dict[Key, Pace] = {}

@@ -10,9 +10,11 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from ddim_app.buckets import BUCKETS, half_bucket
 from ddim_app.sample import Predict, Process, Query, Report
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Halt(Exception):  # noqa: N818
@@ -89,20 +92,23 @@ class Portion(NamedTuple):
 class BatchLoop:
     """Evaluates the rows of all live runs together, on a thread of its own that starts with the first run.
 
-    Without `threaded` (in a forked process, say) nothing happens but in `round`, which the waiting caller repeats.
+    Without `threaded` (in a forked process, say) nothing happens but in `round`, which the waiting caller repeats. `prepare`
+    is called first on the new thread.
 
     `max_rows` bounds the rows of one call; for a group that runs out of memory it is halved, and stays so. Rows are dealt
     to the runs that have waited longest, so a run of a thousand steps delays one of ten by no more than its share.
     """
 
-    def __init__(self, max_rows: int = BUCKETS[-1], threaded: bool = True) -> None:
+    def __init__(self, max_rows: int = BUCKETS[-1], threaded: bool = True, prepare: Callable[[], None] = lambda: None) -> None:
         self.max_rows = max_rows
         self.threaded = threaded
         self.calls = 0
         """Network calls made so far."""
         self.evaluations = 0
         """Rows evaluated so far."""
+        self._prepare = prepare
         self._wake = threading.Condition()
+        self._errands: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._live: list[Ticket] = []
         self._rooms: dict[Hashable, int] = {}
         self._working = False
@@ -115,15 +121,30 @@ class BatchLoop:
         ticket = Ticket(process, networks, emit, turn=self.calls)
         with self._wake:
             self._live.append(ticket)
-            if self._pid != os.getpid():  # a forked child has the parent's state, but not its thread
-                self._thread, self._pid = None, os.getpid()
-            if self.threaded and self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="batch-loop", daemon=True)
-                self._thread.start()
-                # A process that ends while the thread is inside torch aborts, so it waits for the call under way.
-                atexit.register(self.close)
-            self._wake.notify()
+            self._begin()
         return ticket
+
+    def call(self, function: Callable[..., T], *values: Any) -> T:
+        """What `function(*values)` returns or raises when it is called between two network calls, on the loop's thread."""
+        if not self.threaded or threading.current_thread() is self._thread:
+            return function(*values)
+        answer: Future[T] = Future()
+        with self._wake:
+            if self._closed:
+                raise RuntimeError("the batch loop is closed")
+            self._errands.append((answer, lambda: function(*values)))
+            self._begin()
+        return answer.result()
+
+    def _begin(self) -> None:
+        if self._pid != os.getpid():  # a forked child has the parent's state, but not its thread
+            self._thread, self._pid = None, os.getpid()
+        if self.threaded and self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="batch-loop", daemon=True)
+            self._thread.start()
+            # A process that ends while the thread is inside torch aborts, so it waits for the call under way.
+            atexit.register(self.close)
+        self._wake.notify()
 
     def leave(self, ticket: Ticket) -> None:
         """Ends a run before its time; at most the call under way is still made for it, and its frames may still be told."""
@@ -136,6 +157,8 @@ class BatchLoop:
         with self._wake:
             self._closed = True
             left = list(self._live)
+            while self._errands:
+                self._errands.popleft()[0].cancel()
             self._wake.notify()
         for ticket in left:
             self._end(ticket, "The server is shutting down")
@@ -153,12 +176,16 @@ class BatchLoop:
         return self._working
 
     def _serve(self) -> None:
+        self._prepare()
         while True:
             with self._wake:
-                while not self._live and not self._closed:
+                while not self._live and not self._errands and not self._closed:
                     self._wake.wait()
                 if self._closed:
                     return
+                errand = self._errands.popleft() if self._errands else None
+            if errand is not None:
+                _run(*errand)
             try:
                 self.round()
             except BaseException as error:  # whatever it is, the thread must live: all runs depend on it
@@ -260,6 +287,13 @@ class BatchLoop:
         except Exception as gone:  # a reader that is gone, such as a page whose event loop was closed
             log.warning("the end of a run could not be told: %s", gone)
         self.leave(ticket)
+
+
+def _run(answer: "Future[T]", function: Callable[[], T]) -> None:
+    try:
+        answer.set_result(function())
+    except BaseException as error:  # belongs to whoever waits for the answer
+        answer.set_exception(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

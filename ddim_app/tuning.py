@@ -43,7 +43,7 @@ class Tuning:
     def __init__(self, wanted: str, device: torch.device, loop: BatchLoop, cache: Path | None = None) -> None:
         self.wanted = choice("backend", wanted, (*BACKENDS, "auto"))
         self._device, self._loop = device, loop
-        self._switch = backends.Switch(wanted, device, cache)
+        self._switch = backends.Switch(wanted, device, cache, loop.call)
         self._nearness: dict[Key, Fidelity] = {}
         self._invariant: dict[Key, list[set[int]]] = {}
         self._begun: set[str] = set()
@@ -120,7 +120,7 @@ class Tuning:
         """Measures in which buckets a row has the same bits whatever its place and neighbours; takes seconds."""
         key = self.key(model, precision)
         groups = backends.invariant_buckets(
-            lambda bucket: self.evaluator(key._replace(bucket=bucket), model), model.shape, self._device
+            lambda bucket: self._on_loop(self.evaluator(key._replace(bucket=bucket), model)), model.shape, self._device
         )
         self._invariant[key] = groups
         return groups
@@ -128,12 +128,16 @@ class Tuning:
     def _measure_nearness(self, model: Model) -> None:
         key = self.key(model, "fast")
         arm, seeds = NEARNESS
-        exact = backends.predictor(model, self._device, "fp32")
-        near = fidelity(self.evaluator(key, model), exact, model, arm, seeds)
+        exact = self._on_loop(backends.predictor(model, self._device, "fp32"))
+        near = fidelity(self._on_loop(self.evaluator(key, model)), exact, model, arm, seeds)
         self._nearness[key] = near
         if key.backend == "openvino" and self.wanted == "auto" and near.median < LEAST_DECIBELS:
             words = f"OpenVINO's pictures of {model.name} are {near.median:.0f} dB from fp32, so torch goes on"
             self._switch.refuse(model, key.number_format, words)
+
+    def _on_loop(self, predict: Predict) -> Predict:
+        """The same, with its calls made where those of runs are, with the same threads."""
+        return lambda x, t: self._loop.call(predict, x, t)
 
     def _is_idle(self) -> bool:
         """Waits until no network call was made for a while; False when the process ends first."""

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -249,3 +250,75 @@ def test_a_process_may_end_in_the_middle_of_a_run():
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+# ---- errands ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_errand_is_run_on_the_thread_that_calls_the_network():
+    prepared: list[str] = []
+    loop, network = BatchLoop(prepare=lambda: prepared.append(threading.current_thread().name)), Network()
+    here = loop.call(threading.current_thread)
+    assert here is loop._thread
+    assert loop.call(loop.call, max, 3, 5) == 5  # from there it is just called
+    Run(loop, network, [900, 400]).assert_completed()
+    assert prepared == [here.name]
+    assert loop.calls == 2
+    loop.close()
+
+
+def test_an_errand_waits_for_the_call_under_way_and_runs_go_on():
+    loop, network = BatchLoop(), Network(held=True)
+    run = Run(loop, network, [900, 600, 300])
+    network.wait_for_call()
+    done: list[int] = []
+    errand = threading.Thread(target=lambda: done.append(loop.call(lambda: loop.calls)))
+    errand.start()
+    errand.join(0.05)
+    assert done == []
+    network.release()
+    errand.join(PATIENCE)
+    assert done == [1]
+    run.assert_completed()
+
+
+def test_an_errand_that_fails_fails_for_its_caller_alone():
+    loop, network = BatchLoop(), Network()
+    with pytest.raises(ZeroDivisionError):
+        loop.call(lambda: 1 / 0)
+    Run(loop, network, [900]).assert_completed()
+
+
+def test_without_a_thread_an_errand_is_run_by_the_caller():
+    assert BatchLoop(threaded=False).call(threading.current_thread) is threading.current_thread()
+
+
+def test_a_closed_loop_takes_no_errand():
+    loop = BatchLoop()
+    loop.call(int)
+    loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call(int)
+
+
+ONE_TEAM = """
+import os, torch
+from ddim_app import backends
+from ddim_app.loop import BatchLoop
+
+wanted = backends.threads()
+backends.spare_cores()
+loop = BatchLoop(prepare=backends.use_cores)
+def work():
+    (torch.ones(2000, 2000) * 2).sum()
+    return torch.get_num_threads()
+assert loop.call(work) == wanted, "the network's calls have all cores"
+before = len(os.listdir("/proc/self/task"))
+assert (work(), len(os.listdir("/proc/self/task"))) == (1, before), "and nobody else has a team of threads"
+assert loop.call(work) == wanted
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux tells them")
+def test_only_the_loop_computes_with_a_team_of_threads():
+    subprocess.run([sys.executable, "-c", ONE_TEAM], check=True, timeout=120)

@@ -1,5 +1,6 @@
 """Which device there is, and what its networks compute in."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -22,9 +23,25 @@ def cores() -> int:
         return bound
 
 
+@functools.cache
+def threads() -> int:
+    """Threads for the network's calls: one for each core, or as many as torch was told to take before this was first asked."""
+    return min(cores(), torch.get_num_threads())
+
+
 def use_cores() -> None:
-    """Gives torch a thread for each core, and no more where a container has only a share of the machine."""
-    torch.set_num_threads(min(cores(), torch.get_num_threads()))
+    """Gives torch's arithmetic on this thread all cores."""
+    torch.set_num_threads(threads())
+
+
+def spare_cores() -> None:
+    """Leaves torch's arithmetic on this thread one core, so that the thread that calls the network can have them all.
+
+    OpenMP keeps a team of threads for every thread that computes in parallel, and as soon as all teams together have more
+    threads than there are cores, each of them falls asleep at every barrier: calls then take 1.3 to 1.7 times as long.
+    """
+    threads()
+    torch.set_num_threads(1)
 
 
 def computes_bf16(device: torch.device) -> bool:

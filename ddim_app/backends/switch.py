@@ -5,11 +5,13 @@ import math
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ddim_app.backends import eager, vino
 from ddim_app.backends.vino_cache import Cache, UnavailableError
@@ -23,6 +25,14 @@ RACE_ROWS = (1, 4, 16)
 RACE_ROUNDS = 5
 FASTER = 1.05
 """Below this gain a change of backend, and with it of the last bits, is not worth it."""
+
+
+Call = Callable[[Predict, Tensor, Tensor], Tensor]
+"""Makes a call where calls are made."""
+
+
+def here(predict: Predict, x: Tensor, t: Tensor) -> Tensor:
+    return predict(x, t)
 
 
 class Race(NamedTuple):
@@ -50,10 +60,11 @@ class Candidate:
 class Switch:
     """Backends by model, as `wanted` says: "torch", "openvino", or "auto" to let OpenVINO in where it wins a race.
 
-    Preparing takes seconds and is done by `prepare`, on whatever thread calls it. Without it everything is torch's.
+    Preparing takes seconds and is done by `prepare`, on whatever thread calls it; the calls of a race are made through `call`.
+    Without it everything is torch's.
     """
 
-    def __init__(self, wanted: str, device: torch.device, cache: Path | None = None) -> None:
+    def __init__(self, wanted: str, device: torch.device, cache: Path | None = None, call: Call = here) -> None:
         self.wanted = wanted
         self.reason = ""
         """Why OpenVINO serves nobody here, if it cannot at all."""
@@ -63,7 +74,7 @@ class Switch:
             self.reason = "OpenVINO is not installed (pip install openvino)"
         if wanted == "openvino" and self.reason:
             log.warning("%s, so torch goes on", self.reason)
-        self._cache = Cache(cache)
+        self._cache, self._call = Cache(cache), call
         self._known: dict[tuple[str, str], Candidate] = {}
         self._preparing = threading.Lock()
 
@@ -97,7 +108,7 @@ class Switch:
                     known.sentence = f"{error}, so torch goes on"
                     log.warning("%s", known.sentence)
             if race and known.converted is not None and not known.sentence:
-                gain = measure(eager.predictor(model, CPU, fmt), known.converted.predictor(), model).gain
+                gain = measure(eager.predictor(model, CPU, fmt), known.converted.predictor(), model, call=self._call).gain
                 known.is_faster = gain >= FASTER
                 known.sentence = f"OpenVINO is {gain:.2f} times as fast as torch for {model.name} in {fmt}"
                 log.info("%s", known.sentence)
@@ -112,7 +123,7 @@ class Switch:
         return converted
 
 
-def measure(by_torch: Predict, by_openvino: Predict, model: Model, rows: tuple[int, ...] = RACE_ROWS) -> Race:
+def measure(by_torch: Predict, by_openvino: Predict, model: Model, rows: tuple[int, ...] = RACE_ROWS, call: Call = here) -> Race:
     """Both in turns, the best of the rounds: others' work on the machine only ever adds to a call."""
     seconds: tuple[dict[int, list[float]], ...] = ({}, {})
     for count in rows:
@@ -120,7 +131,7 @@ def measure(by_torch: Predict, by_openvino: Predict, model: Model, rows: tuple[i
         for turn in range(RACE_ROUNDS + 1):
             for predict, times in zip((by_torch, by_openvino), seconds, strict=True):
                 began = time.perf_counter()
-                predict(x, t)
+                call(predict, x, t)
                 if turn:  # the first prepares its weights
                     times.setdefault(count, []).append(time.perf_counter() - began)
     return Race(*({count: min(values) for count, values in times.items()} for times in seconds))

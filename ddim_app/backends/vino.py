@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ddim_app.backends import mixture
+from ddim_app.backends.devices import threads
 from ddim_app.backends.eager import in_buckets
 from ddim_app.backends.vino_cache import Cache, UnavailableError
 from ddim_app.memory import free_bytes
@@ -101,7 +102,7 @@ class Converted:
         network.reshape({0: [rows, *self._shape], 1: [rows]})
         settings = {
             "INFERENCE_PRECISION_HINT": HINTS[self._fmt],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         return core().compile_model(network, "CPU", settings)

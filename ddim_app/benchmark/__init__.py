@@ -77,7 +77,7 @@ def rivals(engine: Engine, model: Model, count: int, steps: int, names: Sequence
     found: dict[str, Callable[[], object]] = {}
     for fmt in formats(engine):
         precision = "fp32" if fmt == "fp32" else "fast"
-        found[f"bare UNet {fmt}"] = contenders.bare(model, engine.device, fmt, count, steps)
+        found[f"bare UNet {fmt}"] = alone(engine, contenders.bare(model, engine.device, fmt, count, steps))
         for backend in names:
             if backend == "openvino" and not engine.prepare(model.name, precision):
                 continue
@@ -87,8 +87,13 @@ def rivals(engine: Engine, model: Model, count: int, steps: int, names: Sequence
         for fmt in formats(engine):
             tuned = fmt != "fp32"
             name = f"{kind} {fmt}, channels_last" if tuned else f"{kind} {fmt}"
-            found[name] = contenders.pipeline(kind, model, engine.device, fmt, count, steps)
+            found[name] = alone(engine, contenders.pipeline(kind, model, engine.device, fmt, count, steps))
     return found
+
+
+def alone(engine: Engine, rival: contenders.Rival) -> contenders.Rival:
+    """The same on the thread that makes the engine's calls, the only one that has all cores: no other serves anybody faster."""
+    return lambda: engine.loop.call(rival)
 
 
 def formats(engine: Engine) -> list[str]:
@@ -138,7 +143,7 @@ def knee(engine: Engine, model: Model, repeats: int) -> dict[str, Any]:
     calls = {}
     for count in sizes:
         x, t = torch.zeros(count, *model.shape, device=engine.device), torch.full((count,), 500)
-        calls[str(count)] = lambda x=x, t=t: key(x, t).cpu()
+        calls[str(count)] = alone(engine, lambda x=x, t=t: key(x, t).cpu())  # type: ignore[misc]
     each = {int(name): timing.median / int(name) for name, timing in interleaved(calls, repeats).items()}
     return {
         "milliseconds per row": {count: 1000 * seconds for count, seconds in each.items()},
@@ -196,7 +201,6 @@ def noise_share(model: Model, steps: int, seconds_of_network: float) -> float:
 
 def main(plan: Plan, output: Path | None = None) -> None:
     """Prints the tables, and writes them as JSON when asked."""
-    backends.use_cores()
     engine = Engine(allow_hub=False, backend="torch")
     bundled = [name for name in engine.catalogue.names() if "/" not in name]
     models = [engine.model(name) for name in (plan.models or bundled)][: 1 if plan.quick else None]
@@ -220,7 +224,9 @@ def main(plan: Plan, output: Path | None = None) -> None:
         print(f"  step noise takes {100 * about['noise share']:.1f} % of the network's time")
         report["rows"] += rows(engine, model, plan)
     if not plan.quick:
-        report["traced and frozen"] = contenders.traced_gain(models[0], engine.device, formats(engine), plan.repeats)
+        report["traced and frozen"] = engine.loop.call(
+            contenders.traced_gain, models[0], engine.device, formats(engine), plan.repeats
+        )
         report["rows"] += rows(engine, engine.keep(contenders.cifar()), plan, counts=(1, 4), steps=(10,))
     report["peak memory in MB"] = contenders.peak_megabytes(engine.device)
     print(f"\npeak memory {report['peak memory in MB']:.0f} MB")
@@ -235,5 +241,5 @@ def shown(timing: Timing) -> str:
 def machine(engine: Engine) -> str:
     """Device, number format, threads and versions, in words."""
     device = torch.cuda.get_device_name() if engine.device.type == "cuda" else f"{platform.machine()} CPU"
-    threads = f", {torch.get_num_threads()} threads" if engine.device.type == "cpu" else ""
+    threads = f", {backends.threads()} threads" if engine.device.type == "cpu" else ""
     return f"{device}, {engine.number_format('fast')}{threads}, torch {torch.__version__}, Python {sys.version.split()[0]}"

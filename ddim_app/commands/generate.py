@@ -99,7 +99,7 @@ def write(recipe: Recipe, folder: Path) -> Iterator[Path]:
     """Runs the recipe and writes its pictures, named by arm and seed; raises FieldError."""
     from ddim_app.engine import Engine, Finished, RunError
 
-    engine = Engine(threaded=False)
+    engine = Engine()
     plan = engine.plan(recipe, lambda message: print(message, file=sys.stderr))
     note = codecs.other_weights(recipe, dict(zip(recipe.models, (model.sha256 for model in plan.models), strict=True)))
     if note:

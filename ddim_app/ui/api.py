@@ -11,21 +11,21 @@ from typing import Any
 
 import gradio as gr
 import torch
-from PIL import Image
 
 from ddim_app import codecs
 from ddim_app import recipe as recipes
 from ddim_app.engine import Finished
-from ddim_app.images import to_pil, to_pixels
+from ddim_app.images import to_pixels
 from ddim_app.latents import picture_seed
 from ddim_app.plan import SamplingPlan
 from ddim_app.recipe import FieldError, Recipe
 from ddim_app.ui import stage
 from ddim_app.ui.fields import raw
 from ddim_app.ui.runs import Runs
+from ddim_app.ui.served_files import keep_picture
 from ddim_app.ui.settings import Settings, checked, validator
 
-Shown = list[tuple[Image.Image, str]]
+Shown = list[tuple[str, str]]
 
 
 def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
@@ -172,9 +172,8 @@ async def _follow(
 def _captioned(pictures: torch.Tensor, arm: int, recipe: Recipe) -> Shown:
     shown = []
     for i, pixels in enumerate(to_pixels(pictures)):
-        image = to_pil(pixels)
-        image.info.update(codecs.texts(recipe))
-        shown.append((image, f"{recipe.arms[arm].label}, seed {picture_seed(recipe.seed, i)}"))
+        path = keep_picture(pixels, codecs.texts(recipe))
+        shown.append((path, f"{recipe.arms[arm].label}, seed {picture_seed(recipe.seed, i)}"))
     return shown
 
 

@@ -2,27 +2,25 @@
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from ddim_app import strips
 from ddim_app.animation import AnimationError
 from ddim_app.codecs import RECIPE_KEY
 from ddim_app.engine import Finished
-from ddim_app.images import to_pil, to_pixels
+from ddim_app.images import to_pixels
 from ddim_app.plan import Plan
 from ddim_app.recipe import FieldError
 from ddim_app.ui import interpolate as tab
 from ddim_app.ui.fields import raw
 from ddim_app.ui.film import Film
 from ddim_app.ui.runs import Runs
+from ddim_app.ui.served_files import keep, keep_picture
 from ddim_app.ui.settings import Settings, validator
 
 LEFT_OUT = ("pictures", "second_model")
@@ -164,9 +162,8 @@ def _result(film: Film, plan: Any, kind: str, seconds: float) -> tuple[Any, Any,
     shown = []
     for strip, pictures in zip(where.strips, gathered.pictures(), strict=True):
         for caption, pixels in zip(captions, to_pixels(pictures), strict=True):
-            image = to_pil(pixels)
-            image.info[RECIPE_KEY] = plan.recipe.to_json()
-            shown.append((image, f"{strip.label}, {caption}"))
+            path = keep_picture(pixels, [(RECIPE_KEY, plan.recipe.to_json())])
+            shown.append((path, f"{strip.label}, {caption}"))
     smooth = zip(where.strips, gathered.smoothness(), strict=True)
     summary = {
         "recipe": asdict(plan.recipe),
@@ -180,13 +177,9 @@ def _result(film: Film, plan: Any, kind: str, seconds: float) -> tuple[Any, Any,
 
 
 def _written(kind: str, recipe: Any, gathered: strips.Gathered) -> str:
-    """Path of a file where gradio may serve it and clears it away; raises gr.Error."""
+    """Path of the file; raises gr.Error."""
     try:
         data = strips.file_of(kind, recipe, gathered)
     except (AnimationError, ValueError) as error:
         raise gr.Error(str(error), print_exception=False) from error
-    folder = Path(get_upload_folder()) / uuid.uuid4().hex
-    folder.mkdir(parents=True)
-    path = folder / strips.file_name(kind, recipe)
-    path.write_bytes(data)
-    return str(path)
+    return keep(data, strips.file_name(kind, recipe))

@@ -9,7 +9,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from ddim_app import latent_files
@@ -24,6 +23,7 @@ from ddim_app.ui import text
 from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.invert_view import COLUMNS, PAPER, Board
 from ddim_app.ui.runs import Runs
+from ddim_app.ui.served_files import keep
 from ddim_app.ui.settings import Settings, num_train_timesteps
 from ddim_app.ui.stage import asset
 from ddim_app.ui.tab import KEEP, RunTab
@@ -122,7 +122,7 @@ class InvertTab(RunTab):
 
         def send(data: bytes | None) -> list[Any]:
             try:
-                path = save_bytes_to_cache(single_latent(data), f"latent{latent_files.SUFFIX}", file.GRADIO_CACHE)
+                path = keep(single_latent(data), f"latent{latent_files.SUFFIX}")
             except FieldError as error:
                 return [KEEP, str(error)]
             return [path, f"Sent to {tab} as its first end."]
@@ -206,7 +206,7 @@ class InvertTab(RunTab):
         value, data = board.complete(frames, error), board.latent
         save = KEEP
         if data is not None:
-            path = save_bytes_to_cache(data, f"latent{latent_files.SUFFIX}", self.download.GRADIO_CACHE)
+            path = keep(data, f"latent{latent_files.SUFFIX}")
             save = gr.update(value=path, interactive=True)
         return [value, _plot(board), KEEP if data is None else data, save, recipe_line(plan), KEEP]
 

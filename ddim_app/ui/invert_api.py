@@ -6,13 +6,11 @@ from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
-from gradio.utils import get_upload_folder
 
 from ddim_app import diagnosis, latent_files
 from ddim_app.codecs import RECIPE_KEY
 from ddim_app.engine import Finished
-from ddim_app.images import png_bytes, to_pil, to_pixels
+from ddim_app.images import png_bytes, to_pixels
 from ddim_app.invert import METHODS
 from ddim_app.invert_plan import Inverted
 from ddim_app.plan import Plan
@@ -22,6 +20,7 @@ from ddim_app.source import MIDDLE
 from ddim_app.ui.fields import raw
 from ddim_app.ui.invert import OWN, OWN_CLAMPED, InvertTab, inversion_of
 from ddim_app.ui.runs import Runs
+from ddim_app.ui.served_files import keep, keep_picture
 from ddim_app.ui.settings import Settings, num_train_timesteps, validator
 from ddim_app.ui.uploads import opened, upload
 
@@ -120,11 +119,9 @@ def _invert(runs: Runs) -> Any:
 def _answer(found: Inverted, recipe: Any) -> tuple[Any, Any, dict[str, Any]]:
     shown = []
     for words, x in (("original", found.original), ("reconstruction", found.back)):
-        image = to_pil(to_pixels(x)[0])
-        image.info[RECIPE_KEY] = recipe.to_json()
-        shown.append((image, words))
+        shown.append((keep_picture(to_pixels(x)[0], [(RECIPE_KEY, recipe.to_json())]), words))
     name = f"latent{latent_files.SUFFIX}"
-    path = save_bytes_to_cache(latent_files.save(found.latent), name, get_upload_folder())
+    path = keep(latent_files.save(found.latent), name)
     look = diagnosis.look(found.latent.x)[0]
     bare = None if found.without_residual is None else scores(found.original, found.without_residual)[0].mse
     cosine = None if found.true_latent is None else diagnosis.cosine(found.latent.x, found.true_latent)[0]

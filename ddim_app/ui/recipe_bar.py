@@ -5,7 +5,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from gradio.processing_utils import save_bytes_to_cache
 
 from ddim_app import codecs, pairs
 from ddim_app.codecs import MAX_STEPS, Read
@@ -19,6 +18,7 @@ from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.first_run import RECIPE
 from ddim_app.ui.matrix import MatrixTab
 from ddim_app.ui.runs import Runs
+from ddim_app.ui.served_files import keep
 from ddim_app.ui.settings import Settings
 from ddim_app.ui.tab import RunTab
 
@@ -217,10 +217,7 @@ class RecipeBar:
             raise gr.Error("There is no run of yours yet: press Run first.", print_exception=False)
         run = runs[0]
         pictures = history.file_names(run)[:MAX_FILES]
-        paths = [
-            save_bytes_to_cache(codecs.png(to_pil(pixels), run.recipe, run.stopped), name, self.files.GRADIO_CACHE)
-            for name, pixels in pictures
-        ]
+        paths = [keep(codecs.png(to_pil(pixels), run.recipe, run.stopped), name) for name, pixels in pictures]
         return gr.update(value=paths, visible=True)
 
     def _connect_memory(self, demo: gr.Blocks, restored: list[Component]) -> None:

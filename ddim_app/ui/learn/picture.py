@@ -8,8 +8,10 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from ddim_app.images import png_bytes
 from ddim_app.ui import stage, uploads
 from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.served_files import keep
 
 MOST = 512
 """Longer side of what is kept."""
@@ -30,7 +32,7 @@ def build() -> gr.State:
     chosen = gr.State(samples()[0])
     with gr.Accordion("Picture: sample 1", open=False, elem_id="learn-picture") as fold, gr.Row():
         gallery = gr.Gallery(
-            [(image.resize((128, 128), Image.Resampling.NEAREST), f"sample {i + 1}") for i, image in enumerate(samples())],
+            [(keep(png_bytes(image.resize((128, 128), Image.Resampling.NEAREST)), "image.png"), f"sample {i + 1}") for i, image in enumerate(samples())],
             label="Samples of the bundled model", columns=4, height=170, allow_preview=False, format="png", elem_id="learn-samples",
             interactive=False,
         )  # fmt: skip
