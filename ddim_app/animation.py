@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ddim_app.codecs import RECIPE_KEY
 from ddim_app.images import Pixels, png_bytes, to_pil
 
-PNG_KEY = "ddim_recipe"
 """The text entry of a PNG that holds its recipe."""
 USER_COMMENT, EXIF_FOLDER = 0x9286, 0x8769
 ASCII = b"ASCII\0\0\0"
@@ -178,7 +178,7 @@ def labelled_sheet(
 
 def sheet_bytes(sheet: Image.Image, recipe: str = "") -> bytes:
     """A sheet as PNG, with its recipe as text entry."""
-    return png_bytes(sheet, [(PNG_KEY, recipe)] if recipe else [], compress_level=6)
+    return png_bytes(sheet, [(RECIPE_KEY, recipe)] if recipe else [], compress_level=6)
 
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -223,7 +223,7 @@ def text_inside(data: bytes) -> str:
                 return bytes(image.info.get("comment", b"")).decode("utf-8", "replace")
             if image.format == "PNG":
                 image.load()
-                return str(image.info.get(PNG_KEY, ""))
+                return str(image.info.get(RECIPE_KEY, ""))
             comment = image.getexif().get_ifd(EXIF_FOLDER).get(USER_COMMENT, b"")
             return bytes(comment).removeprefix(ASCII).decode("utf-8", "replace")
     except Exception as error:  # decoders raise nearly anything on a broken file

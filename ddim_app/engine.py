@@ -126,9 +126,16 @@ class Engine:
         """What the network computes in for a recipe's precision: "bf16", "fp16" or "fp32"."""
         return self._tuning.number_format(precision)
 
-    def made_with(self, planned: Plan) -> str:
-        """Backend and number format of a run, and how far its pictures are from fp32 as far as that was measured."""
-        return self._words(self._keys(planned)[0])
+    def made_with(self, planned: Plan, asked: str | None = None) -> str:
+        """Backend and number format of a run, and how far its pictures are from fp32 as far as that was measured.
+
+        Where its recipe `asked` for a backend that this host has not, it says why.
+        """
+        key = self._keys(planned)[0]
+        words = self._words(key)
+        if asked in (None, key.backend):
+            return words
+        return f"{words}, although the recipe names {asked}: {self._tuning.sentence(planned.models[0])}"
 
     def served_by(self) -> tuple[str, str]:
         """(what evaluates new "fast" runs of the first model, how that came about), for the page."""
@@ -324,7 +331,7 @@ class Engine:
                 predict = self._tuning.evaluator(key, model)
                 # OpenVINO's memory cannot be watched from here; it takes about what torch does.
                 watched = predict if key.backend == "torch" else self._tuning.evaluator(key._replace(backend="torch"), model)
-                self._predictors[key] = predict, key.bucket or self._room(watched, model)
+                self._predictors[key] = predict, key.bucket or self.loop.call(self._room, watched, model)
             return self._predictors[key]
 
     def _room(self, predict: Predict, model: Model) -> int:

@@ -1,6 +1,7 @@
 """What all tests share: no network, one thread for the arithmetic, and property tests that try the same examples every time."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +17,19 @@ hypothesis.settings.register_profile(
     "suite", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says something that is read at the end of the report, whatever the process that the test runs in."""
+    return lambda text: record_property("told", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        for name, text in getattr(report, "user_properties", ()):
+            if name == "told" and report.when == "call":
+                terminalreporter.write_line(f"\n{report.nodeid}\n{text}")
 
 
 @pytest.fixture(scope="session")

@@ -37,4 +37,5 @@ fi
 ruff check .
 ruff format --check .
 mypy
-python -m pytest "${select[@]}" --durations=10
+# A file is run by one process from its first test to its last; more than four would disturb each other.
+python -m pytest "${select[@]}" -n auto --maxprocesses 4 --dist loadfile --durations=15

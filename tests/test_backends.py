@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,8 @@ def test_what_openvino_cannot_do_is_a_sentence_and_torch_goes_on(tiny_root, tmp_
     assert torch.equal(engine.final(recipe)[0], Engine([tiny_root], device=CPU).final(recipe)[0])
     assert caplog.text.count("torch goes on") >= 1
     assert re.search(sentence, caplog.text)
+    asked = engine.made_with(engine.plan(replace(recipe, backend="torch")), "openvino")  # as a recipe from elsewhere may
+    assert re.search(r"^\w+, although the recipe names openvino: " + sentence, asked)
 
 
 @needs_openvino

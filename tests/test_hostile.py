@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,18 +99,18 @@ def judge(case: Case, url: str, target: Target) -> tuple[str, float]:
     return ("error event" if text.startswith('["error"') else "a result"), seconds
 
 
-def show(capsys: pytest.CaptureFixture[str], outcomes: dict[str, list[tuple[str, float]]], grown: float) -> None:
-    with capsys.disabled():
-        print("\n| class | inputs | outcomes | slowest answer |\n| --- | --- | --- | --- |")
-        for kind, results in outcomes.items():
-            counts = {word: sum(result == word for result, _ in results) for word in sorted({result for result, _ in results})}
-            words = ", ".join(f"{count} {word}" for word, count in counts.items())
-            print(f"| {kind} | {len(results)} | {words} | {max(seconds for _, seconds in results):.2f} s |")
-        print(f"{sum(map(len, outcomes.values()))} inputs, each with a probe after it; memory grew by {grown:.0f} MB at most")
+def table(outcomes: dict[str, list[tuple[str, float]]], grown: float) -> str:
+    lines = ["| class | inputs | outcomes | slowest answer |", "| --- | --- | --- | --- |"]
+    for kind, results in outcomes.items():
+        counts = {word: sum(result == word for result, _ in results) for word in sorted({result for result, _ in results})}
+        words = ", ".join(f"{count} {word}" for word, count in counts.items())
+        lines.append(f"| {kind} | {len(results)} | {words} | {max(seconds for _, seconds in results):.2f} s |")
+    lines.append(f"{sum(map(len, outcomes.values()))} inputs, each with a probe after it; memory grew by {grown:.0f} MB at most")
+    return "\n".join(lines)
 
 
 def test_every_hostile_input_gets_a_clear_answer_and_the_next_visitor_is_served(
-    url: str, target: Target, tmp_path: Path, canary: tuple[str, list[str]], capsys: pytest.CaptureFixture[str]
+    url: str, target: Target, tmp_path: Path, canary: tuple[str, list[str]], tell: Callable[[str], None]
 ) -> None:
     address, asked = canary
     process, outcomes = psutil.Process(), defaultdict[str, list[tuple[str, float]]](list)
@@ -121,7 +121,7 @@ def test_every_hostile_input_gets_a_clear_answer_and_the_next_visitor_is_served(
         seen.add((case.kind, case.what))
         outcomes[case.kind].append(judge(case, url, target))
         peak = max(peak, process.memory_info().rss)
-    show(capsys, outcomes, (peak - before) / 1e6)
+    tell(table(outcomes, (peak - before) / 1e6))
     assert set(outcomes) == CLASSES - (set() if target.uploads else {"bomb", "truncated file", "renamed pickle", "recipe in a PNG"})
     assert min(map(len, outcomes.values())) >= NEEDED
     assert sum(map(len, outcomes.values())) >= 150
@@ -131,7 +131,7 @@ def test_every_hostile_input_gets_a_clear_answer_and_the_next_visitor_is_served(
 
 
 def test_hostile_model_folders_are_said_and_nothing_in_them_is_run(
-    url: str, target: Target, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, target: Target, root: Path, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     mark = tmp_path / "mark"
     outcomes = defaultdict[str, list[tuple[str, float]]](list)
@@ -142,7 +142,7 @@ def test_hostile_model_folders_are_said_and_nothing_in_them_is_run(
         outcomes[kind].append(judge(case, url, target))
         if outcomes[kind][-1][0] == "a result":
             used.add(name)
-    show(capsys, outcomes, (psutil.Process().memory_info().rss - before) / 1e6)
+    tell(table(outcomes, (psutil.Process().memory_info().rss - before) / 1e6))
     assert set(outcomes) == MODEL_CLASSES
     assert min(map(len, outcomes.values())) >= NEEDED
     assert not mark.exists()

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -34,13 +35,9 @@ def under_load(
     return report, grown, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / max(runs, 1)
 
 
-@pytest.mark.long  # under load a stream of twenty or so is cut short (IncompleteRead), which is not understood yet
-def test_twelve_clients(
-    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_twelve_clients(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]) -> None:
     report, grown, each = under_load(tiny_root, tmp_path, monkeypatch, clients=12, seconds=20, max_queue=64)
-    with capsys.disabled():
-        print(f"\n12 clients, 20 s: {report.line()}; memory grew by {grown:.0f} MB; {each:.0f} bytes of files per run")
+    tell(f"12 clients, 20 s: {report.line()}; memory grew by {grown:.0f} MB; {each:.0f} bytes of files per run")
     assert report.faults == []
     assert report.outcomes["answered"] >= 12
     assert report.outcomes.keys() >= {"dropped", "refused as wrong"}
@@ -50,11 +47,10 @@ def test_twelve_clients(
 
 @pytest.mark.long
 def test_forty_clients_for_three_minutes(
-    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]
 ) -> None:
     report, grown, each = under_load(tiny_root, tmp_path, monkeypatch, clients=40, seconds=180, max_queue=12)
-    with capsys.disabled():
-        print(f"\n40 clients, 180 s: {report.line()}; memory grew by {grown:.0f} MB; {each:.0f} bytes of files per run")
+    tell(f"40 clients, 180 s: {report.line()}; memory grew by {grown:.0f} MB; {each:.0f} bytes of files per run")
     assert report.faults == []
     assert report.outcomes["answered"] >= 500
     assert report.outcomes["refused as the queue was full"] > 0

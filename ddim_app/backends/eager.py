@@ -53,6 +53,17 @@ def in_buckets(evaluate: Predict, device: torch.device, pinned: int | None, smal
     return predict
 
 
+class Positional(nn.Module):
+    """A UNet as tracing takes it: tensors by their places in, one tensor out."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.unet(x, t, return_dict=False)[0]  # type: ignore[no-any-return]
+
+
 def _plain(unet: nn.Module) -> Predict:
     def evaluate(x: Tensor, t: Tensor) -> Tensor:
         return unet(x, t, return_dict=False)[0]  # type: ignore[no-any-return]

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ddim_app.backends import mixture
+from ddim_app.backends import eager, mixture
 from ddim_app.backends.devices import threads
-from ddim_app.backends.eager import in_buckets
 from ddim_app.backends.vino_cache import Cache, UnavailableError
 from ddim_app.memory import free_bytes
 from ddim_app.model import Model
@@ -81,7 +80,7 @@ class Converted:
 
     def predictor(self, pinned: int | None = None) -> Predict:
         """As `backends.predictor`: rows in fp32 in and out, in buckets, each compiled when first used."""
-        return in_buckets(self._evaluate, torch.device("cpu"), pinned)
+        return eager.in_buckets(self._evaluate, torch.device("cpu"), pinned)
 
     def _evaluate(self, x: Tensor, t: Tensor) -> Tensor:
         with self._busy:
@@ -137,15 +136,6 @@ def _source(model: Model, cache: Cache) -> tuple[str, Any]:
     return _with_marks(text), runtime().Tensor(np.frombuffer(weights, np.uint8).copy())
 
 
-class _Positional(nn.Module):
-    def __init__(self, unet: nn.Module) -> None:
-        super().__init__()
-        self.unet = unet
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.unet(x, t, return_dict=False)[0]  # type: ignore[no-any-return]
-
-
 def _convert(model: Model, folder: Path) -> None:
     """Writes the network, for any batch size, to `folder`; takes seconds."""
     ov = runtime()
@@ -154,7 +144,7 @@ def _convert(model: Model, folder: Path) -> None:
     example = torch.zeros(2, *model.shape), torch.full((2,), 5)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of each Python value that it takes for constant
-        traced = torch.jit.trace(_Positional(unet).eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(eager.Positional(unet).eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
         # By its parts, since `convert_model` would report to its makers. The frontend does not keep the decoder alive.
         frontend = ov.frontend.FrontEndManager().load_by_framework("pytorch")
         decoder = ov.frontend.pytorch.ts_decoder.TorchScriptPythonDecoder(traced)

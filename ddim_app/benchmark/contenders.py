@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddim_app.backends import eager
 from ddim_app.model import Model, build
@@ -92,22 +92,13 @@ def autocast(model: Model, device: torch.device, fmt: str) -> Predict:
     return predict
 
 
-class _Positional(nn.Module):
-    def __init__(self, unet: nn.Module) -> None:
-        super().__init__()
-        self.unet = unet
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.unet(x, t, return_dict=False)[0]  # type: ignore[no-any-return]
-
-
 def traced_gain(model: Model, device: torch.device, formats: list[str], repeats: int) -> dict[str, float]:
     """How many times as fast torch alone is for one row when the network is traced and frozen; printed."""
     gains = {}
     x = torch.randn(1, *model.shape, device=device).contiguous(memory_format=torch.channels_last)
     t = torch.full((1,), 500, device=device)
     for fmt in formats:
-        unet = _Positional(eager.network(model, device, fmt)).eval()
+        unet = eager.Positional(eager.network(model, device, fmt)).eval()
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             frozen = torch.jit.freeze(torch.jit.trace(unet, (x, t), check_trace=False))  # type: ignore[no-untyped-call]

@@ -9,7 +9,6 @@ import base64
 import io
 import json
 import math
-import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -18,7 +17,7 @@ from PIL import Image
 
 from ddim_app import animation
 from ddim_app.recipe import FieldError, choice, whole
-from ddim_app.ui import stage
+from ddim_app.ui import download, stage
 from ddim_app.ui.fields import raw
 
 FORMATS = {
@@ -45,10 +44,7 @@ class Films:
                 view = raw(gr.Radio(views, value="pred_x0", label="Pictures", elem_id="film-view", min_width=220))
                 speed = raw(gr.Slider(1, MAX_PER_SECOND, 10, step=1, label="Frames per second", elem_id="film-speed", buttons=[]))
             button = gr.Button("Download", elem_id="film-make", size="sm", min_width=120)
-            file = gr.HTML(
-                {}, html_template='<p role="status" aria-live="polite"></p>', css_template="p { margin: 0; min-height: 1.4em; }",
-                js_on_load=stage.asset("download.js"), apply_default_css=False, elem_id="film", elem_classes="line",
-            )  # fmt: skip
+            file = download.place("film")
         made = button.click(
             self._make, [shown, form, view, speed], file, show_progress="hidden", api_visibility="private", concurrency_id="films",
             concurrency_limit=2,
@@ -71,12 +67,7 @@ class Films:
             yield {"note": str(error)}
             return
         suffix, mime = "png" if form == "sheet" else form, FORMATS[form][1]
-        yield {
-            "id": uuid.uuid4().hex,
-            "name": f"ddim-explorer-{run['seeds'][0]}.{suffix}",
-            "mime": mime,
-            "data": base64.b64encode(data).decode("ascii"),
-        }
+        yield download.file(f"ddim-explorer-{run['seeds'][0]}.{suffix}", mime, data)
 
 
 def make(run: dict[str, Any], form: str, view: str, per_second: int = 10) -> bytes:

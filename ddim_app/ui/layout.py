@@ -72,7 +72,8 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
             show = [gr.update(visible=other is kind) for other in TABS] + [gr.update(visible=kind is TABS[0])]
             place.select(lambda show=show: show, None, [*buttons, cost], **PRIVATE)
         _connect_latents(tabs)
-        for tab in tabs:
+        # A browser handles what follows a slider's move one by one, in this order: Learn's panels come before all lines of costs.
+        for tab in reversed(tabs):
             tab.connect(demo)
         bar.connect(demo)
         _connect_cost(engine, controls, cost, demo)
@@ -80,9 +81,21 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
         demo.load(lambda: _header(engine), None, header, **PRIVATE)  # the backend may have changed since the start
         demo.load(runs.arrive, **PRIVATE)
         demo.unload(runs.leave)
+    _tell_no_other(demo, header)
     hosting.guard(demo, runs)
     demo.queue(max_size=max_queue, default_concurrency_limit=4, api_open=False)
     return demo  # type: ignore[no-any-return]
+
+
+def _tell_no_other(demo: gr.Blocks, place: gr.HTML) -> None:
+    """Events that show no progress of their own tell how they stand to `place` alone.
+
+    At every turn of any event the browser goes over all components that were ever told so, which with every output of every
+    event takes it longer than most answers take to come.
+    """
+    for fn in demo.fns.values():
+        if fn.show_progress == "hidden":
+            fn.show_progress_on = [place]
 
 
 def launch_options() -> dict[str, Any]:

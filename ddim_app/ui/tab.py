@@ -157,7 +157,8 @@ class RunTab(ABC):
         if show.plan is not None:
             plan = replace(show.plan, recipe=show.made)
             self.runs.past.add(session, plan, show.newest, finished=show.error is None)
-            status = show.error or text.done_line(plan, show.seconds, self.runs.engine.made_with(plan))
+            made_with = self.runs.engine.made_with(plan, show.plan.recipe.backend)
+            status = show.error or text.done_line(plan, show.seconds, made_with)
             yield [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
         if show.error:
             raise gr.Error(show.error, print_exception=False)

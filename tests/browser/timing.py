@@ -1,8 +1,8 @@
 """Times the page as a visitor meets it: `python -m tests.browser.timing`.
 
 From `python app.py` to a page that can be used, from Run to the first streamed preview, and to the finished comparison of four
-pictures, two samplers, 25 steps; how a frame change of the replay and the streaming of twice the steps take. Nothing here is
-asserted: machines are shared.
+pictures, two samplers, 25 steps; how long a frame change of the replay, the streaming of twice the steps and a move of the
+sliders in Learn take. Nothing here is asserted: machines are shared.
 """
 
 import socket
@@ -15,6 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from ddim_app.engine import ROOT
 from tests.browser.conftest import FLAGS, chromium
+from tests.browser.test_learn import open_panel
 
 STATUS = "document.querySelector('#status p')?.textContent.startsWith('{}')"
 
@@ -77,6 +78,36 @@ def streaming(page: Page, steps: int) -> float:
     return seconds
 
 
+PANELS = (
+    ("1 Forward", "#forward-t", "#forward-figures", "t = {}", (100, 300, 500, 700, 900, 200, 400, 600)),
+    ("2 DDIM forward", "#eta", "#family-figures", "η = {}", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
+    ("3 Schedule", "#steps", "#schedule-formula", "for the {} chosen", (5, 10, 15, 20, 30, 35, 40, 45)),
+    ("4 One step", "#step-t", "#step-formula", "{}", (100, 300, 500, 700, 900, 200, 400, 600)),
+)
+MOVE = """([slider, value, where, words]) => new Promise(done => {
+  const input = document.querySelector(slider + '-slider input[type=range]');
+  const began = performance.now();
+  input.value = value;
+  input.dispatchEvent(new Event('input', {bubbles: true}));
+  const look = () => document.querySelector(where).textContent.includes(words)
+    ? done(performance.now() - began) : requestAnimationFrame(look);
+  look();
+})"""
+
+
+def sliders(page: Page) -> None:
+    """Prints the milliseconds from a slider's move to the panel's new figures, for the panels that answer at once."""
+    page.get_by_role("tab", name="Learn").click()
+    for title, slider, where, words, values in PANELS:
+        open_panel(page, title)
+        page.wait_for_timeout(1500)
+        times = []
+        for value in values:
+            times.append(float(page.evaluate(MOVE, [slider, value, where, words.format(value)])))
+            page.wait_for_timeout(700)  # the lines of costs follow
+        print(f"{title}: median {statistics.median(times):.0f} ms ({min(times):.0f} to {max(times):.0f})")
+
+
 def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
@@ -100,6 +131,7 @@ def main() -> None:
             pairs = [(streaming(page, 200), streaming(page, 400)) for _ in range(3)]
             ratio = statistics.median(long / short for short, long in pairs)
             print(f"400 steps against 200: {ratio:.2f} times as long; " + ", ".join(f"{a:.1f} and {b:.1f} s" for a, b in pairs))
+            sliders(page)
         finally:
             app.terminate()
             app.wait()

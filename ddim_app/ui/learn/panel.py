@@ -151,6 +151,8 @@ class Panel(ABC):
     fields: tuple[str, ...] = ()
     """Names of its inputs, for messages on them."""
     needs_model = True
+    fixed: tuple[Component, ...] = ()
+    """Outputs that none of the settings changes but the model: charts, which take longest to draw."""
 
     @abstractmethod
     def show(self, scene: Scene, *values: Any) -> list[Any]:

@@ -32,7 +32,7 @@ def build() -> gr.State:
     chosen = gr.State(samples()[0])
     with gr.Accordion("Picture: sample 1", open=False, elem_id="learn-picture") as fold, gr.Row():
         gallery = gr.Gallery(
-            [(keep(png_bytes(image.resize((128, 128), Image.Resampling.NEAREST)), "image.png"), f"sample {i + 1}") for i, image in enumerate(samples())],
+            [(_enlarged(image), f"sample {i + 1}") for i, image in enumerate(samples())],
             label="Samples of the bundled model", columns=4, height=170, allow_preview=False, format="png", elem_id="learn-samples",
             interactive=False,
         )  # fmt: skip
@@ -52,6 +52,10 @@ def build() -> gr.State:
     gallery.select(pick, None, [chosen, fold], **PRIVATE)
     upload.change(uploads_said(take), upload, [chosen, fold], **PRIVATE)
     return chosen
+
+
+def _enlarged(image: Image.Image) -> str:
+    return keep(png_bytes(image.resize((128, 128), Image.Resampling.NEAREST)), "image.png")
 
 
 def uploads_said(take: Any) -> Any:

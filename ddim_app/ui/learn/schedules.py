@@ -43,6 +43,7 @@ class SchedulePanel(Panel):
         self.chart = show.chart("t", "value", "This model's schedule beside others", "schedule-chart", NAMES)
         self.marks = show.dots("t", "noise", "The chosen timesteps", "schedule-marks", MARKS)
         self.inputs, self.outputs = [self.quantity], [self.formula, self.chart, self.marks]
+        self.fixed = (self.chart,)
 
     def show(self, scene: Scene, *values: Any) -> list[Any]:
         quantity = values[0] if values[0] in QUANTITIES else "alpha_bar"

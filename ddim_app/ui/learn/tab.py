@@ -84,11 +84,12 @@ class LearnTab(RunTab):
 
     def connect(self, demo: gr.Blocks) -> None:
         """Everything outside the tab that its open panel depends on."""
-        changes = [field.change for field in self.settings.inputs]  # type: ignore[attr-defined]
+        model = self.settings.fields["model"]
+        changes = [field.change for field in self.settings.inputs if field is not model]  # type: ignore[attr-defined]
         outputs = [self.note, *(component for panel in self.panels for component in panel.outputs)]
-        gr.on(
-            [*changes, self.image.change], self.refresh, [self.awake, *self.inputs], outputs, trigger_mode="always_last", **PRIVATE
-        )  # fmt: skip
+        chosen = [model.change, self.image.change]  # type: ignore[attr-defined]
+        for events, handler in ((chosen, self.refresh), (changes, self.follow)):
+            gr.on(events, handler, [self.awake, *self.inputs], outputs, trigger_mode="always_last", **PRIVATE)
         places = self.place.parent.children if self.place.parent else []
         for place in (place for place in places if isinstance(place, gr.Tab)):
             is_mine = place is self.place
@@ -122,6 +123,13 @@ class LearnTab(RunTab):
             return [note, *panel.show(at, *own)]
         except (FieldError, RuntimeError) as error:
             return [str(error), *[gr.skip() for _ in panel.outputs]]
+
+    def follow(self, awake: bool, *values: Any) -> list[Any]:
+        """The open panel after a change of settings other than the model."""
+        outputs = [component for panel in self.panels for component in panel.outputs]
+        fixed = {component for panel in self.panels for component in panel.fixed}
+        note, *filled = self.refresh(awake, *values)
+        return [note, *(gr.skip() if output in fixed else item for output, item in zip(outputs, filled, strict=True))]
 
     def refresh(self, awake: bool, *values: Any) -> list[Any]:
         """The open panel filled anew, the others left as they are."""
