@@ -149,7 +149,7 @@ def test_auto_answers_with_torch_and_switches_when_the_other_is_faster(tiny_root
     engine = Engine([tiny_root], allow_hub=False, device=CPU, backend="auto", cache=cache)
     monkeypatch.setattr("ddim_app.tuning.IDLE_SECONDS", 0.01)
     gains = iter([0.9, 2.0])
-    monkeypatch.setattr(switch, "measure", lambda *arguments: FakeRace(next(gains)))
+    monkeypatch.setattr(switch, "measure", lambda *arguments, call: FakeRace(next(gains)))
     recipe = Recipe(arms=(Arm(steps=2),), model="tiny")
     for expected in ("torch", "openvino"):
         engine._tuning._switch.forget(set())

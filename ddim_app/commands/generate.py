@@ -1,6 +1,7 @@
 """`python -m ddim_app generate`: the pictures of a recipe, as PNG files that carry it."""
 
 import argparse
+import queue
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,21 +106,14 @@ def write(recipe: Recipe, folder: Path) -> Iterator[Path]:
     if note:
         print(note, file=sys.stderr)
     finals: dict[int, Any] = {}
-    ended: list[Finished] = []
-
-    def take(item: Any) -> None:
-        if isinstance(item, Finished):
-            ended.append(item)
-        else:
-            finals.update({frame.arm: frame.x_t for frame in item if frame.is_last})
-
-    engine.start(plan, take)
-    while not ended:
-        engine.loop.round()
-    if ended[0].error:
-        raise RunError(ended[0].error)
+    arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    engine.start(plan, arrived.put)
+    while not isinstance(item := arrived.get(), Finished):
+        finals.update({frame.arm: frame.x_t for frame in item if frame.is_last})
+    if item.error:
+        raise RunError(item.error)
     folder.mkdir(parents=True, exist_ok=True)
-    made: Recipe = ended[0].recipe
+    made: Recipe = item.recipe
     for a, arm in enumerate(made.arms):
         seed = made.seed if arm.seed is None else arm.seed
         for i, pixels in enumerate(to_pixels(finals[a])):

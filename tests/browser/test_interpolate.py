@@ -74,7 +74,7 @@ def test_a_grid_a_loop_and_their_films(page: Page, tmp_path: Path) -> None:
         fill(page, name, 3)
     shown = interpolate(page)
     assert len(set(shown)) == 9
-    assert page.locator("#strips tbody tr").count() == 3
+    expect(page.locator("#strips tbody tr")).to_have_count(3)
     screenshot(page, "interpolate-grid")
     page.locator("#mode").get_by_text("Loop", exact=True).click()
     fill(page, "frames", 8)

@@ -153,7 +153,7 @@ def test_the_error_is_drawn_against_the_steps(page: Page) -> None:
     page.fill("#invert-steps textarea, #invert-steps input", "5, 10")
     page.locator("#invert-steps textarea, #invert-steps input").press("Tab")
     run_inversion(page)
-    assert page.locator("#invert tbody tr").count() == 6
+    expect(page.locator("#invert tbody tr")).to_have_count(6)
     expect(page.locator("#invert-plot")).to_contain_text("log10 of the MSE")
     screenshot(page, "invert-curve")
 

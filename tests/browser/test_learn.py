@@ -55,7 +55,7 @@ def test_every_panel_shows_its_formula_with_numbers_and_what_the_model_makes_of_
 
     open_panel(page, "2 DDIM forward")
     until_drawn(page, "family-table", "DDPM's chain")
-    assert page.locator("#family-figures .row").count() == 2  # eta 0 and 1
+    expect(page.locator("#family-figures .row")).to_have_count(2)  # eta 0 and 1
     fill(page, "eta", 0.5)
     until_drawn(page, "family-figures", "η = 0.5")
     page.locator("#proof-4 button").first.click()
@@ -74,7 +74,7 @@ def test_every_panel_shows_its_formula_with_numbers_and_what_the_model_makes_of_
     open_panel(page, "4 One step")
     until_drawn(page, "step-figures", "direction")
     assert engine.loop.calls - calls == 1
-    assert page.locator("#step-figures img").count() == 8
+    expect(page.locator("#step-figures img")).to_have_count(8)
     screenshot(page, "learn-step")
 
     open_panel(page, "5 Denoise")

@@ -62,6 +62,15 @@ def hold(page: Page) -> None:
     page.clock.pause_at(1000)
 
 
+def until_quiet(page: Page, milliseconds: int = 1500) -> None:
+    """Waits until the page has asked for nothing for that long."""
+    asked = [1]
+    page.on("request", lambda request: asked.append(1))
+    while asked:
+        asked.clear()
+        page.wait_for_timeout(milliseconds)
+
+
 # ---- controls --------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +143,7 @@ def test_little_motion_is_respected(browser: Browser, url: str) -> None:
 def test_no_frame_asks_the_server(page: Page) -> None:
     fill(page, "steps", 40)
     run(page)
-    page.wait_for_timeout(1500)  # settings are kept, and the strip of runs filled, after the run
+    until_quiet(page)  # settings are kept, and the strip of runs filled, after the run
     hold(page)  # the page's own timers stand still
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

@@ -77,7 +77,7 @@ def test_a_downloaded_picture_brings_its_run_back_to_the_last_pixel(bar: Page) -
     assert download.value.suggested_filename == "run-1-01-ddim-seed-33.png"
     data = Path(download.value.path()).read_bytes()
     assert codecs.read_file(data).recipe.arms == (Arm(steps=4, eta=0.5), Arm(method="ddpm", steps=4))
-    bar.evaluate("localStorage.clear()")
+    bar.add_init_script("localStorage.clear()")  # then, when nothing of the page before can write to it any more
     open_page(bar, bar.url)
     field(bar, "seed", "7")
     bar.get_by_role("button", name="Recipe: copy, restore, files").click()
