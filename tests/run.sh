@@ -37,5 +37,5 @@ fi
 ruff check .
 ruff format --check .
 mypy
-# A file is run by one process from its first test to its last; more than four would disturb each other.
-python -m pytest "${select[@]}" -n auto --maxprocesses 4 --dist loadfile --durations=15
+# One process for the browser, the files by turns in the others; more than four would disturb each other.
+python -m pytest "${select[@]}" -n auto --maxprocesses 4 --dist loadgroup --durations=15

@@ -127,8 +127,8 @@ def _go_button(kind: type[RunTab], visible: bool) -> gr.Button:
 
 
 def _rolled(click: Any, controls: settings.Settings) -> Any:
-    """The press of a Run button, once the seed is rolled in the browser where it is not kept."""
-    roll = "(keep, seed) => keep ? seed : Math.floor(Math.random() * 2 ** 32)"
+    """The press of a Run button, once the page has settled and the seed is rolled, in the browser, where it is not kept."""
+    roll = "async (keep, seed) => { await window.settled(); return keep ? seed : Math.floor(Math.random() * 2 ** 32); }"
     return click(None, [controls.keep_seed, controls.seed], controls.seed, js=roll, **PRIVATE)
 
 

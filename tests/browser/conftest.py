@@ -96,6 +96,15 @@ def open_page(page: Page, url: str) -> None:
     page.wait_for_function("document.querySelector('#cost p').textContent.includes('UNet call')")
 
 
+def until_quiet(page: Page, milliseconds: int = 1500) -> None:
+    """Waits until the page has asked for nothing for that long."""
+    asked = [1]
+    page.on("request", lambda request: asked.append(1))
+    while asked:
+        asked.clear()
+        page.wait_for_timeout(milliseconds)
+
+
 def screenshot(page: Page, name: str) -> None:
     ARTIFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)

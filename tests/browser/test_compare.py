@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
-from tests.browser.conftest import open_page, screenshot
+from tests.browser.conftest import open_page, screenshot, until_quiet
 from tests.wire import Brake, calls_after, wait_for
 
 PIXELS = """arm => [...document.querySelectorAll('#stage figure')[arm].querySelectorAll('canvas')]
@@ -123,6 +123,8 @@ def test_a_wrong_value_is_said_on_its_field_and_nothing_is_computed(page: Page, 
     fill(page, "steps", 3.7)
     page.click("#run")
     expect(page.locator("#steps .validation-error").first).to_contain_text("steps must be a whole number from 1 to 1000; got 3.7")
+    until_quiet(page)  # and it stays there when the lines of costs have followed
+    expect(page.locator("#steps .validation-error").first).to_contain_text("got 3.7")
     screenshot(page, "wrong-value")
     assert engine.loop.calls == calls
     fill(page, "steps", 2)

@@ -17,7 +17,7 @@ from ddim_app.engine import Engine
 from ddim_app.ui import stage
 from ddim_app.ui.layout import launch_options
 from tests import toys
-from tests.browser.conftest import open_page, screenshot
+from tests.browser.conftest import open_page, screenshot, until_quiet
 from tests.browser.test_compare import fill, pixels, run
 from tests.test_stage import frames_of, plan_of
 from tests.wire import Brake, served
@@ -60,15 +60,6 @@ def hold(page: Page) -> None:
     """Stops the page's clock: its timers run when `run_for` says so, and not by themselves on a slow machine."""
     page.clock.install(time=0)
     page.clock.pause_at(1000)
-
-
-def until_quiet(page: Page, milliseconds: int = 1500) -> None:
-    """Waits until the page has asked for nothing for that long."""
-    asked = [1]
-    page.on("request", lambda request: asked.append(1))
-    while asked:
-        asked.clear()
-        page.wait_for_timeout(milliseconds)
 
 
 # ---- controls --------------------------------------------------------------------------------------------------------

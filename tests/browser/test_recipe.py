@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from ddim_app import codecs
 from ddim_app.engine import Engine
 from ddim_app.recipe import Arm, Recipe
-from tests.browser.conftest import open_page, screenshot
+from tests.browser.conftest import open_page, screenshot, until_quiet
 from tests.browser.test_compare import fill, pixels, run, start_long_run, until_drawn
 
 HOSTILE = [
@@ -145,7 +145,7 @@ def test_a_matrix_goes_back_into_its_axes(bar: Page) -> None:
 def test_settings_come_back_on_reload_and_a_link_comes_before_them(page: Page) -> None:
     fill(page, "steps", 17)
     fill(page, "seed", 4242)
-    page.wait_for_function("Object.keys(localStorage).some(key => key.includes('ddim-explorer'))")
+    until_quiet(page)  # the settings are kept once all else has followed them
     address = page.url
     open_page(page, address)
     expect(page.locator("#restore-note")).to_contain_text("Settings of your last visit.")
