@@ -19,6 +19,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What one process runs from first to last: a file, or all that drive a browser, since two of them leave no core for more."""
     for item in items:
