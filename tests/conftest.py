@@ -19,16 +19,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What one process runs from first to last: a file, or all that drive a browser, since two of them leave no core for more."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("browser" if "browser" in item.path.parts else item.path.stem))
-
-
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Says something that is read at the end of the report, whatever the process that the test runs in."""
+    """Says something that is read at the end of the report."""
     return lambda text: record_property("told", text)
 
 

@@ -37,5 +37,13 @@ fi
 ruff check .
 ruff format --check .
 mypy
-# One process for the browser, the files by turns in the others; more than four would disturb each other.
-python -m pytest "${select[@]}" -n auto --maxprocesses 4 --dist loadgroup --durations=15
+# The page in a browser is tried beside everything else: each of the two keeps about a core busy.
+report=$(mktemp)
+python -m pytest "${select[@]}" tests/browser --durations=10 > "$report" 2>&1 &
+browser=$!
+trap 'kill "$browser" 2> /dev/null || true; rm -f "$report"' EXIT
+status=0
+python -m pytest "${select[@]}" --ignore=tests/browser --durations=10 || status=$?
+wait "$browser" || status=$?
+cat "$report"
+exit "$status"
