@@ -86,7 +86,7 @@ def cells(head: Sequence[str], lines: Iterable[Sequence[str]]) -> dict[str, Any]
 def chart(x: str, y: str, title: str, elem_id: str, names: Sequence[str], waits: bool = False, **options: Any) -> gr.LinePlot:
     """A line for each of `names`; one that `waits` is there only once a run has drawn it."""
     return gr.LinePlot(
-        frame({}, x, y), x=x, y=y, color="line", title=title, color_map=dict(zip(names, COLORS, strict=False)), height=260,
+        _started(names, x, y), x=x, y=y, color="line", title=title, color_map=dict(zip(names, COLORS, strict=False)), height=260,
         elem_id=elem_id, buttons=[], show_label=False, color_title=" ", visible=not waits, **options,
     )  # fmt: skip
 
@@ -98,9 +98,14 @@ def drawn(data: pd.DataFrame) -> Any:
 
 def dots(x: str, y: str, title: str, elem_id: str, names: Sequence[str], **options: Any) -> gr.ScatterPlot:
     return gr.ScatterPlot(
-        frame({}, x, y), x=x, y=y, color="line", title=title, color_map=dict(zip(names, COLORS, strict=False)), height=260,
+        _started(names, x, y), x=x, y=y, color="line", title=title, color_map=dict(zip(names, COLORS, strict=False)), height=260,
         elem_id=elem_id, buttons=[], show_label=False, color_title=" ", **options,
     )  # fmt: skip
+
+
+def _started(names: Sequence[str], x: str, y: str) -> pd.DataFrame:
+    """A point of every line: the browser colours only those that it knew when it first made the chart."""
+    return frame({name: [(0.0, 0.0)] for name in names}, x, y)
 
 
 def frame(lines: Mapping[str, Iterable[tuple[float, float]]], x: str, y: str) -> pd.DataFrame:
