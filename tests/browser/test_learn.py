@@ -27,22 +27,15 @@ def until_drawn(page: Page, where: str, words: str) -> None:
     expect(page.locator(f"#{where}")).to_contain_text(words, timeout=60_000)
 
 
-COLOURED = """where => {
-  const canvas = document.querySelector(`#${where} canvas`);
-  if (!canvas?.width) return false;
-  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-  let found = 0;
-  for (let i = 0; i < data.length; i += 4) {
-    const [red, green, blue, alpha] = data.subarray(i, i + 4);
-    if (alpha > 200 && Math.max(red, green, blue) - Math.min(red, green, blue) > 60) found++;
-  }
-  return found > 150;
+LINES = """where => {
+  const marks = [...document.querySelectorAll(`#${where} svg .plot_marks`)].map(one => one.getBoundingClientRect().width);
+  return Math.max(0, ...marks) > 100 && document.querySelectorAll(`#${where} svg .role-legend-symbol path`).length > 0;
 }"""
 
 
-def until_coloured(page: Page, where: str) -> None:
-    """Waits until a chart has lines or points, which are all that is coloured in it."""
-    page.wait_for_function(COLOURED, arg=where)
+def until_plotted(page: Page, where: str) -> None:
+    """Waits until a chart has lines or points, with a legend of their colours, and not only axes."""
+    page.wait_for_function(LINES, arg=where)
 
 
 def run_panel(page: Page, where: str, words: str) -> None:
@@ -66,7 +59,7 @@ def test_every_panel_shows_its_formula_with_numbers_and_what_the_model_makes_of_
     until_drawn(page, "forward-figures", "t = 600")
     assert page.locator("#forward-figures img").last.get_attribute("src") != before
     until_drawn(page, "forward-table", "variance")
-    until_coloured(page, "forward-chart")
+    until_plotted(page, "forward-chart")
     fill(page, "forward-t", 1000)
     expect(page.locator("#learn-note")).to_contain_text("t must be a whole number from 0 to 999; got 1000")
     screenshot(page, "learn-forward")
@@ -86,8 +79,8 @@ def test_every_panel_shows_its_formula_with_numbers_and_what_the_model_makes_of_
     formula(page, "schedule-formula")
     fill(page, "steps", 5)
     until_drawn(page, "schedule-formula", "for the 5 chosen timesteps")
-    until_coloured(page, "schedule-chart")
-    until_coloured(page, "schedule-marks")
+    until_plotted(page, "schedule-chart")
+    until_plotted(page, "schedule-marks")
     screenshot(page, "learn-schedule")
 
     calls = engine.loop.calls
@@ -119,15 +112,15 @@ def test_every_panel_shows_its_formula_with_numbers_and_what_the_model_makes_of_
 
     open_panel(page, "9 Losses")
     formula(page, "losses-formula")
-    until_coloured(page, "losses-weights")
-    until_coloured(page, "losses-chart")
+    until_plotted(page, "losses-weights")
+    until_plotted(page, "losses-chart")
     screenshot(page, "learn-losses")
 
     open_panel(page, "10 Variances")
     assert "0.3" in formula(page, "variance-formula")
     fill(page, "variance-s", 0)
     until_drawn(page, "variance-formula", "lies 0 %")
-    until_coloured(page, "variance-chart")
+    until_plotted(page, "variance-chart")
     screenshot(page, "learn-variance")
 
     open_panel(page, "11 Score")
