@@ -10,7 +10,7 @@ from ddim_app.recipe import BACKENDS
 def add(commands: Any) -> None:
     bench = commands.add_parser("benchmark", help="time this machine beside the bare network and diffusers")
     bench.add_argument("--repeats", type=int, default=5, help="timed rounds per row (default 5)")
-    bench.add_argument("--quick", action="store_true", help="the first model's smallest rows only, in under a minute")
+    bench.add_argument("--quick", action="store_true", help="the first model's smallest rows only")
     bench.add_argument("--backend", choices=("auto", *BACKENDS), default="auto", help="torch: leave OpenVINO out")
     bench.add_argument("--models", nargs="*", help="names of the models (default: the bundled ones)")
     bench.add_argument("--pictures", type=int, nargs="*", help="pictures per run (default 1 4 16)")
