@@ -39,6 +39,13 @@ class Server:
         entries = [re.search(r'"log":(\{.*\})\}$', line) for line in list(self.lines)]
         return [json.loads(entry[1]) for entry in entries if entry]
 
+    def wait_until_warm(self, seconds: float = 120) -> None:
+        """Waits for the two runs that a server makes by itself, which count among those under way."""
+        limit = time.monotonic() + seconds
+        while sum(line["event"] == "run" for line in self.log()) < 2:
+            assert time.monotonic() < limit, "".join(self.lines)
+            time.sleep(0.1)
+
     def end(self) -> None:
         self.process.kill()
         self.process.wait(30)

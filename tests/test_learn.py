@@ -29,7 +29,7 @@ from ddim_app.ui.learn.score import ScorePanel
 from ddim_app.ui.learn.step import StepPanel
 from ddim_app.ui.learn.variance import VariancePanel
 from tests import toys
-from tests.wire import served
+from tests.wire import patient_client, served
 
 NAMED = {
     "model": "tiny", "steps": 10, "eta": 0.5, "seed": 7, "pictures": 1, "ddpm_steps": 0, "spacing": "trailing", "variance": "small",
@@ -149,7 +149,7 @@ def test_numbers_are_written_in_latex() -> None:
 @pytest.fixture(scope="module")
 def client(engine: Engine) -> Iterator[Client]:
     with served(engine) as url:
-        yield Client(url, verbose=False)
+        yield patient_client(url)
 
 
 def file_of(tmp_path: Path, data: bytes | None = None) -> Any:

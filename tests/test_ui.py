@@ -17,7 +17,7 @@ from ddim_app.engine import Engine
 from ddim_app.ui import build_ui
 from ddim_app.ui.compare import EXAMPLES
 from ddim_app.ui.interpolate import VIEWS
-from tests.wire import served
+from tests.wire import patient_client, served
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def url(engine: Engine) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(url: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
-    return Client(url, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
+    return patient_client(url, download_files=tmp_path_factory.mktemp("downloads"))
 
 
 def pixels(gallery: list[dict[str, Any]]) -> list[np.ndarray]:
@@ -184,7 +184,7 @@ def test_numbers_that_json_does_not_know_are_refused(url: str, engine: Engine, n
 def test_a_run_over_the_hosts_cap_is_refused_with_its_cost(tiny_root: Path) -> None:
     engine = Engine([tiny_root], max_evaluations=100)
     with served(engine) as address:
-        client = Client(address, verbose=False)
+        client = patient_client(address)
         with pytest.raises(ValidationError, match="at most 100 evaluations on this host, and this run needs 160"):
             client.predict(steps=20, pictures=4, api_name="/compare")
         assert client.predict(steps=5, pictures=1, api_name="/compare")[2]["nfe"] == [5, 5]

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gradio_client import Client
 from gradio_client.exceptions import AppError, ValidationError
 
 from ddim_app import backends
 from ddim_app.engine import Engine
 from ddim_app.model import WEIGHTS, ModelError
 from tests import toys
-from tests.wire import Brake, calls_after, served, wait_for
+from tests.wire import Brake, calls_after, patient_client, served, wait_for
 
 
 def truncated(folder: Path) -> None:
@@ -55,7 +54,7 @@ def test_a_model_folder_that_cannot_be_used_is_said_and_the_next_request_works(t
     toys.save_tiny(tmp_path / "good")
     damage(toys.save_tiny(tmp_path / "bad"))
     with served(Engine([tmp_path], allow_hub=False)) as address:
-        client = Client(address, verbose=False)
+        client = patient_client(address)
         with pytest.raises(ValidationError) as caught:
             client.predict(model="bad", api_name="/compare")
         assert f"- model: {sentence}" in str(caught.value)
@@ -72,7 +71,7 @@ def test_a_model_that_is_loading_does_not_stop_the_server(tiny_root: Path, monke
         raise ModelError("model somebody/slow: there is no such public model")
 
     with served(engine) as address:
-        client = Client(address, verbose=False)
+        client = patient_client(address)
         client.predict(steps=2, api_name="/generate")
         monkeypatch.setattr(engine.catalogue, "load", stuck)
         job = client.submit(model="somebody/slow", api_name="/generate")
@@ -84,7 +83,7 @@ def test_a_model_that_is_loading_does_not_stop_the_server(tiny_root: Path, monke
 
 def test_a_page_over_an_engine_without_a_thread_works(tiny_root: Path) -> None:
     with served(Engine([tiny_root], threaded=False)) as address:
-        assert Client(address, verbose=False).predict(steps=3, api_name="/compare")[2]["nfe"] == [3, 3]
+        assert patient_client(address).predict(steps=3, api_name="/compare")[2]["nfe"] == [3, 3]
 
 
 def test_a_model_that_breaks_is_an_error_for_the_caller_and_the_next_request_works(
@@ -92,7 +91,7 @@ def test_a_model_that_breaks_is_an_error_for_the_caller_and_the_next_request_wor
 ) -> None:
     monkeypatch.setattr(backends, "predictor", broken_at_call(3))  # the engine's own two calls measure memory
     with served(Engine([tiny_root])) as address:
-        client = Client(address, verbose=False)
+        client = patient_client(address)
         with pytest.raises(AppError, match="The network could not be evaluated: no luck"):
             client.predict(steps=2, api_name="/generate")
         assert client.predict(steps=2, api_name="/generate")[1]["nfe"] == [2]
@@ -122,7 +121,7 @@ def slow_engine(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 def test_a_cancelled_job_costs_at_most_one_more_network_call(slow_engine: Engine) -> None:
     with served(slow_engine) as address:
-        job = Client(address, verbose=False).submit(steps=400, api_name="/compare")
+        job = patient_client(address).submit(steps=400, api_name="/compare")
         wait_for(lambda: slow_engine.loop.calls >= 3)
         job.cancel()
         assert calls_after(slow_engine, 0.7) <= 2  # the one under way, and one more

@@ -15,7 +15,7 @@ from ddim_app.animation import text_inside
 from ddim_app.engine import Engine
 from ddim_app.interpolate import PathRecipe
 from ddim_app.recipe import from_json
-from tests.wire import served
+from tests.wire import patient_client, served
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def engine(tiny_root: Path) -> Engine:
 @pytest.fixture(scope="module")
 def client(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with served(engine) as url:
-        yield Client(url, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
+        yield patient_client(url, download_files=tmp_path_factory.mktemp("downloads"))
 
 
 def interpolate(client: Client, **asked: Any) -> tuple[list[np.ndarray], Any, dict[str, Any]]:

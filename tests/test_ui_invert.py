@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
@@ -14,7 +14,7 @@ from ddim_app.engine import Engine
 from ddim_app.recipe import from_json
 from tests import toys
 from tests.test_uploads import header_of
-from tests.wire import served
+from tests.wire import patient_client, served
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def client(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     toys.save_tiny(root / "tiny")
     with served(Engine([root], allow_hub=False, device=torch.device("cpu"))) as url:
-        yield Client(url, verbose=False)
+        yield patient_client(url)
 
 
 def ask(client, picture=None, **values):

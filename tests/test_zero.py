@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from gradio_client import Client
 from gradio_client.exceptions import AppError, ValidationError
 
 from ddim_app import backends, zero
 from ddim_app.engine import Engine, RunError
 from ddim_app.recipe import Arm, FieldError, Recipe
 from ddim_app.zero import ZeroEngine
-from tests.wire import Brake, served, wait_for
+from tests.wire import Brake, patient_client, served, wait_for
 from tests.zero import Lender
 
 CPU = torch.device("cpu")
@@ -105,7 +104,7 @@ def test_a_reader_who_stops_frees_the_gpu_at_the_next_step(engine: ZeroEngine, l
 
 def test_the_page_over_zero_gpu(engine: ZeroEngine, lender: Lender, monkeypatch: Any) -> None:
     with served(engine) as address:
-        client = Client(address, verbose=False)
+        client = patient_client(address)
         assert client.predict(steps=3, api_name="/compare")[2]["nfe"] == [3, 3]
         with pytest.raises(ValidationError, match="steps must be a whole number"):
             client.predict(steps=0, api_name="/compare")

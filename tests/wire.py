@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from gradio_client import Client
 
 from ddim_app import backends
 from ddim_app.engine import Engine
@@ -24,6 +25,11 @@ def served(engine: Engine, options: Options = Options(host="127.0.0.1")) -> Iter
         yield url.rstrip("/")
     finally:
         demo.close(verbose=False)
+
+
+def patient_client(address: str, **options: Any) -> Client:
+    """Gradio's client with a patience that suits a busy machine; its own gives up on an answer after 5 s."""
+    return Client(address, verbose=False, httpx_kwargs={"timeout": 60}, **options)
 
 
 class Brake:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import re
 import signal
 import tempfile
 import threading
@@ -19,31 +18,31 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ddim_app.budget import SERVER
 from ddim_app.engine import Engine
 from ddim_app.options import Options
 from ddim_app.recipe import FieldError
+from ddim_app.ui.gate import Gate, Streams
 from ddim_app.ui.runs import Runs
 
 log = logging.getLogger(__name__)
 
-WORDLESS = re.compile(rb'\{"error": ?null[^{}]*\}')
-"""What gradio answers where a handler failed for a reason that it keeps to itself."""
-MAX_BODY = 16_000_000
-"""Bytes of a request that is no upload; uploads have a limit of their own."""
-NOT_UNDERSTOOD = "The request could not be understood: its values are not of the kind that it needs."
 MAX_FILES_BYTES = 90_000_000
 """Of the pictures that were offered for download; the oldest go first, and none younger than FRESH_SECONDS."""
 FRESH_SECONDS = 300
 PROBE_BYTES = 65_536
+LAST_WORDS_SECONDS = 10
+"""Within which the sentence that ends a run must have reached its reader when the server ends."""
 UNREAD_SECONDS = 120
 """After which the messages of a run are dropped that ended and that nobody reads."""
 
 
-def app_options(engine: Engine, demo: gr.Blocks, options: Options) -> dict[str, Any]:
-    """Options of `launch` that add the routes /health and, where asked for, /metrics, and guard all others."""
+def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Streams | None = None) -> dict[str, Any]:
+    """Options of `launch` that add the routes /health and, where asked for, /metrics, and guard all others.
+
+    `streams` is told of the answers that are being sent.
+    """
 
     async def health(request: Request) -> JSONResponse:
         return JSONResponse(status(engine, demo))
@@ -53,7 +52,11 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options) -> dict[str, 
 
     routes = [Route("/health", health), *([Route("/metrics", metrics)] if options.metrics else [])]
     return {
-        "app_kwargs": {"routes": routes, "middleware": [Middleware(Gate)], "lifespan": lambda app: _lifespan(demo)},
+        "app_kwargs": {
+            "routes": routes,
+            "middleware": [Middleware(Gate, streams or Streams())],
+            "lifespan": lambda app: _lifespan(demo),
+        },
         "root_path": options.root_path,
         "share": options.share,
         "auth": list(options.auth) or None,
@@ -82,65 +85,6 @@ def gauges(engine: Engine, demo: gr.Blocks) -> str:
         "unread_sessions": len(demo._queue.pending_messages_per_session),
     }  # fmt: skip
     return "".join(f"# TYPE ddim_{name} gauge\nddim_{name} {value}\n" for name, value in figures.items())
-
-
-class Gate:
-    """Refuses bodies that are too large, and answers with a sentence where the server would have none."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        headers = dict(scope["headers"])
-        begun, seen, held = False, 0, None
-        bounded = not headers.get(b"content-type", b"").startswith(b"multipart/form-data")
-
-        async def note(message: Message) -> None:
-            nonlocal begun, held
-            if message["type"] == "http.response.start" and message["status"] == 500:
-                held = message
-                return
-            if held is not None and not begun:
-                begun = True
-                if WORDLESS.fullmatch(message.get("body", b"")):
-                    return await _answer(400, NOT_UNDERSTOOD, scope, receive, send)
-                await send(held)
-            begun = True
-            await send(message)
-
-        async def take() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if bounded and seen > MAX_BODY:
-                raise TooLarge
-            return message
-
-        try:
-            length = headers.get(b"content-length", b"0")
-            if bounded and length.isdigit() and int(length) > MAX_BODY:
-                raise TooLarge
-            await self.app(scope, take, note)
-        except TooLarge:
-            if not begun:
-                await _answer(413, f"The request must have at most {MAX_BODY // 1_000_000} MB.", scope, receive, send)
-        except Exception as error:
-            if begun:
-                raise
-            log.warning("%s %s could not be answered: %s", scope["method"], scope["path"][:100], type(error).__name__)
-            await _answer(
-                400, "The request could not be understood: its values are not of the kind it needs.", scope, receive, send
-            )
-
-
-class TooLarge(Exception):  # noqa: N818
-    """A body of more than MAX_BODY bytes."""
-
-
-async def _answer(code: int, sentence: str, scope: Scope, receive: Receive, send: Send) -> None:
-    await JSONResponse({"detail": sentence, "error": sentence}, code)(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
@@ -281,17 +225,12 @@ def serve(demo: gr.Blocks, engine: Engine, options: Options, launch: dict[str, A
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    demo.launch(prevent_thread_lock=True, **launch, **app_options(engine, demo, options))
+    streams = Streams()
+    demo.launch(prevent_thread_lock=True, **launch, **app_options(engine, demo, options, streams))
     stop.wait()
     log.info(json.dumps({"event": "stop", "running": engine.running}))
     engine.close(options.grace)
-    _let_streams_end(demo, seconds=2)
-    demo.close(verbose=False)
-
-
-def _let_streams_end(demo: gr.Blocks, seconds: float) -> None:
-    """Gives the handlers time to send their last sentence."""
-    limit = time.monotonic() + seconds
-    while demo._queue.event_ids_to_events and time.monotonic() < limit:
+    limit = time.monotonic() + LAST_WORDS_SECONDS
+    while (demo._queue.event_ids_to_events or streams.open) and time.monotonic() < limit:
         time.sleep(0.05)
-    time.sleep(0.2)
+    demo.close(verbose=False)
