@@ -6,7 +6,6 @@ import functools
 import io
 import json
 import struct
-import time
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -299,11 +298,9 @@ def test_other_programs_may_write_the_text_otherwise():
 )
 def test_bad_files_get_one_sentence(make, sentence):
     data = make()
-    began = time.perf_counter()
     with pytest.raises(FieldError) as caught:
         read_file(data)
     assert str(caught.value).startswith(sentence)
-    assert time.perf_counter() - began < 2
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))

@@ -1,6 +1,5 @@
 """ZeroGPU's rules, kept against a stand-in that forks, pickles and takes the GPU back. Every wait has an end."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,9 +94,7 @@ def test_a_reader_who_stops_frees_the_gpu_at_the_next_step(engine: ZeroEngine, l
     monkeypatch.setattr(backends, "predictor", Brake(0.1))
     frames: Iterator[Any] = engine.run(RECIPE.with_arms(Arm(steps=300)))
     next(frames)
-    began = time.monotonic()
     frames.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - began < 2
     assert lender.stopped_after[0] <= 3
     assert engine.running == 0
 
@@ -116,7 +113,6 @@ def test_the_page_over_zero_gpu(engine: ZeroEngine, lender: Lender, monkeypatch:
         monkeypatch.setattr(backends, "predictor", Brake(0.1))
         job = client.submit(steps=400, api_name="/compare")
         wait_for(lambda: engine.running == 1 and job.outputs() != [])
-        began = time.monotonic()
         job.cancel()
         wait_for(lambda: engine.running == 0 and len(lender.stopped_after) == 2)
-        assert time.monotonic() - began < 3
+        assert lender.stopped_after[1] < 100
