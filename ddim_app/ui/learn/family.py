@@ -46,7 +46,7 @@ class FamilyPanel(Panel):
     fields = ("family t",)
 
     def __init__(self) -> None:
-        self.t = dial("Timestep t", "family-t", 500, (1, 999), 1, "of the transition; eta is at the left")
+        self.t = dial("Timestep t", "family-t", 500, (1, 999), 1, "of the transition; eta is among the settings")
         self.formula = show.formula(show.words("family"), elem_id="family-formula")
         self.figures = show.figures("family-figures")
         self.moments = show.table("family-moments")

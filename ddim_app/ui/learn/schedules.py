@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ddim_app import coding, ddim
-from ddim_app.schedule import Schedule, betas, cumulative
+from ddim_app.schedule import Level, Schedule, betas, cumulative
 from ddim_app.ui.fields import raw
 from ddim_app.ui.learn import show
 from ddim_app.ui.learn.panel import Panel, Scene
@@ -40,19 +40,19 @@ class SchedulePanel(Panel):
     def __init__(self) -> None:
         self.quantity = raw(gr.Radio(list(QUANTITIES), value="alpha_bar", label="Quantity", elem_id="quantity"))
         self.formula = show.formula(elem_id="schedule-formula")
-        self.chart = show.chart("t", "value", "This model's schedule beside others", "schedule-chart", NAMES)
+        self.chart = show.chart("t", "value", "This schedule beside others", "schedule-chart", NAMES)
         self.marks = show.dots("t", "noise", "The chosen timesteps", "schedule-marks", MARKS)
         self.inputs, self.outputs = [self.quantity], [self.formula, self.chart, self.marks]
         self.fixed = (self.chart,)
 
     def show(self, scene: Scene, *values: Any) -> list[Any]:
         quantity = values[0] if values[0] in QUANTITIES else "alpha_bar"
-        grid, arm = scene.grid, scene.compared.arms[0]
-        a, b = grid[0].alpha_bar, grid[1].alpha_bar
+        grid = scene.grid
+        moves = f"First step: {noises(grid[0], grid[1], scene.eta)}."
+        if len(grid) > 3:
+            moves += f" Last step that adds noise: {noises(grid[-3], grid[-2], scene.eta)}."
         text = show.filled(
-            show.words("schedule"), steps=len(grid) - 1, spacing=arm.spacing, t=grid[0].t,
-            s="0 (clean)" if grid[1].is_clean else grid[1].t,
-            eta=scene.eta, sigma=ddim.ddim_sigma(a, b, scene.eta), one=ddim.ddim_sigma(a, b, 1.0), hat=ddim.sigma_hat(a, b),
+            show.words("schedule"), steps=len(grid) - 1, spacing=scene.compared.arms[0].spacing, moves=moves,
             what=quantity.replace("_", r"\_"),
         )  # fmt: skip
         return [text, curves(scene.schedule, quantity), marks(scene)]
@@ -72,6 +72,16 @@ def usual(kind: str, T: int) -> Schedule:
     """The schedule of that kind; linear and sigmoid betas are scaled to keep their total noise at other T."""
     scale = 1000 / T
     return Schedule(cumulative(betas(kind, T, min(1e-4 * scale, 0.5), min(0.02 * scale, 0.9))))
+
+
+def noises(cur: Level, nxt: Level, eta: float) -> str:
+    """The noise of one step, in words and formulas."""
+    a, b = cur.alpha_bar, nxt.alpha_bar
+    return show.filled(
+        r"$t=<t>\to<s>$, $\sigma(<eta>)=<sigma>$, $\sigma(1)=<one>$, $\hat\sigma=<hat>$", t=cur.t,
+        s=r"\text{the picture}" if nxt.is_clean else nxt.t,
+        eta=eta, sigma=ddim.ddim_sigma(a, b, eta), one=ddim.ddim_sigma(a, b, 1.0), hat=ddim.sigma_hat(a, b),
+    )  # fmt: skip
 
 
 def marks(scene: Scene) -> Any:

@@ -26,6 +26,9 @@ from ddim_app.ui.tab import KEEP, RunTab
 NO_RUN = "panel has nothing to run: it follows its sliders at once. Panels 5 to 9 and 11 have a run"
 
 
+TOURED: tuple[type[Panel], ...] = (ForwardPanel, FamilyPanel, SchedulePanel, StepPanel, DenoisePanel, VariancePanel)
+
+
 class LearnTab(RunTab):
     """The papers' formulas, with the numbers of the settings, computed by the model."""
 
@@ -42,7 +45,7 @@ class LearnTab(RunTab):
         places: dict[str, gr.Tab] = {}
         with gr.Tabs(elem_id="panels") as self.tabs:
             with gr.Tab("Tour", id="tour") as places["tour"]:
-                opens = tour.build()
+                opens = tour.build({kind.name: kind.title.split(" ", 1)[1] for kind in TOURED})
             self._add(ForwardPanel, places)
             self._add(FamilyPanel, places)
             self._add(SchedulePanel, places)

@@ -1,5 +1,6 @@
 """The guided tour: six stops, each with a question that one slider answers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import gradio as gr
@@ -40,8 +41,8 @@ def first_noises(schedule: Schedule, steps: int) -> tuple[float, float]:
     return ddim.ddim_sigma(cur.alpha_bar, nxt.alpha_bar, 1.0), ddim.sigma_hat(cur.alpha_bar, nxt.alpha_bar)
 
 
-def build() -> list[tuple[str, gr.Button]]:
-    """The tour's components; returns the button of each stop with the panel that it opens."""
+def build(titles: Mapping[str, str]) -> list[tuple[str, gr.Button]]:
+    """The tour's components; returns the button of each stop with the panel that it opens. `titles` are those of the panels."""
     opens = []
     show.formula(
         "Six stops. Each has a question that **one slider** answers. Open the panel, move the slider, come back and compare."
@@ -49,7 +50,7 @@ def build() -> list[tuple[str, gr.Button]]:
     places = stops()
     with gr.Walkthrough(selected=0, elem_id="tour") as walk:
         for i, stop in enumerate(places):
-            with gr.Step(stop.panel.capitalize(), id=i):
+            with gr.Step(titles[stop.panel], id=i):
                 show.formula(f"### {i + 1}. {stop.title}\n\n{stop.question}\n\n*The slider:* **{stop.slider}**.")
                 with gr.Row():
                     opens.append(
