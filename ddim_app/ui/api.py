@@ -21,6 +21,7 @@ from ddim_app.plan import SamplingPlan
 from ddim_app.recipe import FieldError, Recipe
 from ddim_app.ui import stage
 from ddim_app.ui.fields import raw
+from ddim_app.ui.progress import Progress
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.served_files import keep_picture
 from ddim_app.ui.settings import Settings, checked, validator
@@ -99,7 +100,7 @@ def _compare(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
         """
         named = {key: value for key, value in locals().items() if key not in ("request", "runs")}
         async for shown, summary in _follow(runs, recipes.compare, named, request):
-            yield ([*chain(*shown[::2])], [*chain(*shown[1::2])], summary) if shown else (gr.skip(), gr.skip(), summary)
+            yield [*chain(*shown[::2])], [*chain(*shown[1::2])], summary
 
     return compare
 
@@ -132,7 +133,7 @@ def _generate(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
         """
         named = {key: value for key, value in locals().items() if key not in ("request", "runs")}
         async for shown, summary in _follow(runs, recipes.generate, named, request):
-            yield (shown[0], summary) if shown else (gr.skip(), summary)
+            yield shown[0] if shown else [], summary
 
     return generate
 
@@ -148,6 +149,7 @@ async def _follow(
     began = time.perf_counter()
     finals: dict[int, torch.Tensor] = {}
     finished: Finished | None = None
+    progress = Progress()
     async with aclosing(runs.stream(recipe, request)) as stream:
         async for news in stream:
             for item in news:
@@ -157,7 +159,8 @@ async def _follow(
                     finished = item
                 elif isinstance(item, list):
                     finals |= {frame.arm: frame.x_t for frame in item if frame.is_last}
-                    yield [], {"step": item[-1].k + 1, "steps": plan.transitions}
+            if step := progress.of(news):
+                yield [], step
     if finished is None:  # the caller has left
         return
     if finished.error:

@@ -164,10 +164,25 @@ def guard(demo: gr.Blocks, runs: Runs) -> None:
         if fn.validator is not None:
             fn.validator = _judged(fn.validator, demo, runs)
     for block in demo.blocks.values():
+        _remember_config(block)
         if isinstance(block, gr.components.Component):
             _keep_to_uploads(block)
         for function in getattr(block, "server_fns", ()):
             setattr(block, function.__name__, _counted(function, runs))
+
+
+def _remember_config(block: Any) -> None:
+    """Lets a block describe itself once: gradio asks every block for every new visitor, and reads signatures each time."""
+    describe, known = block.get_config, None
+
+    def get_config(cls: type | None = None) -> dict[str, Any]:
+        nonlocal known
+        if cls is not None:
+            return dict(describe(cls))
+        known = known or describe()
+        return dict(known)
+
+    block.get_config = get_config
 
 
 def _keep_to_uploads(component: Any) -> None:

@@ -19,6 +19,7 @@ from ddim_app.recipe import FieldError
 from ddim_app.ui import interpolate as tab
 from ddim_app.ui.fields import raw
 from ddim_app.ui.film import Film
+from ddim_app.ui.progress import Progress
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.served_files import keep, keep_picture
 from ddim_app.ui.settings import Settings, validator
@@ -137,6 +138,7 @@ async def _follow(ask: _Ask, values: tuple[Any, ...], kind: str, request: gr.Req
     except FieldError as error:
         raise gr.Error(str(error), print_exception=False) from error
     began, film, plan, finished = time.perf_counter(), None, None, None
+    progress = Progress()
     async with aclosing(ask.runs.stream(recipe, request)) as stream:
         async for news in stream:
             for item in news:
@@ -148,7 +150,8 @@ async def _follow(ask: _Ask, values: tuple[Any, ...], kind: str, request: gr.Req
                 elif isinstance(item, list) and film and plan:
                     for frame in item:
                         film.gathered.add(frame)
-                    yield gr.skip(), gr.skip(), {"step": item[-1].k + 1, "steps": plan.transitions}
+            if step := progress.of(news):
+                yield [], None, step
     if finished is None or film is None or plan is None:  # the caller has left
         return
     if finished.error:

@@ -13,12 +13,12 @@ from ddim_app.engine import Finished
 from ddim_app.images import png_bytes, to_pixels
 from ddim_app.invert import METHODS
 from ddim_app.invert_plan import Inverted
-from ddim_app.plan import Plan
 from ddim_app.recipe import FieldError
 from ddim_app.roundtrip import scores, scores_as_shown
 from ddim_app.source import MIDDLE
 from ddim_app.ui.fields import raw
 from ddim_app.ui.invert import OWN, OWN_CLAMPED, InvertTab, inversion_of
+from ddim_app.ui.progress import Progress
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.served_files import keep, keep_picture
 from ddim_app.ui.settings import Settings, num_train_timesteps, validator
@@ -96,17 +96,16 @@ def _invert(runs: Runs) -> Any:
             raise gr.Error(str(error), print_exception=False) from error
         found: Inverted | None = None
         finished: Finished | None = None
-        steps_in_all = 0
+        progress = Progress()
         async with aclosing(runs.stream(recipe, request)) as stream:
             async for news in stream:
                 for item in news:
-                    if isinstance(item, Plan):
-                        steps_in_all = item.transitions
-                    elif isinstance(item, Finished):
+                    if isinstance(item, Finished):
                         finished = item
                     elif isinstance(item, list):
                         found = next((frame for frame in item if isinstance(frame, Inverted)), found)
-                        yield gr.skip(), gr.skip(), {"step": item[-1].k + 1, "steps": steps_in_all}
+                if step := progress.of(news):
+                    yield [], None, step
         if finished is None:  # the caller has left
             return
         if finished.error or found is None:

@@ -14,6 +14,7 @@ from ddim_app.recipe import FieldError
 from ddim_app.source import of_image
 from ddim_app.ui import uploads
 from ddim_app.ui.fields import raw
+from ddim_app.ui.progress import Progress
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import validator
 
@@ -81,19 +82,22 @@ def _likelihood(runs: Runs) -> Any:
         except FieldError as error:
             raise gr.Error(str(error), print_exception=False) from error
         collector: Collector | None = None
+        progress = Progress()
         async with aclosing(runs.stream(made, request)) as stream:
             async for news in stream:
                 for item in news:
                     if isinstance(item, LikelihoodPlan):
-                        plan, collector = item, Collector(item)
+                        collector = Collector(item)
                     elif isinstance(item, list) and collector:
                         for terms in item:
                             collector.add(terms)
-                        yield {"step": item[-1].k + 1, "steps": plan.transitions}
                     elif isinstance(item, Finished) and item.error:
                         raise gr.Error(item.error, print_exception=False)
                     elif isinstance(item, Finished) and collector:
                         yield summary(collector.bounds()[0], item.recipe)
+                        return
+                if step := progress.of(news):
+                    yield step
 
     return likelihood
 

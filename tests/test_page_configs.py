@@ -1,0 +1,34 @@
+"""What blocks say of themselves, which gradio asks of each for every new visitor."""
+
+import inspect
+from typing import Any
+
+import pytest
+from gradio.state_holder import SessionState
+
+from ddim_app.engine import Engine
+from ddim_app.ui import build_ui
+
+
+@pytest.fixture(scope="module")
+def page(tiny_root: Any) -> Any:
+    return build_ui(Engine([tiny_root]))
+
+
+def test_a_new_visitor_makes_no_block_describe_itself_again(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    SessionState(page)
+    read: list[Any] = []
+    signature = inspect.signature
+    monkeypatch.setattr(inspect, "signature", lambda *given, **options: read.append(given) or signature(*given, **options))
+    SessionState(page)
+    assert read == []
+
+
+def test_what_is_remembered_is_what_the_block_says_and_visitors_do_not_share_it(page: Any) -> None:
+    for block in page.blocks.values():
+        assert block.get_config().keys() == type(block).get_config(block).keys()
+    first, second = SessionState(page), SessionState(page)
+    key = next(key for key, config in first.config_values.items() if config["props"].get("label") == "Seed")
+    first._update_value_in_config(key, 12)
+    assert first.config_values[key]["props"]["value"] == 12
+    assert second.config_values[key]["props"]["value"] != 12
