@@ -56,14 +56,17 @@ class Target:
         self.endpoints = endpoints(url)
         config = json.loads(get(url, "/config")[1])
         self.components = {component["id"]: component for component in config["components"]}
-        self.uploads = [
-            (fn["id"], fn["inputs"], place)
+        readers = [
+            (fn, place)
             for fn in config["dependencies"]
             for place, component in enumerate(fn["inputs"])
-            if self.components[component]["type"] in ("file", "image", "uploadbutton")
-            if fn["backend_fn"] and not fn["queue"]
+            if self.components[component]["type"] in ("file", "image", "uploadbutton") and fn["backend_fn"]
         ]
-        """(event, its inputs, which of them is an upload) for everything that reads a file at once; runs are tried as endpoints."""
+        self.uploads = [(fn["id"], fn["inputs"], place) for fn, place in readers if not fn["queue"]]
+        """(event, its inputs, which of them is an upload) for everything that reads a file at once."""
+        self.runs = [(fn["id"], fn["inputs"], place) for fn, place in readers if fn["queue"]]
+        """The same for runs, which read it when their turn comes."""
+        self._files = 0
 
     @property
     def with_model(self) -> list[str]:
@@ -107,7 +110,7 @@ class Target:
         return status, answer.decode("utf-8", "replace")
 
     def upload(self, name: str, content: bytes) -> Answer:
-        """Uploads a file, and has every event that takes one read it."""
+        """Uploads a file, and has every event that takes one at once read it, and a run: the next one of them in turn."""
         boundary = "xxBOUNDARYxx"
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
         body = head + content + f"\r\n--{boundary}--\r\n".encode()
@@ -117,12 +120,33 @@ class Target:
             return status, answer.decode("utf-8", "replace")
         path = json.loads(answer)[0]
         said = [self.read_upload(event, inputs, place, path, name) for event, inputs, place in self.uploads]
+        if self.runs:
+            said.append(self.run_with(*self.runs[self._files % len(self.runs)], path, name))
+            self._files += 1
         return max((code for code, _ in said), default=status), " | ".join(text for _, text in said)
 
-    def read_upload(self, event: int, inputs: list[int], place: int, path: str, name: str = "x.png") -> Answer:
+    def _read(self, event: int, inputs: list[int], place: int, path: str, name: str, session: str) -> dict[str, Any]:
+        """The body of an event's request in which one input is an uploaded file, and the others are as the page has them."""
         data = [self.components[component]["props"].get("value") for component in inputs]
         data[place] = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-        body = {"data": data, "fn_index": event, "session_hash": "hostile", "trigger_id": None, "event_data": None}
+        return {"data": data, "fn_index": event, "session_hash": session, "trigger_id": None, "event_data": None}
+
+    def run_with(self, event: int, inputs: list[int], place: int, path: str, name: str = "x.png") -> Answer:
+        """Has a run read an uploaded file; 422 where it says that it cannot."""
+        session = f"hostile{self._files}"
+        body = self._read(event, inputs, place, path, name, session)
+        status, answer = post(self.url, "/gradio_api/queue/join", body, seconds=20)
+        if status != 200:
+            return status, answer.decode("utf-8", "replace")[:2000]
+        status, stream = request(self.url, "GET", f"/gradio_api/queue/data?session_hash={session}", seconds=60)
+        messages = [json.loads(line[6:]) for line in stream.decode().splitlines() if line.startswith("data: ")]
+        last = next(message for message in messages if message["msg"] == "process_completed")
+        if last["success"]:
+            return status, "a result"
+        return (422 if last["output"].get("error") else 500), json.dumps(last["output"])[:2000]
+
+    def read_upload(self, event: int, inputs: list[int], place: int, path: str, name: str = "x.png") -> Answer:
+        body = self._read(event, inputs, place, path, name, "hostile")
         status, answer = post(self.url, "/gradio_api/run/predict", body, seconds=20)
         text = answer.decode("utf-8", "replace")
         in_words = status == 500 and bool(json.loads(text).get("error"))  # how gradio sends a sentence of ours
