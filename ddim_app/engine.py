@@ -2,11 +2,10 @@
 
 import logging
 import queue
-import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +16,9 @@ from ddim_app import backends, interpolate_plan, invert_plan, lessons, likelihoo
 from ddim_app.buckets import bucket_of
 from ddim_app.budget import LOCAL, SERVER, Budget, Visitors
 from ddim_app.journal import DONE, STOPPED, Entry, Journal
-from ddim_app.loop import BatchLoop, End, Network, Ticket, is_out_of_memory
+from ddim_app.loop import BatchLoop, End, Ticket
 from ddim_app.model import Catalogue, Model
+from ddim_app.networks import Networks
 from ddim_app.plan import Plan, plan
 from ddim_app.recipe import Arm, BaseRecipe, FieldError, Recipe
 from ddim_app.sample import Predict, Report
@@ -43,21 +43,6 @@ class Finished(NamedTuple):
 
 Emit = Callable[[list[Any] | Finished], None]
 """Told of each network call's frames together, then once of the end; on the loop's thread."""
-
-
-@dataclass
-class Pace:
-    """Measured speed of one model in one number format: a running mean, since machines are shared."""
-
-    seconds_per_row: float | None = None
-    calls: int = 0
-
-    def observe(self, seconds: float, rows: int) -> None:
-        self.calls += 1
-        if self.calls == 1:  # it prepared the weights
-            return
-        measured = seconds / rows
-        self.seconds_per_row = measured if self.seconds_per_row is None else 0.7 * self.seconds_per_row + 0.3 * measured
 
 
 class Engine:
@@ -90,11 +75,9 @@ class Engine:
         self.journal = Journal()
         self.loop = BatchLoop(threaded=threaded, prepare=backends.use_cores)
         self._shelf = Shelf(self.catalogue)
-        self._predictors: dict[Key, tuple[Predict, int]] = {}
-        self._paces: dict[Key, Pace] = {}
         self._step_seconds: dict[tuple[object, ...], float] = {}
         self._tuning = Tuning(backend, self.device, self.loop, cache)
-        self._measuring = threading.Lock()
+        self._networks = Networks(self.device, self.loop, self._shelf, self._tuning)
         self._open: weakref.WeakKeyDictionary[Ticket, Callable[[str], None]] = weakref.WeakKeyDictionary()
         self.closing = False
         """Whether new runs are refused, since the server is about to end."""
@@ -115,12 +98,12 @@ class Engine:
 
     def seconds(self, planned: Plan) -> float | None:
         """How long a run is going to take as far as this machine has been timed; None before its first run."""
-        known = [pace.seconds_per_row for key in self._keys(planned) if (pace := self._paces.get(key)) and pace.seconds_per_row]
+        known = [seconds for key in self._networks.keys(planned) if (seconds := self._networks.seconds_per_row(key))]
         return sum(known) / len(known) * planned.evaluations if len(known) == len(planned.models) else None
 
     def calls(self, planned: Plan) -> int:
         """Network calls that a run needs when it is alone."""
-        return planned.calls(min(network.max_rows for network in self._networks(planned)))
+        return planned.calls(min(network.max_rows for network in self._networks.of(planned)))
 
     def number_format(self, precision: str) -> str:
         """What the network computes in for a recipe's precision: "bf16", "fp16" or "fp32"."""
@@ -131,7 +114,7 @@ class Engine:
 
         Where its recipe `asked` for a backend that this host has not, it says why.
         """
-        key = self._keys(planned)[0]
+        key = self._networks.keys(planned)[0]
         words = self._words(key)
         if asked in (None, key.backend):
             return words
@@ -189,7 +172,7 @@ class Engine:
     def _join(self, planned: Plan, tell: Emit) -> Ticket:
         for model in planned.models:
             self._tuning.ask(model, planned.recipe.precision, planned.recipe.backend)
-        keys = self._keys(planned)
+        keys = self._networks.keys(planned)
 
         def hand_on(item: Report | End) -> None:
             if isinstance(item, End):
@@ -197,7 +180,7 @@ class Engine:
             tell(list(planned.frames(item)))
 
         process = self.budget.within_time(planned.process(self.device))
-        return self.loop.join(process, self._networks(planned, keys), hand_on)
+        return self.loop.join(process, self._networks.of(planned, keys), hand_on)
 
     def stop(self, ticket: Ticket) -> None:
         """Ends a run early: at most the network call under way is finished. One that has ended is left as it is."""
@@ -253,7 +236,7 @@ class Engine:
     def step_seconds(self, recipe: Recipe) -> float:
         """What one step of the recipe's only arm takes on this machine when it runs alone; measured once for its like."""
         planned = self.plan(recipe)
-        like = (*self._keys(planned), recipe.pictures, planned.rows[0].eta > 0)
+        like = (*self._networks.keys(planned), recipe.pictures, planned.rows[0].eta > 0)
         if like not in self._step_seconds:
             steps = min(8, planned.model.schedule.num_train_timesteps)
             short = recipe.with_arms(replace(recipe.arms[0], steps=steps, timesteps=None))
@@ -300,49 +283,7 @@ class Engine:
         recipe = replace(recipe, backend=keys[0].backend)
         return recipe if recipe.bucket or not used else replace(recipe, bucket=max(used) if exact else None)
 
-    def _keys(self, planned: Plan) -> list[Key]:
-        """One for each of the run's models; all have one backend."""
-        recipe = planned.recipe
-        keys = [self._tuning.key(model, recipe.precision, recipe.backend) for model in planned.models]
-        backend = "openvino" if all(key.backend == "openvino" for key in keys) else "torch"
-        return [key._replace(backend=backend, bucket=recipe.bucket) for key in keys]
-
     def _words(self, key: Key) -> str:
         words = f"{'OpenVINO ' if key.backend == 'openvino' else ''}{key.number_format}"
         near = self._tuning.nearness(key)
         return words if near is None else f"{words}, {near.median:.0f} dB from fp32"
-
-    def _networks(self, planned: Plan, keys: list[Key] | None = None) -> list[Network]:
-        """The networks that a plan's rows are evaluated by."""
-        networks = []
-        for key, model in zip(keys or self._keys(planned), planned.models, strict=True):
-            # A pinned run shares no call: its rows stand where they stood when its pictures were first made.
-            group = key if key.bucket is None else (key, object())
-            networks.append(Network(*self._predictor(key, model), self._paces.setdefault(key, Pace()).observe, group))
-        return networks
-
-    def _predictor(self, key: Key, model: Model) -> tuple[Predict, int]:
-        """The function that evaluates a model's rows, and how many one call may have."""
-        with self._measuring:
-            if key not in self._predictors:
-                kept = self._shelf.hashes()
-                self._predictors = {other: value for other, value in self._predictors.items() if other.sha256 in kept}
-                self._tuning.forget(kept)
-                predict = self._tuning.evaluator(key, model)
-                # OpenVINO's memory cannot be watched from here; it takes about what torch does.
-                watched = predict if key.backend == "torch" else self._tuning.evaluator(key._replace(backend="torch"), model)
-                self._predictors[key] = predict, key.bucket or self.loop.call(self._room, watched, model)
-            return self._predictors[key]
-
-    def _room(self, predict: Predict, model: Model) -> int:
-        """Rows that one call of the model may have; raises FieldError when there is no room for one."""
-        try:
-            return memory.max_rows(predict, model.shape, self.device)
-        except RuntimeError as error:
-            if not (isinstance(error, memory.TooLargeError) or is_out_of_memory(error)):
-                raise
-            free = memory.free_bytes(self.device) / 1e9
-            raise FieldError(
-                "model",
-                f"is too large for this machine: {model.name} cannot evaluate one picture in the {free:.1f} GB that are free",
-            ) from error

@@ -7,7 +7,6 @@ recipe, and comes back as frames, a list per step.
 
 import contextlib
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,14 +89,13 @@ class ZeroEngine(Engine):
     def stop(self, ticket: Ticket) -> None:
         super().stop(ticket)
         self._driving.discard(ticket)
-        with contextlib.suppress(ValueError):  # it is being read at this moment, by `drive`, which closes it
-            ticket.process.close()
+        _close(ticket)
 
     def drive(self, ticket: Ticket, is_over: Callable[[], bool]) -> None:
         try:
             super().drive(ticket, is_over)
         finally:
-            ticket.process.close()
+            _close(ticket)
             self._driving.discard(ticket)
 
     @property
@@ -118,7 +116,13 @@ class ZeroEngine(Engine):
         self._pid = os.getpid()
         self.loop = BatchLoop(threaded=False)
         self._shelf = self._shelf.renewed()
-        self._measuring = threading.Lock()
+        self._networks = self._networks.renewed(self.loop, self._shelf)
+
+
+def _close(ticket: Ticket) -> None:
+    """Gives the worker back. Whoever reads or closes the ticket at this moment does it instead, as soon as it may."""
+    with contextlib.suppress(ValueError):  # generator already executing
+        ticket.process.close()
 
 
 def _seconds(planned: Plan) -> int:

@@ -14,8 +14,8 @@ PACKAGE = ROOT / "ddim_app"
 ORDER = [
     "schedule", "ddim", "forward", "coding", "designs", "latents", "paths", "images", "metrics", "smoothness",
     "sample", "recipe", "source", "latent_files", "inversion", "fixed_point", "exact", "diagnosis", "invert", "interpolate",
-    "pairs", "codecs", "animation", "snippets", "model", "backends", "fidelity", "loop", "tuning", "lessons", "likelihood",
-    "engine", "ui",
+    "pairs", "codecs", "animation", "snippets", "model", "backends", "fidelity", "loop", "tuning", "networks", "lessons",
+    "likelihood", "engine", "ui",
 ]  # fmt: skip
 """Imports point to the left only. `train` stands beside the engine; members that are not named here may not close a circle."""
 CORE = [

@@ -1,5 +1,6 @@
 """ZeroGPU's rules, kept against a stand-in that forks, pickles and takes the GPU back. Every wait has an end."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from gradio_client.exceptions import AppError, ValidationError
 
 from ddim_app import backends, zero
 from ddim_app.engine import Engine, RunError
+from ddim_app.loop import Ticket
 from ddim_app.recipe import Arm, FieldError, Recipe
 from ddim_app.zero import ZeroEngine
 from tests.wire import Brake, patient_client, served, wait_for
@@ -116,3 +118,27 @@ def test_the_page_over_zero_gpu(engine: ZeroEngine, lender: Lender, monkeypatch:
         job.cancel()
         wait_for(lambda: engine.running == 0 and len(lender.stopped_after) == 2)
         assert lender.stopped_after[1] < 100
+
+
+def test_a_worker_that_two_threads_give_back_at_once_goes_back_once_and_quietly(engine: ZeroEngine) -> None:
+    """Stop comes while the reader, told of it, gives the worker back as well."""
+    inside, on = threading.Event(), threading.Event()
+    given_back: list[int] = []
+
+    def work() -> Iterator[Any]:
+        try:
+            yield 0, []
+        finally:
+            inside.set()
+            on.wait(10)
+            given_back.append(1)
+
+    ticket = Ticket(work(), (), lambda item: None)  # type: ignore[arg-type]
+    next(ticket.process)
+    stopping = threading.Thread(target=engine.stop, args=(ticket,))
+    stopping.start()
+    assert inside.wait(10)
+    engine.drive(ticket, lambda: True)
+    on.set()
+    stopping.join(10)
+    assert given_back == [1]
