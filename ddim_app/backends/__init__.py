@@ -3,9 +3,10 @@
 from ddim_app.backends.bits import invariant_buckets
 from ddim_app.backends.devices import best_device, computes_bf16, number_format, spare_cores, threads, use_cores
 from ddim_app.backends.eager import predictor, smallest
+from ddim_app.backends.lone import settle
 from ddim_app.backends.switch import Switch
 
 __all__ = [
-    "Switch", "best_device", "computes_bf16", "invariant_buckets", "number_format", "predictor", "smallest", "spare_cores",
-    "threads", "use_cores",
+    "Switch", "best_device", "computes_bf16", "invariant_buckets", "number_format", "predictor", "settle", "smallest",
+    "spare_cores", "threads", "use_cores",
 ]  # fmt: skip

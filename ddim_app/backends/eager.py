@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ddim_app.backends import cuda, mixture
+from ddim_app.backends.lone import Lone
 from ddim_app.buckets import BUCKETS, bucket_of, filled
 from ddim_app.model import Model
 from ddim_app.sample import Predict
@@ -21,14 +22,16 @@ def predictor(model: Model, device: torch.device, fmt: str, pinned: int | None =
     """
     unet = network(model, device, fmt)
     evaluate = cuda.captured(unet, device) if device.type == "cuda" else _plain(unet)
-    return in_buckets(evaluate, device, pinned, smallest(fmt))
+    alone = Lone(unet, evaluate) if device.type == "cpu" and smallest(fmt) == 2 else None
+    return in_buckets(evaluate, device, pinned, smallest(fmt), alone)
 
 
 def smallest(fmt: str) -> int:
     """The smallest bucket in a number format.
 
-    Convolutions of a single row take another path and round otherwise. In fp32 no picture shows it (0.03 of 255 levels at
-    most); in 16 bits one in ten would be more than 4 levels off, so there a lone row is evaluated as two.
+    Some layers take another path for a single row and round otherwise. In fp32 no picture shows it (0.03 of 255 levels at
+    most); in 16 bits one in ten would be more than 4 levels off, so there a lone row is evaluated as two, or with the same bits
+    (see `lone`).
     """
     return 2 if fmt in DTYPES else 1
 
@@ -39,29 +42,25 @@ def network(model: Model, device: torch.device, fmt: str) -> nn.Module:
     return mixture.rounded(unet, DTYPES[fmt]) if fmt in DTYPES else unet
 
 
-def in_buckets(evaluate: Predict, device: torch.device, pinned: int | None, smallest: int = BUCKETS[0]) -> Predict:
-    """`evaluate` with its calls filled up to a bucket, or cut and filled to the one that is pinned."""
+def in_buckets(
+    evaluate: Predict, device: torch.device, pinned: int | None, smallest: int = BUCKETS[0], alone: Predict | None = None
+) -> Predict:
+    """`evaluate` with its calls filled up to a bucket, or cut and filled to the one that is pinned.
+
+    `alone` evaluates a lone row with the bits that it has in a bucket of two.
+    """
 
     @torch.inference_mode()
     def predict(x: Tensor, t: Tensor) -> Tensor:
         if pinned and len(t) > pinned:
             return torch.cat([predict(*part) for part in zip(torch.split(x, pinned), torch.split(t, pinned), strict=True)])
         bucket = pinned or max(smallest, bucket_of(len(t)))
+        if alone is not None and len(t) == 1 and bucket == 2:
+            return alone(x.to(device, torch.float32).contiguous(memory_format=torch.channels_last), t.to(device)).float()
         rows = filled(x, bucket).to(device, torch.float32).contiguous(memory_format=torch.channels_last)
         return evaluate(rows, filled(t, bucket))[: len(t)].float()
 
     return predict
-
-
-class Positional(nn.Module):
-    """A UNet as tracing takes it: tensors by their places in, one tensor out."""
-
-    def __init__(self, unet: nn.Module) -> None:
-        super().__init__()
-        self.unet = unet
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.unet(x, t, return_dict=False)[0]  # type: ignore[no-any-return]
 
 
 def _plain(unet: nn.Module) -> Predict:

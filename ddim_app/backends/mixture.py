@@ -70,21 +70,21 @@ def rounded(unet: nn.Module, dtype: torch.dtype) -> nn.Module:
             return Rounded(module, dtype)
         return Exact(module, dtype if any(part in name for part in HANDED_ON) else torch.float32)
 
-    return _replaced(unet, layer)
+    return replaced(unet, layer)
 
 
 def pointwise(unet: nn.Module) -> nn.Module:
     """The network with the linear layers of its timestep as convolutions; it shares the weights of `unet`."""
-    return _replaced(unet, lambda name, module: Pointwise(module) if isinstance(module, nn.Linear) and is_exact(name) else None)
+    return replaced(unet, lambda name, module: Pointwise(module) if isinstance(module, nn.Linear) and is_exact(name) else None)
 
 
-def _replaced(module: nn.Module, layer, name: str = "") -> nn.Module:  # type: ignore[no-untyped-def]
+def replaced(module: nn.Module, layer, name: str = "") -> nn.Module:  # type: ignore[no-untyped-def]
     """A copy of the tree of modules, its tensors shared, in which `layer(name, module)` stands where it is not None."""
     other = layer(name, module)
     if other is not None:
         return other  # type: ignore[no-any-return]
     clone = copy.copy(module)
     clone._modules = {
-        key: child and _replaced(child, layer, f"{name}.{key}" if name else key) for key, child in module._modules.items()
+        key: child and replaced(child, layer, f"{name}.{key}" if name else key) for key, child in module._modules.items()
     }
     return clone

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ddim_app.backends import eager, mixture
 from ddim_app.backends.devices import threads
+from ddim_app.backends.lone import Positional
 from ddim_app.backends.vino_cache import Cache, UnavailableError
 from ddim_app.memory import free_bytes
 from ddim_app.model import Model
@@ -144,7 +145,7 @@ def _convert(model: Model, folder: Path) -> None:
     example = torch.zeros(2, *model.shape), torch.full((2,), 5)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of each Python value that it takes for constant
-        traced = torch.jit.trace(eager.Positional(unet).eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(Positional(unet).eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
         # By its parts, since `convert_model` would report to its makers. The frontend does not keep the decoder alive.
         frontend = ov.frontend.FrontEndManager().load_by_framework("pytorch")
         decoder = ov.frontend.pytorch.ts_decoder.TorchScriptPythonDecoder(traced)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.backends import eager
+from ddim_app.backends.lone import Positional
 from ddim_app.model import Model, build
 from ddim_app.sample import Predict
 from ddim_app.schedule import Schedule, betas, cumulative
@@ -98,7 +99,7 @@ def traced_gain(model: Model, device: torch.device, formats: list[str], repeats:
     x = torch.randn(1, *model.shape, device=device).contiguous(memory_format=torch.channels_last)
     t = torch.full((1,), 500, device=device)
     for fmt in formats:
-        unet = eager.Positional(eager.network(model, device, fmt)).eval()
+        unet = Positional(eager.network(model, device, fmt)).eval()
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             frozen = torch.jit.freeze(torch.jit.trace(unet, (x, t), check_trace=False))  # type: ignore[no-untyped-call]
