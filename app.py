@@ -1,12 +1,18 @@
 """The app: `python app.py`, then open the address it prints."""
 
+import json
 import logging
 import os
 import sys
+import tempfile
 import threading
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+# A folder of our own, since its oldest files are deleted; the usual one belongs to all of the user's gradio apps.
+os.environ.setdefault(
+    "GRADIO_TEMP_DIR", os.path.join(tempfile.gettempdir(), f"ddim-explorer-{os.getuid() if hasattr(os, 'getuid') else 'files'}")
+)
 if os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"):
     import spaces  # before torch, as ZeroGPU wants it
 
@@ -49,11 +55,21 @@ def make_engine(options: Options) -> Engine:
     return engine
 
 
+class JsonLine(logging.Formatter):
+    """A JSON object per line: those of runs as they are, words and tracebacks as text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if not message.startswith("{"):
+            trace = {"trace": self.formatException(record.exc_info)} if record.exc_info else {}
+            message = json.dumps({"event": "message", "level": record.levelname, "text": message, **trace})
+        return f'{{"time":"{self.formatTime(record, "%Y-%m-%dT%H:%M:%S")}","log":{message}}}'
+
+
 def log_requests() -> None:
-    """One JSON line per request to standard error."""
+    """One JSON line per request, and per warning, to standard error."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter('{"time":"%(asctime)s","log":%(message)s}', "%Y-%m-%dT%H:%M:%S"))
-    handler.addFilter(lambda record: record.getMessage().startswith("{"))
+    handler.setFormatter(JsonLine())
     logger = logging.getLogger("ddim_app")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

@@ -5,7 +5,7 @@ import sys
 
 from ddim_app.backends import spare_cores
 from ddim_app.commands import benchmark, deploy, generate, interpolate, invert, likelihood
-from ddim_app.recipe import FieldError
+from ddim_app.recipe import FieldError, RunError
 
 COMMANDS = (benchmark, deploy, generate, interpolate, invert, likelihood)
 
@@ -19,7 +19,7 @@ def main() -> None:
     spare_cores()
     try:
         arguments.run(arguments)
-    except FieldError as error:
+    except (FieldError, RunError) as error:
         sys.exit(f"{parser.prog} {arguments.command}: {error}")
 
 

@@ -137,10 +137,7 @@ def png(image: Image.Image, recipe: BaseRecipe, stopped: Stopped | None = None) 
 
 def other_weights(recipe: BaseRecipe, hashes: Mapping[str, str]) -> str | None:
     """A sentence when a model here has other weights than the recipe was made with; `hashes` by the models' names."""
-    made = {recipe.model: recipe.weights}
-    if isinstance(recipe, Recipe):
-        made |= {arm.model: arm.weights for arm in recipe.arms if arm.model}
-    wrong = [name for name, sha256 in made.items() if sha256 and hashes.get(name, sha256) != sha256]
+    wrong = [name for name, sha256 in recipe.known_weights.items() if sha256 and hashes.get(name, sha256) != sha256]
     return f"{wrong[0]} has other weights here than the recipe was made with: the pictures will differ." if wrong else None
 
 

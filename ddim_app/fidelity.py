@@ -32,7 +32,7 @@ def pictures(predict: Predict, model: Model, arm: Arm, seeds: Sequence[int]) -> 
         some = seeds[at : at + ROWS]
         paths = [NoisePath(model.schedule, model.shape, seed) for seed in some]
         rows = [replace(row, draw=path.between) for path in paths]
-        *_, last = drive(sample(initial_noise(list(some), model.shape), rows), predict)
+        *_, last = drive(sample(initial_noise(list(some), model.shape), rows), lambda x, t: predict(x, t).cpu())
         done.append(last.x_next.cpu())
     return torch.cat(done).clamp(-1, 1)
 

@@ -87,13 +87,13 @@ def _solve(
     its least. A picture whose residual runs away goes back to its best y and takes half a plain step, then a quarter, and so on.
     """
     y = start
-    part = torch.ones(len(x), dtype=torch.float64, device=x.device)
+    part = torch.ones(len(x), dtype=_wide(x), device=x.device)
     best = y_best = g_best = g_before = f_before = None
     for _ in range(evaluations):
         eps = yield from ask(y, nxt, network)
         g, pred_x0 = up(x, eps, cur, nxt)
         f = g - y
-        size = f.double().flatten(1).pow(2).mean(1).sqrt()
+        size = f.to(_wide(f)).flatten(1).pow(2).mean(1).sqrt()
         if best is None or y_best is None or g_best is None:
             best, y_best, g_best, y_next = size, y, g, g
         else:
@@ -113,9 +113,14 @@ def _solve(
 def _anderson(g: Tensor, f: Tensor, g_before: Tensor | None, f_before: Tensor | None) -> Tensor:
     if g_before is None or f_before is None:
         return g
-    change = (f - f_before).double().flatten(1)
-    gamma = (f.double().flatten(1) * change).sum(1) / change.pow(2).sum(1).clamp(min=1e-300)
+    change = (f - f_before).to(_wide(f)).flatten(1)
+    gamma = (f.to(change.dtype).flatten(1) * change).sum(1) / change.pow(2).sum(1).clamp(min=torch.finfo(change.dtype).tiny)
     return g - _column(gamma, g) * (g - g_before)
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    """What sums over a picture are taken in: Apple's GPUs have no float64."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:

@@ -114,6 +114,10 @@ class InvertRecipe(BaseRecipe):
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.model, self.decode_model or self.model)))
 
+    @property
+    def known_weights(self) -> dict[str, str | None]:
+        return super().known_weights | ({self.decode_model: self.decode_weights} if self.decode_model else {})
+
     def made(self, hashes: Mapping[str, str]) -> Self:
         made = super().made(hashes)
         return replace(made, decode_weights=hashes[self.decode_model]) if self.decode_model else made

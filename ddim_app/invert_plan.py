@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddim_app import exact, inversion
 from ddim_app.abreast import abreast
-from ddim_app.buckets import bucket_of
+from ddim_app.buckets import BUCKETS, bucket_of
 from ddim_app.fixed_point import allotment, fixed_point
 from ddim_app.inversion import Move, Network, reachable
 from ddim_app.invert import BUDGET_PER_STEP, STOCHASTIC, InvertRecipe, Way
@@ -196,7 +196,8 @@ class InvertPlan(Plan):
         evaluations = (up_nfe, log.evaluations - up_nfe)
         between = None
         if self.interpolates(route):
-            x = torch.cat([slerp(start, _x(found), [at] * len(start)) for at in BETWEEN])
+            ends = start.cpu(), _x(found).cpu()
+            x = torch.cat([slerp(*ends, [at] * len(start)) for at in BETWEEN]).to(start.device)
             drawn = yield from log.told(inversion.down(x, route.down, self._network(-1)), "between", len(route.down) - 1)
             between = drawn.view(len(BETWEEN), *x0.shape).cpu()
         yield Inverted(
@@ -290,7 +291,7 @@ def _(recipe: InvertRecipe, load: Load) -> InvertPlan:
     routes = tuple(route(way, models[0].schedule, models[-1].schedule) for way in recipe.arms)
     if recipe.precision == "fp64" and recipe.bucket is None:
         # What is exact in float64 is so only if the network says the same to the last bit on both ways.
-        recipe = replace(recipe, bucket=bucket_of(len(recipe.sources) * len(routes)))
+        recipe = replace(recipe, bucket=min(bucket_of(len(recipe.sources) * len(routes)), BUCKETS[-1]))
     return InvertPlan(recipe, models, routes)
 
 

@@ -120,6 +120,8 @@ class BatchLoop:
         """Starts a run, whose queries name `networks` by their places. `emit` gets the run's reports, then one End."""
         ticket = Ticket(process, networks, emit, turn=self.calls)
         with self._wake:
+            if self._closed:
+                raise RuntimeError("the server is shutting down")
             self._live.append(ticket)
             self._begin()
         return ticket
@@ -201,10 +203,12 @@ class BatchLoop:
         for ticket in live:
             if ticket.query is None:
                 self._advance(ticket, None)
-        portions = self._deal([ticket for ticket in live if ticket.waiting_rows()])
-        if portions:
-            self._call(portions)
-        self._working = False
+        try:
+            portions = self._deal([ticket for ticket in live if ticket.waiting_rows()])
+            if portions:
+                self._call(portions)
+        finally:
+            self._working = False
 
     def _deal(self, waiting: Sequence[Ticket]) -> list[Portion]:
         """Rows for the next call: of the group that waited longest, longest-waiting runs first, at most max_rows."""

@@ -24,12 +24,12 @@ class TooLargeError(RuntimeError):
     """Not even one row fits into what is free."""
 
 
-def max_rows(predict: Predict, shape: Shape, device: torch.device) -> int:
+def max_rows(predict: Predict, shape: Shape, device: torch.device, most: int | None = None) -> int:
     """Rows that fit into one call, a bucket of them, from the measured memory of a row and what is free.
 
-    Raises TooLargeError where all of it would not do for one.
+    At most `most`, which is else what a device does best with. Raises TooLargeError where all of it would not do for one.
     """
-    most = CPU_ROWS if device.type == "cpu" else GPU_ROWS
+    most = most or (CPU_ROWS if device.type == "cpu" else GPU_ROWS)
     rows = free_bytes(device) / bytes_per_row(predict, shape, device)
     if rows < 1:
         raise TooLargeError(f"one row needs {1 / rows:.1f} times the memory that is free")

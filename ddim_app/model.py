@@ -98,9 +98,9 @@ class Catalogue:
         return list(dict.fromkeys(first + offered))
 
     def version(self, name: str) -> object:
-        """Changes when the weights of a model here are written again; None for a model of the Hub."""
+        """Changes when a model here is written again, weights or configs; None for a model of the Hub."""
         folder = self.folders().get(name)
-        files = sorted(folder.rglob("*.safetensors")) if folder else []
+        files = sorted(path for end in ("safetensors", "config.json") for path in folder.rglob(f"*{end}")) if folder else []
         return [(file.stat().st_mtime_ns, file.stat().st_size) for file in files] or None
 
     def is_on_hub(self, name: str) -> bool:

@@ -75,14 +75,17 @@ class Networks:
                 self._tuning.forget(kept)
                 predict = self._tuning.evaluator(key, model)
                 # OpenVINO's memory cannot be watched from here; it takes about what torch does.
-                watched = predict if key.backend == "torch" else self._tuning.evaluator(key._replace(backend="torch"), model)
-                self._predictors[key] = predict, key.bucket or self._loop.call(self._room, watched, model)
+                watched = self._tuning.evaluator(key._replace(backend="torch", bucket=None), model)
+                room = self._loop.call(self._room, watched, model, key.bucket)
+                if key.bucket and room < key.bucket:
+                    raise FieldError("bucket", f"must be at most {room} on this machine: larger calls do not fit into its memory")
+                self._predictors[key] = predict, key.bucket or room
             return self._predictors[key]
 
-    def _room(self, predict: Predict, model: Model) -> int:
-        """Rows that one call of the model may have; raises FieldError when there is no room for one."""
+    def _room(self, predict: Predict, model: Model, most: int | None) -> int:
+        """Rows that one call of the model may have, at most `most`; raises FieldError when there is no room for one."""
         try:
-            return memory.max_rows(predict, model.shape, self._device)
+            return memory.max_rows(predict, model.shape, self._device, most)
         except RuntimeError as error:
             if not (isinstance(error, memory.TooLargeError) or is_out_of_memory(error)):
                 raise

@@ -32,6 +32,10 @@ class FieldError(ValueError):
         self.field = field
 
 
+class RunError(RuntimeError):
+    """A run that had to end; the message is a sentence for the user."""
+
+
 def shown(value: object) -> str:
     """A value from outside, short enough for a sentence."""
     text = "nothing" if value is None else repr(value)
@@ -144,8 +148,10 @@ class BaseRecipe:
     def __post_init__(self) -> None:
         check_model(self.model)
         choice("precision", self.precision, PRECISIONS)
-        if self.bucket is not None and whole("bucket", self.bucket, 1) not in BUCKETS:
-            raise FieldError("bucket", f"must be one of {', '.join(map(str, BUCKETS))}; got {shown(self.bucket)}")
+        if self.bucket is not None:
+            put(self, "bucket", whole("bucket", self.bucket, 1))
+            if self.bucket not in BUCKETS:
+                raise FieldError("bucket", f"must be one of {', '.join(map(str, BUCKETS))}; got {shown(self.bucket)}")
         if self.backend is not None:
             choice("backend", self.backend, BACKENDS)
         check_weights(self.weights)
@@ -155,6 +161,11 @@ class BaseRecipe:
     def models(self) -> tuple[str, ...]:
         """Names of all the models that the run asks, the first one's first."""
         return (self.model,)
+
+    @property
+    def known_weights(self) -> dict[str, str | None]:
+        """The hashes of the weights that it was made with, by the names of its models."""
+        return {self.model: self.weights}
 
     def made(self, hashes: Mapping[str, str]) -> Self:
         """The recipe with the weights that the run was made with, by the names of the models."""
@@ -204,6 +215,10 @@ class Recipe(BaseRecipe):
     @property
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.model, *(arm.model for arm in self.arms if arm.model))))
+
+    @property
+    def known_weights(self) -> dict[str, str | None]:
+        return super().known_weights | {arm.model: arm.weights for arm in self.arms if arm.model}
 
     def made(self, hashes: Mapping[str, str]) -> Self:
         arms = tuple(replace(arm, weights=hashes[arm.model]) if arm.model else arm for arm in self.arms)

@@ -117,9 +117,8 @@ def sample(x: Tensor, rows: Sequence[Row]) -> Process:
     plans, first = [list(pairwise(row.levels)) for row in rows], first_rounds(rows)
     starts = {r: row.start for r, row in enumerate(rows) if row.start}
     for k in range(max((at + len(plan) for at, plan in zip(first, plans, strict=True)), default=0)):
-        joining = [r for r in starts if first[r] == k]
-        if joining:
-            x = x.index_copy(0, torch.tensor(joining, device=x.device), x[[starts[r][0] for r in joining]])
+        for r in sorted(r for r in starts if first[r] == k):  # in turn, since one may start where another does that just joined
+            x = x.index_copy(0, torch.tensor([r], device=x.device), x[[starts[r][0]]])
         moving = [r for r, plan in enumerate(plans) if first[r] <= k < first[r] + len(plan)]
         for network in sorted({rows[r].network for r in moving}):
             live = [r for r in moving if rows[r].network == network]

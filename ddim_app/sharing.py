@@ -11,7 +11,7 @@ import torch
 
 from ddim_app.engine import Engine, Finished
 from ddim_app.plan import Frame
-from ddim_app.recipe import Arm, Recipe
+from ddim_app.recipe import Arm, Recipe, RunError
 
 MIXED_STEPS = (10, 20, 30, 40, 50, 60, 80, 100)
 MATRIX_STEPS = (5, 10, 20, 50)
@@ -30,13 +30,15 @@ def together(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float,
     """Runs the recipes as they arrive within `over` seconds; (seconds in all, each request)."""
     done: list[Request | None] = [None] * len(recipes)
     ended = threading.Semaphore(0)
+    failed: list[str] = []
 
     def start(i: int, arrived: float) -> None:
         last: list[Frame] = []
 
         def emit(item: list[Frame] | Finished) -> None:
             if isinstance(item, Finished):
-                done[i] = Request(time.perf_counter() - arrived, last[-1].x_t)
+                done[i] = Request(time.perf_counter() - arrived, last[-1].x_t) if last and not item.error else None
+                failed.append(item.error) if item.error else None
                 ended.release()
             else:
                 last[:] = item
@@ -49,6 +51,8 @@ def together(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float,
         start(i, time.perf_counter())
     for _ in recipes:
         ended.acquire()
+    if failed:
+        raise RunError(failed[0])
     return time.perf_counter() - began, [request for request in done if request]
 
 

@@ -79,9 +79,9 @@ class Tuning:
         """Groups of buckets that are known to give the same bits."""
         return self._invariant.get(key._replace(bucket=None), [])
 
-    def sentence(self, model: Model) -> str:
-        """How the choice of the model's backend came about."""
-        return self._switch.candidate(model, self.number_format("fast")).sentence or self._switch.reason
+    def sentence(self, model: Model, fmt: str) -> str:
+        """How the choice of the model's backend in a number format came about; "" before it did."""
+        return self._switch.candidate(model, fmt).sentence or self._switch.reason
 
     def forget(self, kept: set[str]) -> None:
         """Drops the networks of all models but those with these hashes."""

@@ -42,7 +42,7 @@ class ZeroEngine(Engine):
         return planned
 
     def calls(self, planned: Plan) -> int:
-        return planned.calls(memory.GPU_ROWS)
+        return _calls(planned)
 
     def lease_seconds(self, recipe_json: str) -> int:
         """How long the GPU is asked for; a visitor with less than that left today is refused before anything runs."""
@@ -119,6 +119,10 @@ class ZeroEngine(Engine):
         self._networks = self._networks.renewed(self.loop, self._shelf)
 
 
+def _calls(planned: Plan) -> int:
+    return planned.calls(planned.recipe.bucket or memory.GPU_ROWS)
+
+
 def _close(ticket: Ticket) -> None:
     """Gives the worker back. Whoever reads or closes the ticket at this moment does it instead, as soon as it may."""
     with contextlib.suppress(ValueError):  # generator already executing
@@ -126,4 +130,4 @@ def _close(ticket: Ticket) -> None:
 
 
 def _seconds(planned: Plan) -> int:
-    return round(START_SECONDS + SECONDS_PER_CALL * planned.calls(memory.GPU_ROWS))
+    return round(START_SECONDS + SECONDS_PER_CALL * _calls(planned))

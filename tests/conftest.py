@@ -1,6 +1,7 @@
 """What all tests share: no network, one thread for the arithmetic, and property tests that try the same examples every time."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 
 from tests import toys
 
+FILES = tempfile.TemporaryDirectory(prefix="ddim-explorer-tests-")
+os.environ["GRADIO_TEMP_DIR"] = FILES.name  # whose oldest files the page deletes
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, which no import above does
 torch.set_num_threads(1)
 # Deadlines and the too_slow check look at the clock, and the machine may be busy.

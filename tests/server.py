@@ -42,7 +42,7 @@ class Server:
     def wait_until_warm(self, seconds: float = 120) -> None:
         """Waits for the two runs that a server makes by itself, which count among those under way."""
         limit = time.monotonic() + seconds
-        while sum(line["event"] == "run" for line in self.log()) < 2:
+        while sum(line["event"] == "run" and line["model"] == "avatars-32" for line in self.log()) < 2:
             assert time.monotonic() < limit, "".join(self.lines)
             time.sleep(0.1)
 
@@ -63,7 +63,8 @@ def app(*arguments: str, limit: int | None = None, **environment: str) -> Iterat
     code += f"import sys, runpy; sys.argv = {['app.py', '--port', str(port), *arguments]!r};"
     code += "runpy.run_path('app.py', run_name='__main__')"
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "DDIM_", "SPACE"))}
-    settings = {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **environment}
+    settings = {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    settings |= {"CUDA_VISIBLE_DEVICES": "", **environment}
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

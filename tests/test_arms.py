@@ -100,11 +100,12 @@ def test_a_frozen_run_counts_only_what_it_evaluates(engine):
 def test_a_row_may_start_from_a_row_that_started_from_another():
     x = toys.pictures(1)
     levels = LINEAR.levels(4)
-    rows = [Row(levels), Row(levels[1:], start=(0, 1)), Row(levels[3:], start=(1, 2))]
-    reports = list(drive(sample(x.repeat(3, 1, 1, 1), rows), toys.network))
+    rows = [Row(levels), Row(levels[1:], start=(0, 1)), Row(levels[3:], start=(1, 2)), Row(levels[1:], start=(1, 0))]
+    reports = list(drive(sample(torch.cat((x, *[torch.zeros_like(x)] * 3)), rows), toys.network))
     last = {row: step.x_next[i] for step in reports for i, row in enumerate(step.rows)}
     torch.testing.assert_close(last[1], last[0], rtol=0, atol=1e-12)
     torch.testing.assert_close(last[2], last[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(last[3], last[0], rtol=0, atol=1e-12)  # it joins in the same round as the one it starts from
 
 
 @pytest.mark.parametrize(

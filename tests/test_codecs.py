@@ -20,8 +20,10 @@ from ddim_app import codecs, pairs, recipe, snippets
 from ddim_app.codecs import Stopped, read_file, read_json, read_query, read_text
 from ddim_app.commands import generate
 from ddim_app.commands.generate import recipe_of
+from ddim_app.invert import InvertRecipe, Way
 from ddim_app.pairs import to_arguments, to_query
 from ddim_app.recipe import Arm, BaseRecipe, FieldError, Recipe
+from ddim_app.source import Source
 from tests.recipes import arms, names, recipes, seeds
 
 PICTURE = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
@@ -317,3 +319,5 @@ def test_other_weights_are_said():
     assert codecs.other_weights(made, {"avatars-32": "a" * 64}) is None
     assert codecs.other_weights(USUAL, {"avatars-32": "a" * 64}) is None
     assert codecs.other_weights(made, {"avatars-32": "b" * 64}).startswith("avatars-32 has other weights here")
+    inverted = InvertRecipe(sources=(Source(seed=1),), arms=(Way(),), decode_model="other", decode_weights="c" * 64)
+    assert codecs.other_weights(inverted, {"avatars-32": "a" * 64, "other": "d" * 64}).startswith("other has other weights here")

@@ -14,8 +14,8 @@ import torch
 
 from ddim_app import backends
 from ddim_app.budget import Budget
-from ddim_app.engine import Engine, RunError
-from ddim_app.recipe import Arm, Recipe
+from ddim_app.engine import Engine
+from ddim_app.recipe import Arm, Recipe, RunError
 from tests import toys
 from tests.server import Server, app, call, named, post
 from tests.wire import Brake, served, wait_for

@@ -9,10 +9,10 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler
 
 from ddim_app import backends
-from ddim_app.engine import Engine, RunError
+from ddim_app.engine import Engine
 from ddim_app.latents import NoisePath, initial_noise
 from ddim_app.model import ModelError, load
-from ddim_app.recipe import Arm, FieldError, Recipe
+from ddim_app.recipe import Arm, FieldError, Recipe, RunError
 from ddim_app.sample import Row
 from tests import toys
 from tests.toys import LINEAR

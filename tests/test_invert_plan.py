@@ -9,6 +9,7 @@ import torch
 
 from ddim_app import diagnosis, invert_plan, latent_files, metrics, recipe, roundtrip
 from ddim_app.abreast import abreast
+from ddim_app.buckets import BUCKETS
 from ddim_app.budget import Budget
 from ddim_app.engine import Engine
 from ddim_app.invert import METHODS, InvertRecipe, Way
@@ -43,6 +44,11 @@ def test_a_recipe_goes_through_json():
     )  # fmt: skip
     assert recipe.from_json(value.to_json()) == value
     assert json.loads(value.to_json())["kind"] == "invert"
+
+
+def test_in_float64_calls_have_no_more_rows_than_the_largest_bucket(engine):
+    many = asked(*(Way(method=method, steps=3) for method in METHODS), sources=(PICTURE,) * 40, precision="fp64")
+    assert engine.plan(many).recipe.bucket == BUCKETS[-1]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])

@@ -89,7 +89,11 @@ def test_files_beyond_the_limit_go_oldest_first(tmp_path: Path) -> None:
     (tmp_path / "new.png").write_bytes(bytes(5000))
     assert hosting.trim(tmp_path, 8_000) == 7
     assert sorted(path.parent.name for path in tmp_path.rglob("image.png")) == ["7", "8", "9"]
-    assert hosting.trim(tmp_path, 1_000) == 3  # the new one may just be on its way to somebody
+    page = frozenset({str(tmp_path / "7" / "image.png")})
+    assert hosting.trim(tmp_path, 7_000, page) == 0  # what the page itself shows does not count
+    assert hosting.trim(tmp_path, 6_000, page) == 1
+    assert (tmp_path / "7" / "image.png").exists()
+    assert hosting.trim(tmp_path, 1_000) == 2  # the new one may just be on its way to somebody
     assert (tmp_path / "new.png").exists()
 
 
@@ -105,5 +109,9 @@ def test_what_nobody_reads_is_dropped(tiny_root: Path, monkeypatch: pytest.Monke
         unread = hosting.Unread(built[0])
         assert unread.sweep(0) == 0
         assert unread.sweep(hosting.UNREAD_SECONDS - 1) == 0
-        assert unread.sweep(hosting.UNREAD_SECONDS) == 3
+        session = next(iter(queue.pending_event_ids_session))
+        queue.pending_event_ids_session[session].add("another run, that has ended since")
+        assert unread.sweep(hosting.UNREAD_SECONDS) == 2
+        assert unread.sweep(2 * hosting.UNREAD_SECONDS - 1) == 0
+        assert unread.sweep(2 * hosting.UNREAD_SECONDS) == 1
         assert len(queue.pending_messages_per_session) == 0

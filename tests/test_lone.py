@@ -71,7 +71,11 @@ def test_the_odd_layers_are_those_that_round_otherwise_alone() -> None:
         assert torch.allclose(lone.network(net, set(), x, t)(x, t), pair + 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("broken", [lambda *given: lambda x, t: x + 1, lambda *given: 1 / 0])
+@pytest.mark.parametrize(
+    "broken",
+    [lambda *given: lambda x, t: x + 1, lambda *given: 1 / 0, lambda *given: lambda x, t: 1 / 0],
+    ids=["bits", "making", "running"],
+)
 def test_a_network_that_has_other_bits_or_cannot_be_made_never_serves(
     model: Model, monkeypatch: pytest.MonkeyPatch, broken: Callable[..., Any]
 ) -> None:

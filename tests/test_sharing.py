@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddim_app import sharing
+from ddim_app import memory, sharing
 from ddim_app.buckets import BUCKETS, bucket_of, filled
+from ddim_app.budget import Budget
 from ddim_app.engine import Engine, Finished
 from ddim_app.plan import Frame
 from ddim_app.recipe import Arm, FieldError, Recipe, from_json
@@ -153,6 +154,24 @@ def test_a_bucket_smaller_than_the_run_splits_its_calls(engine: Engine) -> None:
 def test_a_wrong_bucket_is_said() -> None:
     with pytest.raises(FieldError, match=r"bucket must be one of 1, 2, 4, 8, .*; got 5"):
         Recipe(arms=(Arm(),), bucket=5)
+
+
+def test_a_whole_bucket_is_an_int_whatever_it_came_as() -> None:
+    assert type(Recipe(arms=(Arm(),), bucket=4.0).bucket) is int  # type: ignore[arg-type]
+
+
+def test_a_bucket_costs_what_it_evaluates_and_must_fit_into_memory(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(arms=(Arm(steps=10),), model="one", bucket=64, precision="fp32")
+    monkeypatch.setattr(engine, "budget", Budget(max_evaluations=640))
+    assert len(engine.final(recipe)[0]) == 1
+    monkeypatch.setattr(engine, "budget", Budget(max_evaluations=639))
+    with pytest.raises(FieldError, match="cost must be at most 639 evaluations on this host, and this run needs 640"):
+        engine.plan(recipe)
+    monkeypatch.setattr(engine, "budget", Budget())
+    per_row = memory.bytes_per_row(engine.evaluator(engine.model("one"), "fp32"), (3, 8, 8), engine.device)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(20 * per_row / memory.SHARE))
+    with pytest.raises(FieldError, match="bucket must be at most 16 on this machine: larger calls do not fit into its memory"):
+        engine.final(replace(recipe, bucket=96))
 
 
 def test_the_bundled_model_gives_equal_bits_in_most_buckets() -> None:

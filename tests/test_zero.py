@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import torch
 from gradio_client.exceptions import AppError, ValidationError
 
 from ddim_app import backends, zero
-from ddim_app.engine import Engine, RunError
+from ddim_app.engine import Engine
 from ddim_app.loop import Ticket
-from ddim_app.recipe import Arm, FieldError, Recipe
+from ddim_app.recipe import Arm, FieldError, Recipe, RunError
 from ddim_app.zero import ZeroEngine
 from tests.wire import Brake, patient_client, served, wait_for
 from tests.zero import Lender
@@ -53,6 +54,8 @@ def test_the_lease_follows_the_recipe(engine: ZeroEngine, lender: Lender) -> Non
     list(engine.run(RECIPE))
     assert lender.asked == [5]
     assert engine.lease_seconds(RECIPE.with_arms(Arm(steps=200)).to_json()) == 15
+    # Calls of one row each, where the recipe says so: twice as many for its two pictures.
+    assert engine.lease_seconds(replace(RECIPE, bucket=1).with_arms(Arm(steps=200)).to_json()) == 25
 
 
 def test_a_run_too_long_for_a_lease_is_refused_before_the_call(engine: ZeroEngine, lender: Lender, monkeypatch: Any) -> None:

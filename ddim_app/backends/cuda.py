@@ -48,7 +48,8 @@ def _capture(unet: nn.Module, x: Tensor, t: Tensor) -> tuple[torch.cuda.CUDAGrap
             unet(rows, times, return_dict=False)
     torch.cuda.current_stream(x.device).wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph), _ieee():
+    # Other threads put models and noise on the device meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"), _ieee():
         output = unet(rows, times, return_dict=False)[0]
     return graph, rows, times, output
 

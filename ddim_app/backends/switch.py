@@ -118,7 +118,13 @@ class Switch:
         if self.reason:
             raise UnavailableError(self.reason)
         began = time.perf_counter()
-        converted = vino.Converted(model, fmt, self._cache)
+        try:
+            converted = vino.Converted(model, fmt, self._cache)
+        except UnavailableError:
+            raise
+        except Exception as error:  # of the runtime or its plugin, which has no common class
+            first = str(error).strip().split("\n")[0][:200] or type(error).__name__
+            raise UnavailableError(f"OpenVINO cannot run {model.name}: {first}") from error
         log.info("%s is ready in OpenVINO after %.1f s", model.name, time.perf_counter() - began)
         return converted
 

@@ -122,11 +122,15 @@ def rows(
     return table
 
 
-def settle(engine: Engine, model: Model) -> None:
-    """Draws a picture alone until whatever torch prepares for lone rows serves them."""
+def settle(evaluate: Callable[[], object]) -> None:
+    """Has a lone row evaluated until whatever torch prepares for such rows serves them; `evaluate` makes 60 calls."""
     for _ in range(2):
-        engine.final(Recipe(arms=(Arm(steps=60),), model=model.name))
+        evaluate()
         backends.settle()
+
+
+def settle_engine(engine: Engine, model: Model) -> None:
+    settle(lambda: engine.final(Recipe(arms=(Arm(steps=60),), model=model.name)))
 
 
 def growth(engine: Engine, model: Model, repeats: int) -> dict[str, float]:
@@ -151,6 +155,7 @@ def knee(engine: Engine, model: Model, repeats: int) -> dict[str, Any]:
     for count in sizes:
         x, t = torch.zeros(count, *model.shape, device=engine.device), torch.full((count,), 500)
         calls[str(count)] = alone(engine, lambda x=x, t=t: key(x, t).cpu())  # type: ignore[misc]
+    settle(lambda: [calls["1"]() for _ in range(60)])
     each = {int(name): timing.median / int(name) for name, timing in interleaved(calls, repeats).items()}
     return {
         "milliseconds per row": {count: 1000 * seconds for count, seconds in each.items()},
@@ -216,7 +221,7 @@ def main(plan: Plan, output: Path | None = None) -> None:
     for model in models:
         print(f"\n{model.name}, {model.parameters / 1e6:.1f}M parameters")
         about: dict[str, Any] = {}
-        settle(engine, model)
+        settle_engine(engine, model)
         report["models"][model.name] = about
         for name, timing in first_frame(engine, model, plan.repeats).items():
             print(f"  {name:34} {shown(timing)}")
@@ -236,7 +241,7 @@ def main(plan: Plan, output: Path | None = None) -> None:
             contenders.traced_gain, models[0], engine.device, formats(engine), plan.repeats
         )
         large = engine.keep(contenders.cifar())
-        settle(engine, large)
+        settle_engine(engine, large)
         report["rows"] += rows(engine, large, plan, counts=(1, 4), steps=(10,))
     report["peak memory in MB"] = contenders.peak_megabytes(engine.device)
     print(f"\npeak memory {report['peak memory in MB']:.0f} MB")

@@ -10,7 +10,7 @@ from typing import Any
 from ddim_app import codecs, pairs
 from ddim_app.images import to_pil, to_pixels
 from ddim_app.latents import picture_seed
-from ddim_app.recipe import FieldError, Recipe
+from ddim_app.recipe import FieldError, Recipe, RunError
 
 HELP = {
     "model": "a model of weights/ or runs/, or an id on the Hugging Face Hub",
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def write(recipe: Recipe, folder: Path) -> Iterator[Path]:
     """Runs the recipe and writes its pictures, named by arm and seed; raises FieldError."""
-    from ddim_app.engine import Engine, Finished, RunError
+    from ddim_app.engine import Engine, Finished
 
     engine = Engine()
     plan = engine.plan(recipe, lambda message: print(message, file=sys.stderr))

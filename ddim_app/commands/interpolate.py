@@ -71,11 +71,12 @@ def run(arguments: argparse.Namespace) -> None:
     files = [_read(path) for path in arguments.end]
     recipe = ends.interpolation(vars(arguments), files, model.schedule.num_train_timesteps, model.shape)
     gathered = strips.Gathered(engine.plan(recipe))
-    for frame in engine.run(recipe):
+    finished: list[Any] = []
+    for frame in engine.run(recipe, finished.append):
         gathered.add(frame)
     for line in strips.report(gathered):
         print(line)
-    made = recipe.made({recipe.model: model.sha256})
+    made = finished[0]
     arguments.output.mkdir(parents=True, exist_ok=True)
     for kind in dict.fromkeys(arguments.files):
         path = arguments.output / strips.file_name(kind, made)

@@ -62,6 +62,7 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Stre
         "auth": list(options.auth) or None,
         "server_name": options.host,
         "server_port": options.port,
+        "_frontend": False,  # gradio would ask its own address within 3 s, and give up where a busy machine takes longer
     }
 
 
@@ -101,15 +102,23 @@ async def _sweep_for_ever(demo: gr.Blocks) -> None:
     while True:
         await asyncio.sleep(UNREAD_SECONDS / 4)
         unread.sweep(time.monotonic())
-        await asyncio.to_thread(trim, Path(demo.GRADIO_CACHE), MAX_FILES_BYTES)
+        await asyncio.to_thread(trim, Path(demo.GRADIO_CACHE), MAX_FILES_BYTES, _kept(demo))
 
 
-def trim(folder: Path, most: int) -> int:
-    """Deletes the oldest files until the folder has at most that many bytes, and none of the last minutes; how many went."""
+def _kept(demo: gr.Blocks) -> frozenset[str]:
+    """The files that belong to the page itself."""
+    return frozenset(path for block in demo.blocks.values() for path in getattr(block, "keep_in_cache", ()))
+
+
+def trim(folder: Path, most: int, kept: frozenset[str] = frozenset()) -> int:
+    """Deletes the oldest files until the folder has at most that many bytes; how many went.
+
+    None of the last minutes goes, and none of those `kept`, which do not count.
+    """
     files = []
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):  # another sweep may be quicker
-            if path.is_file():
+            if path.is_file() and str(path) not in kept:
                 files.append((path.stat().st_mtime, path.stat().st_size, path))
     files.sort(key=lambda file: file[0])
     total, gone = sum(size for _, size, _ in files), 0
@@ -139,14 +148,19 @@ class Unread:
 
     def __init__(self, demo: gr.Blocks) -> None:
         self._queue = demo._queue
-        self._since: dict[str, float] = {}
+        self._since: dict[str, tuple[frozenset[str], float]] = {}
+        """The ended runs of each session, and since when there are these and no others."""
 
     def sweep(self, now: float) -> int:
         """Drops messages that have waited for UNREAD_SECONDS since their runs ended; how many sessions lost theirs."""
         kept = self._queue.pending_messages_per_session
-        ended = {session for session in list(kept) if self._has_ended(session)}
-        self._since = {session: self._since.get(session, now) for session in ended}
-        late = [session for session, since in self._since.items() if now - since >= UNREAD_SECONDS]
+        ended = {session: self._runs(session) for session in list(kept) if self._has_ended(session)}
+        known = self._since
+        self._since = {
+            session: known[session] if session in known and known[session][0] == runs else (runs, now)
+            for session, runs in ended.items()
+        }
+        late = [session for session, (_, since) in self._since.items() if now - since >= UNREAD_SECONDS]
         for session in late:
             del self._since[session]
             kept.pop(session, None)
@@ -154,8 +168,10 @@ class Unread:
         return len(late)
 
     def _has_ended(self, session: str) -> bool:
-        ids = self._queue.pending_event_ids_session.get(session, set())
-        return not any(event in self._queue.event_ids_to_events for event in ids)
+        return not any(event in self._queue.event_ids_to_events for event in self._runs(session))
+
+    def _runs(self, session: str) -> frozenset[str]:
+        return frozenset(self._queue.pending_event_ids_session.get(session, ()))
 
 
 def guard(demo: gr.Blocks, runs: Runs) -> None:

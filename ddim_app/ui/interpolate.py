@@ -124,7 +124,7 @@ class InterpolateTab(RunTab):
         try:
             recipe, _ = self.recipe_of(values)
             if not engine.is_here(recipe.model):
-                return "This model is downloaded when you run it."
+                return text.DOWNLOADED
             plan = engine.plan(recipe)
         except FieldError as error:
             return str(error)

@@ -1,6 +1,5 @@
 """The Invert tab: a picture to its latent and back, by many methods, with the error always shown."""
 
-import asyncio
 import base64
 import io
 import math
@@ -114,7 +113,8 @@ class InvertTab(RunTab):
         for button, value in ((own, OWN), (clamped, OWN_CLAMPED)):
             said = [value, tuple(MIDDLE), HIDDEN, SAID[value["own"]], "invert"]
             button.click(lambda said=said: said, None, chosen, **PRIVATE)
-        self.crop_view.select(self._cropped, None, self.crop, **PRIVATE)
+        # "multiple": of the turns of a wheel none may be lost while an earlier one is answered.
+        self.crop_view.select(self._cropped, None, self.crop, trigger_mode="multiple", **PRIVATE)
         self.load.upload(self._loaded, [self.load, model], [self.latent, self.said, self.task, self.download], **PRIVATE)
 
     def send_to(self, file: gr.File, tab: str) -> None:
@@ -134,16 +134,16 @@ class InvertTab(RunTab):
 
     # ---- what is put in ---------------------------------------------------------------------------------------------
 
-    async def _uploaded(self, data: bytes | None, model: Any) -> list[Any]:
+    def _uploaded(self, data: bytes | None, model: Any) -> list[Any]:
         """The picture of an upload with its crop, or the sentence that says why it cannot be used."""
         if data is None:
             return [OWN, tuple(MIDDLE), HIDDEN, SAID["float"], KEEP]
         try:
-            image = await asyncio.to_thread(opened, data)
+            image = opened(data)
             _, height, width = self._shape(model)
         except FieldError as error:
             return [OWN, tuple(MIDDLE), HIDDEN, str(error), KEEP]
-        kept = await asyncio.to_thread(png_bytes, image)
+        kept = png_bytes(image)
         small = image.copy()
         small.thumbnail((480, 480))
         view = {"id": uuid.uuid4().hex, "picture": _uri(small), "aspect": width / height}
@@ -157,7 +157,7 @@ class InvertTab(RunTab):
             return KEEP
         return (x, y, zoom) if 0 <= x <= 1 and 0 <= y <= 1 and 1 <= zoom <= 20 else KEEP
 
-    async def _loaded(self, data: bytes | None, model: Any) -> list[Any]:
+    def _loaded(self, data: bytes | None, model: Any) -> list[Any]:
         """A latent file for decoding, or the sentence that says why it cannot be used."""
         try:
             latent = latent_files.load(data or b"").check_shape(self._shape(model))

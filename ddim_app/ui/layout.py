@@ -167,7 +167,7 @@ def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, de
         try:
             recipe = settings.checked(engine, recipes.compare, controls.named(values))
             if not all(map(engine.is_here, recipe.models)):
-                return "This model is downloaded when you run it."
+                return text.DOWNLOADED
             plan = engine.plan(recipe)
         except FieldError as error:
             return str(error)

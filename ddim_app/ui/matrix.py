@@ -1,6 +1,7 @@
 """The Steps x eta tab: a matrix of settings from the same noise, all cells as rows of one batch."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -109,7 +110,10 @@ class MatrixTab(RunTab):
         base = recipe.arms[0]
 
         def steps_in(arm: Arm, seconds: float) -> int:
-            return min(T, max(1, int(seconds / self.runs.engine.step_seconds(recipe.with_arms(arm)))))
+            if not self.runs.engine.is_here(recipe.model):
+                raise FieldError("values", "in seconds need a model that is here already: run it once first")
+            alone = replace(arm, start_arm=None, start_step=None)
+            return min(T, max(1, int(seconds / self.runs.engine.step_seconds(recipe.with_arms(alone)))))
 
         rows = axes.parse(chosen[0], chosen[1], T, "row values", steps_in)
         columns = axes.parse(chosen[2], chosen[3], T, "column values", steps_in)
@@ -119,7 +123,10 @@ class MatrixTab(RunTab):
         """What the matrix takes, or the sentence of the first wrong value."""
         engine = self.runs.engine
         try:
-            plan = engine.plan(self.recipe_of(values)[0])
+            recipe, _ = self.recipe_of(values)
+            if not all(map(engine.is_here, recipe.models)):
+                return text.DOWNLOADED
+            plan = engine.plan(recipe)
         except FieldError as error:
             return str(error)
         return text.sampling_cost_line(plan, engine.calls(plan), engine.seconds(plan)).split("\n")[0]
@@ -135,7 +142,8 @@ class MatrixTab(RunTab):
 
     def last(self, board: Sheet, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
         board.add(frames)
-        return [board.complete(), board.line(plan), board.cells, KEEP, _plot(board.distances()), board.png(plan.recipe)]
+        sheet = None if error else board.png(plan.recipe)  # a part of it would pass for the whole
+        return [board.complete(), board.line(plan), board.cells, KEEP, _plot(board.distances()), sheet]
 
     def _usual(self, name: str) -> str:
         return ", ".join(self.runs.engine.catalogue.names()) if name == "model" else USUAL.get(name, "")

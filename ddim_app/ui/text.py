@@ -6,6 +6,7 @@ from ddim_app.latents import picture_seed
 from ddim_app.plan import Plan, SamplingPlan
 from ddim_app.recipe import Recipe
 
+DOWNLOADED = "This model is downloaded when you run it."
 CLIP_WORDS = {"clip": "x₀ clipped", "off": "x₀ not clipped", "dynamic": "x₀ thresholded"}
 
 SHOW_TEXT = """

@@ -227,6 +227,7 @@ def test_the_wipe_holds_both_arms(page: Page) -> None:
 @pytest.mark.usefixtures("slow")
 def test_keys_run_stop_and_roll(page: Page, engine: Engine) -> None:
     fill(page, "steps", 1000)
+    page.locator("#steps input").first.focus()  # somebody types, and runs and stops from there
     page.keyboard.press("Control+Enter")
     page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Step')")
     page.keyboard.press("Escape")
