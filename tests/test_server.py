@@ -1,9 +1,11 @@
 """`python app.py` as a process: its options, its health, its end, and behind nginx."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from app import JsonLine
 from ddim_app.options import read
 from tests.server import Server, app, call, drop, events, free_port, get, named, post
 from tests.wire import patient_client, wait_for
@@ -198,3 +201,15 @@ def test_a_wrong_option_is_one_sentence(arguments: list[str], sentence: str, cap
     with pytest.raises(SystemExit, match="2"):
         read(arguments, {})
     assert capsys.readouterr().err.strip().endswith(f"error: {sentence}")
+
+
+def test_warnings_and_tracebacks_are_lines_of_json() -> None:
+    try:
+        raise ValueError('a "quoted" word')
+    except ValueError:
+        failed = logging.LogRecord("ddim_app", logging.ERROR, "x.py", 1, "call %d failed", (3,), sys.exc_info())
+    said = json.loads(JsonLine().format(failed))["log"]
+    assert (said["event"], said["level"], said["text"]) == ("message", "ERROR", "call 3 failed")
+    assert 'ValueError: a "quoted" word' in said["trace"]
+    run = logging.LogRecord("ddim_app", logging.INFO, "x.py", 1, '{"event": "run"}', (), None)
+    assert json.loads(JsonLine().format(run))["log"] == {"event": "run"}

@@ -14,6 +14,7 @@ from gradio_client.exceptions import AppError, ValidationError
 from ddim_app import backends
 from ddim_app.engine import Engine
 from ddim_app.model import WEIGHTS, ModelError
+from ddim_app.ui import build_ui
 from tests import toys
 from tests.wire import Brake, calls_after, patient_client, served, wait_for
 
@@ -136,3 +137,17 @@ def test_a_dropped_stream_costs_at_most_one_more_network_call(slow_engine: Engin
             wait_for(lambda: slow_engine.loop.calls >= 3)
             stream.readline()
         assert calls_after(slow_engine, 0.7) <= 2
+
+
+def test_no_line_of_costs_downloads_a_model(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings are looked at while they are typed, and on every tab; what they name is had when Run is pressed."""
+    engine, loaded = Engine([tiny_root]), list[str]()
+    demo = build_ui(engine)
+    monkeypatch.setattr(engine.catalogue, "load", lambda name, notify=None: loaded.append(name))
+    said = []
+    for fn in demo.fns.values():
+        if fn.name in ("say", "cost_line", "_cost_line") and any(block.label == "Model" for block in fn.inputs):
+            values = ["somebody/faces" if block.label == "Model" else block.value for block in fn.inputs]
+            said.append(fn.fn(*values))
+    assert said == ["This model is downloaded when you run it."] * 3
+    assert loaded == []

@@ -53,7 +53,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.quick:
-            self.repeats, self.steps, self.pictures, self.seeds = min(self.repeats, 3), self.steps[:1], self.pictures[:2], 4
+            self.repeats, self.steps, self.pictures, self.seeds = min(self.repeats, 3), self.steps[:1], self.pictures[:2], 2
 
 
 def interleaved(rivals: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
