@@ -170,6 +170,8 @@ class Engine:
             raise
         tickets.append(ticket)
         self._open[ticket] = close
+        if not entry.is_open:  # it has ended already
+            self._open.pop(ticket, None)
         return ticket
 
     def _join(self, planned: Plan, tell: Emit) -> Ticket:

@@ -57,13 +57,13 @@ class Entry:
             "rows": plan.at_once, "planned": plan.evaluations,
         }  # fmt: skip
         self._journal = journal
-        self._open = True
+        self.is_open = True
         self._guard = threading.Lock()
 
     def close(self, evaluations: int, outcome: str) -> bool:
         """Notes the end; whether it was the first."""
         with self._guard:
-            first, self._open = self._open, False
+            first, self.is_open = self.is_open, False
         if first:
             self._journal.ended(self, evaluations, outcome)
         return first

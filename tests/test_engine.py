@@ -9,13 +9,14 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler
 
 from ddim_app import backends
-from ddim_app.engine import Engine
+from ddim_app.engine import Engine, Finished
 from ddim_app.latents import NoisePath, initial_noise
 from ddim_app.model import ModelError, load
 from ddim_app.recipe import Arm, FieldError, Recipe, RunError
 from ddim_app.sample import Row
 from tests import toys
 from tests.toys import LINEAR
+from tests.wire import wait_for
 
 CPU = torch.device("cpu")
 PIXEL = 2 / 255
@@ -265,3 +266,20 @@ def test_a_model_that_was_trained_again_is_loaded_again(tmp_path):
     assert engine.model("mine") is engine.model("mine")
     toys.save_tiny(tmp_path / "mine", seed=1)
     assert not torch.equal(engine.final(value)[0], before)
+
+
+def test_nothing_is_kept_of_a_run_that_ended_and_was_not_stopped(engine):
+    ended = threading.Event()
+    engine.start(engine.plan(recipe()), lambda item: ended.set() if isinstance(item, Finished) else None)
+    assert ended.wait(30)
+    wait_for(lambda: len(engine._open) == 0)
+
+
+def test_a_loop_that_is_closed_takes_no_run(tmp_path):
+    toys.save_tiny(tmp_path / "tiny")
+    other = Engine([tmp_path], allow_hub=False)
+    other.final(Recipe(arms=(Arm(steps=2),), model="tiny"))
+    other.loop.close()
+    with pytest.raises(RuntimeError, match="the server is shutting down"):
+        other.start(other.plan(Recipe(arms=(Arm(steps=2),), model="tiny")), lambda item: None)
+    assert len(other.visitors) == 0
