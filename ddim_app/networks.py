@@ -75,7 +75,8 @@ class Networks:
                 self._tuning.forget(kept)
                 predict = self._tuning.evaluator(key, model)
                 # OpenVINO's memory cannot be watched from here; it takes about what torch does.
-                watched = self._tuning.evaluator(key._replace(backend="torch", bucket=None), model)
+                plain = key._replace(backend="torch", bucket=None)
+                watched = predict if key == plain else self._tuning.evaluator(plain, model)
                 room = self._loop.call(self._room, watched, model, key.bucket)
                 if key.bucket and room < key.bucket:
                     raise FieldError("bucket", f"must be at most {room} on this machine: larger calls do not fit into its memory")
