@@ -39,6 +39,7 @@ class SchedulePanel(Panel):
 
     def __init__(self) -> None:
         self.quantity = raw(gr.Radio(list(QUANTITIES), value="alpha_bar", label="Quantity", elem_id="quantity"))
+        show.formula(show.words("schedule_terms"))  # aside, since typesetting it anew takes most of the time of an answer
         self.formula = show.formula(elem_id="schedule-formula")
         self.chart = show.chart("t", "value", "This schedule beside others", "schedule-chart", NAMES)
         self.marks = show.dots("t", "noise", "The chosen timesteps", "schedule-marks", MARKS)
@@ -78,7 +79,7 @@ def noises(cur: Level, nxt: Level, eta: float) -> str:
     """The noise of one step, in words and formulas."""
     a, b = cur.alpha_bar, nxt.alpha_bar
     return show.filled(
-        r"$t=<t>\to<s>$, $\sigma(<eta>)=<sigma>$, $\sigma(1)=<one>$, $\hat\sigma=<hat>$", t=cur.t,
+        r"$t=<t>\to<s>,\ \sigma(<eta>)=<sigma>,\ \sigma(1)=<one>,\ \hat\sigma=<hat>$", t=cur.t,
         s=r"\text{the picture}" if nxt.is_clean else nxt.t,
         eta=eta, sigma=ddim.ddim_sigma(a, b, eta), one=ddim.ddim_sigma(a, b, 1.0), hat=ddim.sigma_hat(a, b),
     )  # fmt: skip
