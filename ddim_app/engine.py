@@ -71,7 +71,7 @@ class Engine:
         self.journal = Journal()
         self.loop = BatchLoop(threaded=threaded, prepare=backends.use_cores)
         self._shelf = Shelf(self.catalogue)
-        self._step_seconds: dict[tuple[object, ...], float] = {}
+        self._step_seconds: dict[tuple[object, ...], tuple[float, bool]] = {}
         self._tuning = Tuning(backend, self.device, self.loop, cache)
         self._networks = Networks(self.device, self.loop, self._shelf, self._tuning)
         self._open: weakref.WeakKeyDictionary[Ticket, Callable[[str], None]] = weakref.WeakKeyDictionary()
@@ -243,10 +243,14 @@ class Engine:
         return [done[arm] for arm in range(len(recipe.arms))]
 
     def step_seconds(self, recipe: Recipe) -> float:
-        """What one step of the recipe's only arm takes on this machine when it runs alone; measured once for its like."""
+        """What one step of the recipe's only arm takes on this machine when it runs alone; measured once for its like.
+
+        What was measured while others ran holds until nobody does.
+        """
         planned = self.plan(recipe)
         like = (*self._networks.keys(planned), recipe.pictures, planned.rows[0].eta > 0)
-        if like not in self._step_seconds:
+        seconds, shared = self._step_seconds.get(like, (0.0, True))
+        if not seconds or (shared and not self.loop.runs):
             steps = min(8, planned.model.schedule.num_train_timesteps)
             short = recipe.with_arms(replace(recipe.arms[0], steps=steps, timesteps=None))
             taken, others = [], self.loop.runs
@@ -255,10 +259,9 @@ class Engine:
                 self.final(short)
                 taken.append((time.perf_counter() - began) / steps)
                 others += self.loop.runs
-            if others:  # they share the machine now; alone it is faster
-                return float(min(taken))
-            self._step_seconds[like] = min(taken)
-        return self._step_seconds[like]
+            seconds = min(taken)
+            self._step_seconds[like] = seconds, others > 0
+        return seconds
 
     def check_buckets(self, name: str, precision: str) -> list[set[int]]:
         """Measures in which buckets a row has the same bits whatever its place and neighbours; takes seconds."""

@@ -38,7 +38,8 @@ def together(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float,
         def emit(item: list[Frame] | Finished) -> None:
             if isinstance(item, Finished):
                 done[i] = Request(time.perf_counter() - arrived, last[-1].x_t) if last and not item.error else None
-                failed.append(item.error) if item.error else None
+                if item.error:
+                    failed.append(item.error)
                 ended.release()
             else:
                 last[:] = item

@@ -283,3 +283,20 @@ def test_a_loop_that_is_closed_takes_no_run(tmp_path):
     with pytest.raises(RuntimeError, match="the server is shutting down"):
         other.start(other.plan(Recipe(arms=(Arm(steps=2),), model="tiny")), lambda item: None)
     assert len(other.visitors) == 0
+
+
+def test_the_time_of_a_step_is_measured_again_once_nobody_shares_the_machine(engine, monkeypatch):
+    asked, short = [], recipe(Arm(steps=5, eta=0.5))
+    final = engine.final
+    monkeypatch.setattr(engine, "final", lambda recipe: asked.append(recipe) or final(recipe))
+    others = engine.start(engine.plan(recipe(Arm(steps=1000), pictures=16)), lambda item: None)
+    try:
+        shared = engine.step_seconds(short)
+        assert engine.step_seconds(short) == shared > 0
+        assert len(asked) == 3
+    finally:
+        engine.stop(others)
+    wait_for(lambda: engine.loop.runs == 0)
+    alone = engine.step_seconds(short)
+    assert engine.step_seconds(short) == alone > 0
+    assert len(asked) == 6
