@@ -1,6 +1,7 @@
-"""What blocks say of themselves, which gradio asks of each for every new visitor."""
+"""What the page's configuration says: what gradio asks of each block for every new visitor, and who listens to what."""
 
 import inspect
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -32,3 +33,12 @@ def test_what_is_remembered_is_what_the_block_says_and_visitors_do_not_share_it(
     first._update_value_in_config(key, 12)
     assert first.config_values[key]["props"]["value"] == 12
     assert second.config_values[key]["props"]["value"] != 12
+
+
+def test_no_two_calls_of_the_server_wait_on_one_event(page: Any) -> None:
+    """Gradio sends an event that waited to all its listeners anew, so that two that wait would wake each other for ever."""
+    listeners = page.config["dependencies"]
+    waiting = [fn for fn in listeners if fn["backend_fn"] and fn["trigger_mode"] == "always_last"]
+    targets = Counter(tuple(target) for fn in waiting for target in fn["targets"] if target[1] not in ("then", "load"))
+    assert [target for target, count in targets.items() if count > 1] == []
+    assert len(waiting) > 10

@@ -4,6 +4,7 @@ Gradio's own would round 3.7, pass `true`, or answer "x" with a Python error. He
 and API alike, so the components must not.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -13,6 +14,17 @@ PRIVATE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visib
 """Options of events that only move values about: not queued, not in the API."""
 
 AnyComponent = TypeVar("AnyComponent", bound=Component)
+
+
+def on_any(events: list[Any], handler: Callable[..., Any], inputs: list[Component], outputs: list[Component]) -> None:
+    """Calls `handler` after any of these events; while it is busy only the last one waits.
+
+    Gradio sends an event that had to wait to all its listeners anew: two of them that wait on one event wake each other
+    without end as soon as the server takes its time. What comes after a listener is sent to one alone, hence the step
+    between, which stays in the browser.
+    """
+    passed_on = gr.on(events, None, None, None, js="() => []", **PRIVATE)
+    passed_on.then(handler, inputs, outputs, trigger_mode="always_last", **PRIVATE)
 
 
 def raw(component: AnyComponent) -> AnyComponent:

@@ -13,7 +13,7 @@ from ddim_app.interpolate_plan import PathPlan
 from ddim_app.mixing import MixPlan
 from ddim_app.recipe import FieldError
 from ddim_app.ui import film, text
-from ddim_app.ui.fields import PRIVATE, raw
+from ddim_app.ui.fields import PRIVATE, on_any, raw
 from ddim_app.ui.film import Film
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings, num_train_timesteps
@@ -114,7 +114,7 @@ class InterpolateTab(RunTab):
 
     def connect(self, demo: gr.Blocks) -> None:
         changes = [field.change for field in self.inputs]  # type: ignore[attr-defined]
-        gr.on([demo.load, *changes], self._cost_line, self.inputs, self.cost, trigger_mode="always_last", **PRIVATE)
+        on_any([demo.load, *changes], self._cost_line, self.inputs, [self.cost])
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Any, None]:
         return recipe_of(self.runs, self.settings, self.fields, values), None

@@ -11,7 +11,7 @@ from ddim_app.options import MAX_QUEUE
 from ddim_app.recipe import FieldError
 from ddim_app.ui import api, hosting, interpolate_api, invert_api, settings, text
 from ddim_app.ui.compare import CompareTab
-from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.fields import PRIVATE, on_any
 from ddim_app.ui.interpolate import InterpolateTab
 from ddim_app.ui.invert import InvertTab
 from ddim_app.ui.learn import LearnTab
@@ -174,7 +174,7 @@ def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, de
         return text.sampling_cost_line(plan, engine.calls(plan), engine.seconds(plan))
 
     changes: list[Any] = [field.change for field in controls.fields.values()]  # type: ignore[attr-defined]
-    gr.on([demo.load, *changes], say, controls.inputs, cost, trigger_mode="always_last", **PRIVATE)
+    on_any([demo.load, *changes], say, controls.inputs, [cost])
 
 
 def _theme() -> gr.themes.Base:

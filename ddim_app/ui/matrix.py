@@ -12,7 +12,7 @@ from ddim_app.axes import Axis
 from ddim_app.plan import Frame, SamplingPlan
 from ddim_app.recipe import Arm, FieldError, Recipe, compare
 from ddim_app.ui import download, text
-from ddim_app.ui.fields import PRIVATE, raw
+from ddim_app.ui.fields import PRIVATE, on_any, raw
 from ddim_app.ui.runs import Runs
 from ddim_app.ui.settings import Settings, num_train_timesteps
 from ddim_app.ui.sheet import Sheet
@@ -100,7 +100,7 @@ class MatrixTab(RunTab):
 
     def connect(self, demo: gr.Blocks) -> None:
         changes = [field.change for field in (*self.settings.inputs, *self.axes)]  # type: ignore[attr-defined]
-        gr.on([demo.load, *changes], self.cost_line, self.inputs, self.cost, trigger_mode="always_last", **PRIVATE)
+        on_any([demo.load, *changes], self.cost_line, self.inputs, [self.cost])
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, tuple[Axis, Axis]]:
         """The recipe whose arms are the cells, row by row, and its axes; raises FieldError."""

@@ -96,13 +96,16 @@ def open_page(page: Page, url: str) -> None:
     page.wait_for_function("document.querySelector('#cost p').textContent.includes('UNet call')")
 
 
-def until_quiet(page: Page, milliseconds: int = 1500) -> None:
-    """Waits until the page has asked for nothing for that long."""
-    asked = [1]
-    page.on("request", lambda request: asked.append(1))
-    while asked:
+def until_quiet(page: Page, milliseconds: int = 1500, most: int = 40) -> None:
+    """Waits until the page has asked for nothing for that long; fails when it asks in each of so many such spans."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.post_data or request.url))
+    for _ in range(most):
         asked.clear()
         page.wait_for_timeout(milliseconds)
+        if not asked:
+            return
+    pytest.fail(f"the page never rests; it asked for {asked}")
 
 
 def screenshot(page: Page, name: str) -> None:

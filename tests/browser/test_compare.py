@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from ddim_app.engine import Engine
 from tests.browser.conftest import open_page, screenshot, until_quiet
@@ -130,6 +130,18 @@ def test_a_wrong_value_is_said_on_its_field_and_nothing_is_computed(page: Page, 
     fill(page, "steps", 2)
     run(page)
     assert page.locator("#steps .validation-error").count() == 0
+
+
+def test_a_server_that_takes_its_time_is_not_asked_without_end(page: Page) -> None:
+    def late(route: Route) -> None:
+        page.wait_for_timeout(300)
+        route.continue_()
+
+    page.route("**/run/predict*", late)
+    fill(page, "steps", 17)
+    fill(page, "seed", 4242)
+    until_quiet(page, most=8)
+    expect(page.locator("#cost")).to_contain_text("136 evaluations in 17 UNet calls")
 
 
 def test_an_empty_field_is_a_wrong_value(page: Page) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ddim_app.recipe import BaseRecipe, FieldError
 from ddim_app.ui import text
-from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.fields import PRIVATE, on_any
 from ddim_app.ui.learn import picture, tour
 from ddim_app.ui.learn.bound import BoundPanel, LossPanel, RatePanel
 from ddim_app.ui.learn.chains import DenoisePanel, ProgressPanel
@@ -79,7 +79,7 @@ class LearnTab(RunTab):
             inputs, outputs = [*shared, *panel.inputs], [self.note, *panel.outputs]
             changes = [component.change for component in panel.inputs]  # type: ignore[attr-defined]
             if not (isinstance(panel, RatePanel | LossPanel)):
-                gr.on([places[panel.name].select, *changes], show, inputs, outputs, trigger_mode="always_last", **PRIVATE)
+                on_any([places[panel.name].select, *changes], show, inputs, outputs)
             else:
                 places[panel.name].select(show, inputs, outputs, **PRIVATE)
         for name, button in opens:
@@ -92,7 +92,7 @@ class LearnTab(RunTab):
         outputs = [self.note, *(component for panel in self.panels for component in panel.outputs)]
         chosen = [model.change, self.image.change]  # type: ignore[attr-defined]
         for events, handler in ((chosen, self.refresh), (changes, self.follow)):
-            gr.on(events, handler, [self.awake, *self.inputs], outputs, trigger_mode="always_last", **PRIVATE)
+            on_any(events, handler, [self.awake, *self.inputs], outputs)
         places = self.place.parent.children if self.place.parent else []
         for place in (place for place in places if isinstance(place, gr.Tab)):
             is_mine = place is self.place
