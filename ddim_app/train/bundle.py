@@ -1,0 +1,54 @@
+"""A model at half its size, to be handed out: `python -m ddim_app.train.bundle MODEL FOLDER`.
+
+The weights are rounded to fp16, in which what is left of 24 bits are 11; judge both folders to see what that costs. A card
+that is in FOLDER already stays, since its words are written by people.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from ddim_app.model import WEIGHTS, ModelError, load
+from ddim_app.train import files
+
+CARD = "README.md"
+CONFIGS = ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m ddim_app.train.bundle", description=__doc__.split("\n\n")[0])
+    parser.add_argument("model", type=Path, help="a model folder, such as that of a run")
+    parser.add_argument("folder", type=Path, help="where the fp16 model goes; what is there of a model is replaced")
+    arguments = parser.parse_args()
+    try:
+        bundle(arguments.model, arguments.folder)
+        made = load(arguments.folder)
+    except (ModelError, ValueError, OSError) as error:
+        sys.exit(f"{parser.prog}: {error}")
+    size = (arguments.folder / "unet" / WEIGHTS).stat().st_size
+    print(f"{arguments.folder}: {made.parameters:,} parameters, {size:,} bytes of weights, sha256 {made.sha256}")
+
+
+def bundle(source: Path, folder: Path) -> None:
+    """Writes the model of `source` to `folder` with fp16 weights. Raises ModelError, ValueError or OSError.
+
+    `source` is a pipeline's folder, as a run publishes it.
+    """
+    load(source)  # says what is wrong with it, if anything
+    weights = {name: weight.half() for name, weight in load_file(source / "unet" / WEIGHTS).items()}
+    if not all(weight.isfinite().all() for weight in weights.values()):
+        raise ValueError(f"{source} has weights beyond the range of fp16, {torch.finfo(torch.half).max:g}: keep it as it is")
+    for name in CONFIGS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        files.write(folder / name, (source / name).read_bytes())
+    files.write_tensors(folder / "unet" / WEIGHTS, weights)
+    if not (folder / CARD).exists() and (source / CARD).exists():
+        shutil.copy(source / CARD, folder / CARD)
+
+
+if __name__ == "__main__":
+    main()
