@@ -81,6 +81,11 @@ def test_the_command_prints_every_model_and_saves_grids(tmp_path):
     assert "--data must be a folder of pictures or an .npz file" in wrong.stderr
 
 
+def test_models_of_one_name_are_told_apart(tmp_path):
+    assert judge.labels([tmp_path / "one", tmp_path / "two"]) == ["one", "two"]
+    assert judge.labels([tmp_path / "before" / "one", tmp_path / "now" / "one"]) == ["before-one", "now-one"]
+
+
 @pytest.mark.parametrize("source", ["empty", "file.txt"])
 def test_data_that_holds_no_pictures_is_refused(tmp_path, source):
     (tmp_path / "empty").mkdir()

@@ -41,15 +41,16 @@ def main() -> None:
         pixels = read(arguments.data, models[0].shape[1], models[0].shape[2])
     except (ModelError, ValueError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")
-    print(table(arguments.models, [eps_errors(model, pixels) for model in models]))
+    names = labels(arguments.models)
+    print(table(names, [eps_errors(model, pixels) for model in models]))
     if arguments.palette:
         colours = parse_palette(arguments.palette)
         print("\nbackground: distance of the top left corner to the nearest colour of the palette, of 255 (mean, 90 %)")
         print(f"  real pictures {_apart(pixels, colours)}")
-        for folder, model in zip(arguments.models, models, strict=True):
-            print(f"  {folder.name} {_apart(to_pixels(ddim_samples(model, arguments.samples)), colours)}")
+        for name, model in zip(names, models, strict=True):
+            print(f"  {name} {_apart(to_pixels(ddim_samples(model, arguments.samples)), colours)}")
     if arguments.grids:
-        save_grids(arguments.grids, arguments.models, models, pixels, arguments.ddpm_steps)
+        save_grids(arguments.grids, names, models, pixels, arguments.ddpm_steps)
 
 
 def read(source: Path, height: int, width: int) -> np.ndarray:
@@ -114,13 +115,19 @@ def background_distance(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return distances
 
 
-def table(folders: Sequence[Path], errors: Sequence[Sequence[float]]) -> str:
+def labels(folders: Sequence[Path]) -> list[str]:
+    """What each folder is called: by its name, or with its parent's where two have one name."""
+    names = [folder.name for folder in folders]
+    return names if len(set(names)) == len(names) else ["-".join(folder.absolute().parts[-2:]) for folder in folders]
+
+
+def table(names: Sequence[str], errors: Sequence[Sequence[float]]) -> str:
     """The errors as Markdown, a row for each model, with the ratio to the last model where there are several."""
     head = ["eps error on held-out pictures", *(f"{10 * i}-{10 * i + 10} %" for i in range(BUCKETS)), "mean"]
-    rows = [[folder.name, *_figures(line, 5)] for folder, line in zip(folders, errors, strict=True)]
-    for folder, line in zip(folders[:-1], errors[:-1], strict=True):
-        names = f"{folder.name} / {folders[-1].name}"
-        rows.append([names, *(f"{a / b:.3f}" for a, b in zip(line, errors[-1], strict=True)), f"{sum(line) / sum(errors[-1]):.3f}"])
+    rows = [[name, *_figures(line, 5)] for name, line in zip(names, errors, strict=True)]
+    for name, line in zip(names[:-1], errors[:-1], strict=True):
+        pair = f"{name} / {names[-1]}"
+        rows.append([pair, *(f"{a / b:.3f}" for a, b in zip(line, errors[-1], strict=True)), f"{sum(line) / sum(errors[-1]):.3f}"])
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
@@ -128,14 +135,14 @@ def _figures(line: Sequence[float], digits: int) -> list[str]:
     return [f"{value:.{digits}f}" for value in (*line, sum(line) / len(line))]
 
 
-def save_grids(folder: Path, names: Sequence[Path], models: Sequence[Model], pixels: np.ndarray, ddpm_steps: int) -> None:
+def save_grids(folder: Path, names: Sequence[str], models: Sequence[Model], pixels: np.ndarray, ddpm_steps: int) -> None:
     """6 x 6 grids as PNG: the first real pictures, and each model's samples of the seeds 0 to 35."""
     folder.mkdir(parents=True, exist_ok=True)
     count = GRID_SIDE**2
     _save(pixels[:count], folder / "real.png")
-    for path, model in zip(names, models, strict=True):
-        _save(to_pixels(ddim_samples(model, count)), folder / f"{path.name}-ddim25.png")
-        _save(to_pixels(ddpm_samples(model, count, ddpm_steps)), folder / f"{path.name}-ddpm{ddpm_steps}.png")
+    for name, model in zip(names, models, strict=True):
+        _save(to_pixels(ddim_samples(model, count)), folder / f"{name}-ddim25.png")
+        _save(to_pixels(ddpm_samples(model, count, ddpm_steps)), folder / f"{name}-ddpm{ddpm_steps}.png")
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:

@@ -16,14 +16,17 @@ PRIVATE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visib
 AnyComponent = TypeVar("AnyComponent", bound=Component)
 
 
-def on_any(events: list[Any], handler: Callable[..., Any], inputs: list[Component], outputs: list[Component]) -> None:
+def on_any(
+    events: list[Any], handler: Callable[..., Any], inputs: list[Component], outputs: list[Component], *, at_once: bool = False
+) -> None:
     """Calls `handler` after any of these events; while it is busy only the last one waits.
 
-    Gradio sends an event that had to wait to all its listeners anew: two of them that wait on one event wake each other
-    without end as soon as the server takes its time. What comes after a listener is sent to one alone, hence the step
-    between, which stays in the browser.
+    One that is not called `at_once` first lets the page's other requests be answered. Gradio sends an event that had to wait
+    to all its listeners anew: two of them that wait on one event wake each other without end as soon as the server takes its
+    time. What comes after a listener is sent to one alone, hence the step between, which stays in the browser.
     """
-    passed_on = gr.on(events, None, None, None, js="() => []", **PRIVATE)
+    turn = "() => []" if at_once else "async () => { await window.idle?.(); return []; }"
+    passed_on = gr.on(events, None, None, None, js=turn, **PRIVATE)
     passed_on.then(handler, inputs, outputs, trigger_mode="always_last", **PRIVATE)
 
 

@@ -31,7 +31,8 @@ from ddim_app.ui.uploads import opened, upload, uploaded_bytes
 TASKS = [("Invert", "invert"), ("Error against steps", "curve"), ("Decode a latent", "decode")]
 OWN, OWN_CLAMPED = {"own": "float"}, {"own": "clamped"}
 SAID = {
-    "float": "The model's own sample of the seed, as it came out: its latent is the noise that it was made from.",
+    "float": "The model's own sample of the seed, as it came out. The noise that it was made from is a latent of it; others may "
+    "give the same picture, and the cosine below says which was found.",
     "clamped": "The same sample clamped to [-1, 1], as a saved picture is: the round trip is as good, its latent is another one.",
 }
 UPLOADED = "Fitted to the model. Pictures unlike its own come back too, but their latents look less like noise."

@@ -72,7 +72,7 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
             show = [gr.update(visible=other is kind) for other in TABS] + [gr.update(visible=kind is TABS[0])]
             place.select(lambda show=show: show, None, [*buttons, cost], **PRIVATE)
         _connect_latents(tabs)
-        # A browser handles what follows a slider's move one by one, in this order: Learn's panels come before all lines of costs.
+        # In this order the browser goes over what follows a slider's move: Learn's panels come before all lines of costs.
         for tab in reversed(tabs):
             tab.connect(demo)
         bar.connect(demo)

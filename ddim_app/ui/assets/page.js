@@ -8,6 +8,11 @@
     open++;
     try { return await ask(...request); } finally { open--; last = performance.now(); }
   };
+  // What nobody waits for, such as a line of costs, is asked for when nothing else is.
+  window.idle = async () => {
+    const limit = performance.now() + 1000;
+    do await new Promise(next => setTimeout(next, 20)); while (open && performance.now() < limit);
+  };
   window.settled = async () => {
     const limit = performance.now() + 5000;
     while ((open || performance.now() - last < 150) && performance.now() < limit) await new Promise(next => setTimeout(next, 30));

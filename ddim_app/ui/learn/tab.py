@@ -79,7 +79,7 @@ class LearnTab(RunTab):
             inputs, outputs = [*shared, *panel.inputs], [self.note, *panel.outputs]
             changes = [component.change for component in panel.inputs]  # type: ignore[attr-defined]
             if not (isinstance(panel, RatePanel | LossPanel)):
-                on_any([places[panel.name].select, *changes], show, inputs, outputs)
+                on_any([places[panel.name].select, *changes], show, inputs, outputs, at_once=True)
             else:
                 places[panel.name].select(show, inputs, outputs, **PRIVATE)
         for name, button in opens:
@@ -92,7 +92,7 @@ class LearnTab(RunTab):
         outputs = [self.note, *(component for panel in self.panels for component in panel.outputs)]
         chosen = [model.change, self.image.change]  # type: ignore[attr-defined]
         for events, handler in ((chosen, self.refresh), (changes, self.follow)):
-            on_any(events, handler, [self.awake, *self.inputs], outputs)
+            on_any(events, handler, [self.awake, *self.inputs], outputs, at_once=True)
         places = self.place.parent.children if self.place.parent else []
         for place in (place for place in places if isinstance(place, gr.Tab)):
             is_mine = place is self.place
