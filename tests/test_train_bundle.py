@@ -49,6 +49,15 @@ def test_a_card_written_by_people_stays(run, tmp_path):
     assert (tmp_path / "made" / "README.md").read_text() == "ours"
 
 
+def test_the_model_itself_and_one_without_a_pipeline_are_refused(run, tmp_path):
+    with pytest.raises(ValueError, match="would be lost: name another folder"):
+        bundle.bundle(run, run)
+    (run / "model_index.json").unlink()
+    with pytest.raises(ValueError, match=r"has no model_index.json: name a folder"):
+        bundle.bundle(run, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
 def test_the_command_says_what_it_made_and_what_it_cannot(run, tmp_path):
     def command(*arguments):
         return subprocess.run([sys.executable, "-m", "ddim_app.train.bundle", *arguments], capture_output=True, text=True)

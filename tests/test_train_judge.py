@@ -84,6 +84,9 @@ def test_the_command_prints_every_model_and_saves_grids(tmp_path):
 def test_models_of_one_name_are_told_apart(tmp_path):
     assert judge.labels([tmp_path / "one", tmp_path / "two"]) == ["one", "two"]
     assert judge.labels([tmp_path / "before" / "one", tmp_path / "now" / "one"]) == ["before-one", "now-one"]
+    deep = judge.labels([tmp_path / "first" / "weights" / "one", tmp_path / "weights" / "one"])
+    assert deep == ["first-weights-one", f"{tmp_path.name}-weights-one"]
+    assert judge.labels([tmp_path, tmp_path]) == [f"{tmp_path.name}-1", f"{tmp_path.name}-2"]
 
 
 @pytest.mark.parametrize("source", ["empty", "file.txt"])

@@ -39,13 +39,19 @@ def bundle(source: Path, folder: Path) -> None:
     `source` is a pipeline's folder, as a run publishes it.
     """
     load(source)  # says what is wrong with it, if anything
+    if folder.resolve() == source.resolve():
+        raise ValueError(f"{folder} is the model itself, whose fp32 weights would be lost: name another folder")
+    missing = [name for name in (*CONFIGS, f"unet/{WEIGHTS}") if not (source / name).is_file()]
+    if missing:
+        raise ValueError(f"{source} has no {missing[0]}: name a folder in the layout of diffusers' pipelines, as a run writes it")
     weights = {name: weight.half() for name, weight in load_file(source / "unet" / WEIGHTS).items()}
     if not all(weight.isfinite().all() for weight in weights.values()):
         raise ValueError(f"{source} has weights beyond the range of fp16, {torch.finfo(torch.half).max:g}: keep it as it is")
-    for name in CONFIGS:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        files.write(folder / name, (source / name).read_bytes())
+    (folder / "unet").mkdir(parents=True, exist_ok=True)
     files.write_tensors(folder / "unet" / WEIGHTS, weights)
+    for name in CONFIGS:
+        (folder / name).parent.mkdir(exist_ok=True)
+        files.write(folder / name, (source / name).read_bytes())
     if not (folder / CARD).exists() and (source / CARD).exists():
         shutil.copy(source / CARD, folder / CARD)
 

@@ -116,9 +116,13 @@ def background_distance(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
-    """What each folder is called: by its name, or with its parent's where two have one name."""
-    names = [folder.name for folder in folders]
-    return names if len(set(names)) == len(names) else ["-".join(folder.absolute().parts[-2:]) for folder in folders]
+    """What each folder is called: by its name, or with as many of the folders above as tell all apart."""
+    parts = [folder.absolute().parts for folder in folders]
+    for count in range(1, max(map(len, parts), default=0) + 1):
+        names = ["-".join(each[-count:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{folder.name}-{i + 1}" for i, folder in enumerate(folders)]
 
 
 def table(names: Sequence[str], errors: Sequence[Sequence[float]]) -> str:

@@ -21,9 +21,10 @@ def on_any(
 ) -> None:
     """Calls `handler` after any of these events; while it is busy only the last one waits.
 
-    One that is not called `at_once` first lets the page's other requests be answered. Gradio sends an event that had to wait
-    to all its listeners anew: two of them that wait on one event wake each other without end as soon as the server takes its
-    time. What comes after a listener is sent to one alone, hence the step between, which stays in the browser.
+    One that is not called `at_once` waits, up to a second, until the page's other unqueued requests are answered. Gradio sends
+    an event that had to wait to all its listeners anew: two of them that wait on one event wake each other without end as soon
+    as the server takes its time. What comes after a listener is sent to one alone, hence the step between, which stays in the
+    browser.
     """
     turn = "() => []" if at_once else "async () => { await window.idle?.(); return []; }"
     passed_on = gr.on(events, None, None, None, js=turn, **PRIVATE)

@@ -2,20 +2,23 @@
   // A wrong value is said on its field, and any answer to an event that has the field among its inputs takes the words away
   // again. So Run waits until what follows a change of settings has been answered.
   const ask = window.fetch;
-  let open = 0, last = -Infinity;
+  let open = 0, idling = 0, last = -Infinity;
   window.fetch = async (...request) => {
     if (!String(request[0]?.url ?? request[0]).includes('/run/predict')) return ask(...request);
     open++;
     try { return await ask(...request); } finally { open--; last = performance.now(); }
   };
-  // What nobody waits for, such as a line of costs, is asked for when nothing else is.
+  // What nobody waits for, such as a line of costs, is asked for when nothing else is, or after a second.
   window.idle = async () => {
     const limit = performance.now() + 1000;
+    idling++;
     do await new Promise(next => setTimeout(next, 20)); while (open && performance.now() < limit);
+    idling--;
+    last = performance.now();
   };
   window.settled = async () => {
     const limit = performance.now() + 5000;
-    while ((open || performance.now() - last < 150) && performance.now() < limit) await new Promise(next => setTimeout(next, 30));
+    while ((open || idling || performance.now() - last < 150) && performance.now() < limit) await new Promise(next => setTimeout(next, 30));
   };
 
   // Ctrl+Enter runs, Esc stops, R rolls the seed; a plain letter never fires while somebody types.
