@@ -104,7 +104,7 @@ class Runs:
 
     def end(self, session: str | None) -> None:
         """Ends the runs of a page."""
-        for tell in list(self.pages.get(session, ())):
+        for tell in self.pages.pop(session, set()):
             tell(GONE)
 
 

@@ -140,10 +140,11 @@ class RunTab(ABC):
                         yield [self.runs.say(session, show.note), *self._nothing(show)]
                     elif show.due():
                         frames = show.pop()
-                        status = self.runs.say(
-                            session, text.progress_line(show.plan, getattr(frames[-1], "round", frames[-1].k) + 1, show.seconds)
-                        )
-                        yield [status, *await asyncio.to_thread(self.update, show.board, show.plan, frames)]
+                        shown = await asyncio.to_thread(self.update, show.board, show.plan, frames)
+                        if session not in self.runs.pages:  # stopped meanwhile: nothing may overwrite what Stop has said
+                            return
+                        done = getattr(frames[-1], "round", frames[-1].k) + 1
+                        yield [self.runs.say(session, text.progress_line(show.plan, done, show.seconds)), *shown]
         except gr.Error:
             self.runs.say(session, None)
             raise

@@ -16,6 +16,7 @@
     idling--;
     last = performance.now();
   };
+  for (const kind of ['input', 'change']) document.addEventListener(kind, () => { last = performance.now(); }, true);
   window.settled = async () => {
     const limit = performance.now() + 5000;
     while ((open || idling || performance.now() - last < 150) && performance.now() < limit) await new Promise(next => setTimeout(next, 30));
