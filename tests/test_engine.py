@@ -225,11 +225,11 @@ def test_ddpm_of_two_step_counts_follows_one_noise_path():
     """On the bundled model: with the shared path the pictures of 25 and 50 steps are near each other, without it unrelated."""
     engine = Engine(allow_hub=False, device=CPU)
     arms = Arm(method="ddpm", steps=25), Arm(method="ddpm", steps=50)
-    value = Recipe(arms=arms, seed=11, pictures=2, precision="fp32")
+    value = Recipe(arms=arms, seed=11, pictures=8, precision="fp32")
     coarse, fine = engine.final(value)
-    (other,) = engine.final(Recipe(arms=arms[:1], seed=11, pictures=2, precision="fp32", branch=1))
+    (other,) = engine.final(Recipe(arms=arms[:1], seed=11, pictures=8, precision="fp32", branch=1))
     shared, independent = (coarse - fine).square().mean(), (other - fine).square().mean()
-    assert shared * 5 <= independent
+    assert shared * 10 <= independent
 
 
 def test_loading_one_model_keeps_nobody_waiting_for_another(tiny_root, monkeypatch):
