@@ -20,12 +20,14 @@ if os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true"):
 else:
     GPU = None
 
-from ddim_app import options as server_options
 from ddim_app.backends import spare_cores
-from ddim_app.engine import ROOT, Engine
-from ddim_app.options import Options
-from ddim_app.ui import build_ui, hosting, launch_options
-from ddim_app.zero import ZeroEngine
+from ddim_app.engine import Engine
+from ddim_app.engine import options as server_options
+from ddim_app.engine.options import Options
+from ddim_app.engine.zero_gpu import ZeroEngine
+from ddim_app.models.loading import ROOT
+from ddim_app.ui import build_ui, launch_options
+from ddim_app.ui.hosting import server
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def main() -> None:
     engine = make_engine(options)
     demo = build_ui(engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy)
     logging.getLogger("ddim_app").info(server_options.described(options))
-    hosting.serve(demo, engine, options, launch_options())
+    server.serve(demo, engine, options, launch_options())
 
 
 def make_engine(options: Options) -> Engine:

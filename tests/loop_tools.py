@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from ddim_app import loop as loops
-from ddim_app.loop import End
-from ddim_app.sample import Row, Step, sample
+from ddim_app.diffusion.sampler import Row, Step, sample
+from ddim_app.engine import batch_loop as loops
+from ddim_app.engine.batch_loop import End
 from tests import toys
 from tests.toys import LINEAR
 

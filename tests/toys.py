@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddim_app.sample import Row, Step, drive, sample
-from ddim_app.schedule import Schedule, betas, cumulative
+from ddim_app.diffusion.sampler import Row, Step, drive, sample
+from ddim_app.diffusion.schedule import Schedule, betas, cumulative
 
 Network = Callable[[Tensor, Tensor], Tensor]
 

@@ -9,17 +9,18 @@ import torch
 from gradio_client import Client
 
 from ddim_app import backends
+from ddim_app.diffusion.sampler import Predict
 from ddim_app.engine import Engine
-from ddim_app.options import Options
-from ddim_app.sample import Predict
-from ddim_app.ui import build_ui, hosting, launch_options
+from ddim_app.engine.options import Options
+from ddim_app.ui import build_ui, launch_options
+from ddim_app.ui.hosting import server
 
 
 @contextmanager
 def served(engine: Engine, options: Options = Options(host="127.0.0.1")) -> Iterator[str]:  # noqa: B008  (frozen)
     """Address of the page over `engine`, as app.py would launch it."""
     demo = build_ui(engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy)
-    hosted = hosting.app_options(engine, demo, options)
+    hosted = server.app_options(engine, demo, options)
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(), **hosted)
     try:
         yield url.rstrip("/")

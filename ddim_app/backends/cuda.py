@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from ddim_app.sample import Predict
+from ddim_app.diffusion.sampler import Predict
 
 WARM_CALLS = 3
 """Before a capture, so that cuDNN has chosen its algorithms and the allocator has its blocks."""

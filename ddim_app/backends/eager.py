@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ddim_app.backends import cuda, mixture
-from ddim_app.backends.lone import Lone
-from ddim_app.buckets import BUCKETS, bucket_of, filled
-from ddim_app.model import Model
-from ddim_app.sample import Predict
+from ddim_app.backends.single_row import Lone
+from ddim_app.diffusion.batch_sizes import BUCKETS, bucket_of, filled
+from ddim_app.diffusion.sampler import Predict
+from ddim_app.models.loading import Model
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

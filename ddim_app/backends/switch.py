@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddim_app.backends import eager, vino
-from ddim_app.backends.vino_cache import Cache, UnavailableError
-from ddim_app.model import Model
-from ddim_app.sample import Predict
+from ddim_app.backends import eager, openvino_backend
+from ddim_app.backends.openvino_cache import Cache, UnavailableError
+from ddim_app.diffusion.sampler import Predict
+from ddim_app.models.loading import Model
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Race(NamedTuple):
 class Candidate:
     """What is known of OpenVINO for one model in one number format."""
 
-    converted: vino.Converted | None = None
+    converted: openvino_backend.Converted | None = None
     is_faster: bool = False
     sentence: str = ""
     """How it came out, for the log and the page."""
@@ -70,7 +70,7 @@ class Switch:
         """Why OpenVINO serves nobody here, if it cannot at all."""
         if device.type != "cpu":
             self.reason = f"OpenVINO serves the CPU, and this device is {device.type}"
-        elif wanted != "torch" and not vino.is_here():
+        elif wanted != "torch" and not openvino_backend.is_here():
             self.reason = "OpenVINO is not installed (pip install openvino)"
         if wanted == "openvino" and self.reason:
             log.warning("%s, so torch goes on", self.reason)
@@ -114,12 +114,12 @@ class Switch:
                 log.info("%s", known.sentence)
             return known
 
-    def _convert(self, model: Model, fmt: str) -> vino.Converted:
+    def _convert(self, model: Model, fmt: str) -> openvino_backend.Converted:
         if self.reason:
             raise UnavailableError(self.reason)
         began = time.perf_counter()
         try:
-            converted = vino.Converted(model, fmt, self._cache)
+            converted = openvino_backend.Converted(model, fmt, self._cache)
         except UnavailableError:
             raise
         except Exception as error:  # of the runtime or its plugin, which has no common class

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ddim_app.recipe import BACKENDS
+from ddim_app.runs.base import BACKENDS
 
 
 def add(commands: Any) -> None:
@@ -21,15 +21,15 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ddim_app import benchmark, sharing  # here, since they bring diffusers along
+    from ddim_app.studies import sampling_benchmark, sharing  # here, since they bring diffusers along
 
     if arguments.repeats < 1:
         arguments.parser.error(f"--repeats must be 1 or more; got {arguments.repeats}")
     if arguments.sharing:
         sharing.main(arguments.repeats)
     else:
-        plan = benchmark.Plan(
-            arguments.repeats, arguments.quick, arguments.models, arguments.pictures or benchmark.PICTURES,
-            arguments.steps or benchmark.STEPS, ("torch",) if arguments.backend == "torch" else BACKENDS,
+        plan = sampling_benchmark.Plan(
+            arguments.repeats, arguments.quick, arguments.models, arguments.pictures or sampling_benchmark.PICTURES,
+            arguments.steps or sampling_benchmark.STEPS, ("torch",) if arguments.backend == "torch" else BACKENDS,
         )  # fmt: skip
-        benchmark.main(plan, arguments.json)
+        sampling_benchmark.main(plan, arguments.json)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ddim_app import space
+from ddim_app.engine import space
 
 
 def add(commands: Any) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ddim_app import codecs, pairs
-from ddim_app.images import to_pil, to_pixels
-from ddim_app.latents import picture_seed
-from ddim_app.recipe import FieldError, Recipe, RunError
+from ddim_app.diffusion.noise import picture_seed
+from ddim_app.media.images import to_pil, to_pixels
+from ddim_app.runs import codecs, key_values
+from ddim_app.runs.base import FieldError, Recipe, RunError
 
 HELP = {
     "model": "a model of weights/ or runs/, or an id on the Hugging Face Hub",
@@ -54,23 +54,23 @@ def add(commands: Any) -> None:
 
 
 def _settings(parser: argparse.ArgumentParser) -> None:
-    shown = pairs.slots(Recipe)
+    shown = key_values.slots(Recipe)
     for key, slot in shown.items():
         if "." not in key:
             default = "" if slot.default is None else f" (default: {slot.default})"
-            parser.add_argument(pairs.option(key), dest=key, metavar="X", help=HELP[key] + default)
+            parser.add_argument(key_values.option(key), dest=key, metavar="X", help=HELP[key] + default)
     parser.add_argument(
         "--arm", action="append", default=[], metavar="NAME:X,..", help="one more arm, by what it has otherwise than the arm before"
     )
     for key in [key for key in shown if "." in key]:
-        parser.add_argument(pairs.option(key), dest=key, metavar="X", help=f"the first arm's own {key.split('.')[1]}")
+        parser.add_argument(key_values.option(key), dest=key, metavar="X", help=f"the first arm's own {key.split('.')[1]}")
     parser.add_argument("--kind", help=argparse.SUPPRESS)
 
 
-def pairs_of(arguments: argparse.Namespace) -> list[pairs.Pair]:
+def pairs_of(arguments: argparse.Namespace) -> list[key_values.Pair]:
     """The settings that were given, as pairs."""
     named = vars(arguments)
-    given = [(key, named[key]) for key in ("kind", *pairs.slots(Recipe)) if named[key] is not None]
+    given = [(key, named[key]) for key in ("kind", *key_values.slots(Recipe)) if named[key] is not None]
     return [*given, *(("arm", text) for text in arguments.arm)]
 
 
@@ -78,12 +78,12 @@ def recipe_of(arguments: argparse.Namespace) -> codecs.Read:
     """The recipe of the file, with the settings that were given in place of its own; raises FieldError."""
     given = pairs_of(arguments)
     if arguments.recipe is None:
-        return codecs.read_values(pairs.from_pairs(given))
+        return codecs.read_values(key_values.from_pairs(given))
     found = codecs.read_file(_read(arguments.recipe))
     if not given:
         return found
-    stays = [pair for pair in pairs.to_pairs(found.recipe) if pair[0] not in dict(given)]
-    return found._replace(recipe=codecs.read_values(pairs.from_pairs([*stays, *given])).recipe)
+    stays = [pair for pair in key_values.to_pairs(found.recipe) if pair[0] not in dict(given)]
+    return found._replace(recipe=codecs.read_values(key_values.from_pairs([*stays, *given])).recipe)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ddim_app import ends, strips
-from ddim_app.interpolate import MAX_FRAMES, NOISES
-from ddim_app.mixing import Q_NOISES
-from ddim_app.paths import WAYS
-from ddim_app.recipe import FieldError
-from ddim_app.sample import CLIP_RULES, VARIANCES
-from ddim_app.schedule import SPACINGS
+from ddim_app.diffusion.latent_paths import WAYS
+from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES
+from ddim_app.diffusion.schedule import SPACINGS
+from ddim_app.runs import forms, path_files
+from ddim_app.runs.base import FieldError
+from ddim_app.runs.interpolation import MAX_FRAMES, NOISES
+from ddim_app.runs.mixing import Q_NOISES
 
 EPILOG = """\
 examples:
@@ -30,11 +30,11 @@ def add(commands: Any) -> None:
     def option(name: str, default: Any, words: str, **more: Any) -> None:
         parser.add_argument(f"--{name}", default=default, help=f"{words} (default: {default})" if default != "" else words, **more)
 
-    option("mode", "line", "a path of latents, or mix for DDPM's way", choices=ends.ALL_MODES)
+    option("mode", "line", "a path of latents, or mix for DDPM's way", choices=forms.ALL_MODES)
     option("seeds", "", "ends, such as 7,8; those that are missing count up")
     parser.add_argument("--end", action="append", default=[], type=Path, metavar="FILE",
                         help="a latent file or a picture in place of the first seed, the next of the second")  # fmt: skip
-    option("method", "ddim", "both: DDIM and DDPM; all: DDPM with each kind of step noise", choices=ends.METHODS)
+    option("method", "ddim", "both: DDIM and DDPM; all: DDPM with each kind of step noise", choices=forms.METHODS)
     option("noise", "slerp", "step noise from frame to frame: moved along, one for all, or fresh", choices=NOISES)
     option("way", "slerp", "great circle, straight line, or straight line with its norm restored", choices=tuple(WAYS))
     option("frames", 9, f"frames of a line, loop or mix, 2 to {MAX_FRAMES}", type=int)
@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
     option("noise-seed", "", "names the step noise (default: follows the ends)")
     option("branch", 0, "another step noise", type=int)
     option("output", Path("interpolation"), "folder of the files", type=Path, metavar="DIR")
-    parser.add_argument("--files", nargs="+", default=["sheet", "gif"], choices=strips.KINDS,
+    parser.add_argument("--files", nargs="+", default=["sheet", "gif"], choices=path_files.KINDS,
                         help="what is written (default: sheet gif)")  # fmt: skip
     parser.set_defaults(run=run, parser=parser)
 
@@ -69,19 +69,19 @@ def run(arguments: argparse.Namespace) -> None:
     engine = Engine()
     model = engine.model(arguments.model, print)
     files = [_read(path) for path in arguments.end]
-    recipe = ends.interpolation(vars(arguments), files, model.schedule.num_train_timesteps, model.shape)
-    gathered = strips.Gathered(engine.plan(recipe))
+    recipe = forms.interpolation(vars(arguments), files, model.schedule.num_train_timesteps, model.shape)
+    gathered = path_files.Gathered(engine.plan(recipe))
     finished: list[Any] = []
     for frame in engine.run(recipe, finished.append):
         gathered.add(frame)
-    for line in strips.report(gathered):
+    for line in path_files.report(gathered):
         print(line)
     made = finished[0]
     arguments.output.mkdir(parents=True, exist_ok=True)
     for kind in dict.fromkeys(arguments.files):
-        path = arguments.output / strips.file_name(kind, made)
+        path = arguments.output / path_files.file_name(kind, made)
         try:
-            path.write_bytes(strips.file_of(kind, made, gathered))
+            path.write_bytes(path_files.file_of(kind, made, gathered))
         except (ValueError, RuntimeError) as error:
             raise FieldError("files", f"cannot have {kind}: {error}") from error
         print(f"wrote {path}")

@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ddim_app.images import FORMATS, open_picture
-from ddim_app.invert import METHODS, PRECISIONS, InvertRecipe, Way
-from ddim_app.latent_files import SUFFIX
-from ddim_app.recipe import FieldError
-from ddim_app.schedule import SPACINGS
-from ddim_app.source import Source, of_image
+from ddim_app.diffusion.schedule import SPACINGS
+from ddim_app.media.images import FORMATS, open_picture
+from ddim_app.runs.base import FieldError
+from ddim_app.runs.inversion import METHODS, PRECISIONS, InvertRecipe, Way
+from ddim_app.runs.latent_files import SUFFIX
+from ddim_app.runs.sources import Source, of_image
 
 EPILOG = """\
 examples:
@@ -51,11 +51,12 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ddim_app import latent_files, roundtrip, table_files
     from ddim_app.engine import Engine
+    from ddim_app.runs import latent_files
+    from ddim_app.studies import inversion_table, inversion_table_files
 
     engine = Engine()
-    steps, methods = roundtrip.parse_steps(arguments.steps), roundtrip.parse_methods(arguments.methods)
+    steps, methods = inversion_table.parse_steps(arguments.steps), inversion_table.parse_methods(arguments.methods)
     sources = _sources(arguments, engine)
     common = Way(
         spacing=arguments.spacing, strength=arguments.strength, eta=arguments.eta, decode_steps=arguments.decode_steps,
@@ -66,24 +67,26 @@ def run(arguments: argparse.Namespace) -> None:
         clamped=arguments.clamped, noise_seed=arguments.noise_seed, precision=arguments.precision,
     )  # fmt: skip
     arguments.output.mkdir(parents=True, exist_ok=True)
-    print(f"{len(sources)} pictures · {arguments.model} · {arguments.spacing} · {arguments.precision}\n{table_files.HEADER}")
+    print(
+        f"{len(sources)} pictures · {arguments.model} · {arguments.spacing} · {arguments.precision}\n{inversion_table_files.HEADER}"
+    )
     about: dict[str, Any] = {
         "model": arguments.model, "weights": engine.model(arguments.model).sha256, "decode_model": arguments.decode_model,
         "pictures": len(sources), "precision": arguments.precision, "common": asdict(common),
     }  # fmt: skip
     lines, began = [], time.perf_counter()
     for count in steps:
-        arms = roundtrip.arms(common, methods, count)
-        for way, found in zip(arms, roundtrip.invert(engine, replace(recipe, arms=tuple(arms))), strict=True):
-            lines.append(roundtrip.line(way, found))
-            print(table_files.row(lines[-1]), flush=True)
+        arms = inversion_table.arms(common, methods, count)
+        for way, found in zip(arms, inversion_table.invert(engine, replace(recipe, arms=tuple(arms))), strict=True):
+            lines.append(inversion_table.line(way, found))
+            print(inversion_table_files.row(lines[-1]), flush=True)
             if arguments.latents:
                 path = arguments.output / f"{way.method}-{count}{SUFFIX}"
                 path.write_bytes(latent_files.save(found.latent))
         # After every step count, so that a run that is broken off leaves what it has found.
-        result = {**about, "lines": [asdict(line) for line in lines], "ddim_table_2": roundtrip.TABLE_2}
+        result = {**about, "lines": [asdict(line) for line in lines], "ddim_table_2": inversion_table.TABLE_2}
         (arguments.output / "inversion.json").write_text(json.dumps(result, indent=1), "utf-8")
-        (arguments.output / "inversion.svg").write_text(table_files.svg(lines), "utf-8")
+        (arguments.output / "inversion.svg").write_text(inversion_table_files.svg(lines), "utf-8")
     print(f"{time.perf_counter() - began:.0f} s · {arguments.output / 'inversion.json'} · {arguments.output / 'inversion.svg'}")
 
 

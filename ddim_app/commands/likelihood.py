@@ -24,10 +24,10 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ddim_app import bound_table  # here, since it brings torch and the engine along
     from ddim_app.engine import Engine
-    from ddim_app.likelihood import LikelihoodRecipe
-    from ddim_app.recipe import FieldError, whole
+    from ddim_app.runs.base import FieldError, whole
+    from ddim_app.runs.likelihood import LikelihoodRecipe
+    from ddim_app.studies import bound_table  # here, since it brings torch and the engine along
 
     if arguments.limit is not None:
         whole("limit", arguments.limit, 1)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddim_app.latents import Shape, keyed_noise
+from ddim_app.diffusion.noise import Shape, keyed_noise
 from ddim_app.train import keys
 
 

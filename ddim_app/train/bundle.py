@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ddim_app.model import WEIGHTS, ModelError, load
+from ddim_app.models.loading import WEIGHTS, ModelError, load
 from ddim_app.train import files
 
 CARD = "README.md"

@@ -12,7 +12,8 @@ from typing import Any
 
 from PIL import ImageColor
 
-ROOT = Path(__file__).resolve().parents[2]
+from ddim_app.models.loading import ROOT
+
 PRESETS = Path(__file__).resolve().parent / "presets"
 FINE_TUNE = "fine-tune"
 

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ddim_app.train import files, pictures
+from ddim_app.media import folders
+from ddim_app.media.folders import Picture, Rejected, Source
+from ddim_app.train import files
 from ddim_app.train.config import TrainError
-from ddim_app.train.pictures import Picture, Rejected, Source
 
 VERSION = 1
 """Part of every cache's name, so that a change of how pictures are prepared makes new ones."""
@@ -111,9 +112,9 @@ def load(source: str, flag: str, form: Form, folder: Path, progress: Progress) -
     """The pictures of a folder or .npz file, from the cache or decoded into it; raises TrainError."""
     path = Path(source)
     if path.is_dir():
-        found = list(pictures.scan(path))
+        found = list(folders.scan(path))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            digests = _map(pool, pictures.digest, [s.path for s in found if isinstance(s, Source)], progress)
+            digests = _map(pool, folders.digest, [s.path for s in found if isinstance(s, Source)], progress)
             contents: list[Any] = [[s.name for s in found], list(digests)]
     elif path.suffix == ".npz" and path.is_file():
         found = []
@@ -204,7 +205,7 @@ def _from_folder(found: Sequence[Source | Rejected], form: Form, progress: Progr
 
 def _decode(path: Path, form: Form) -> Picture | str:
     try:
-        return pictures.load(path, *form)
+        return folders.load(path, *form)
     except ValueError as error:
         return str(error)
 
@@ -232,7 +233,7 @@ def _from_npz(path: Path, flag: str, form: Form, progress: Progress) -> Iterator
     for i, array in enumerate(x):
         image = Image.fromarray(array[..., 0] if x.shape[-1] == 1 else array).convert("RGB")
         mode = "L" if x.shape[-1] == 1 else "RGB"
-        yield f"{path.name}[{i}]", Picture(pictures.square(image, form.side, form.channels), x.shape[2], x.shape[1], mode, "NPZ", 1)
+        yield f"{path.name}[{i}]", Picture(folders.square(image, form.side, form.channels), x.shape[2], x.shape[1], mode, "NPZ", 1)
         progress(i + 1, len(x))
 
 

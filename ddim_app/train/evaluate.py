@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ddim_app.images import to_pixels
-from ddim_app.latents import Shape, initial_noise, keyed_noise, picture_seed
-from ddim_app.metrics import psnr
-from ddim_app.sample import Predict, Row, drive, sample
-from ddim_app.schedule import Schedule
+from ddim_app.diffusion.metrics import psnr
+from ddim_app.diffusion.noise import Shape, initial_noise, keyed_noise, picture_seed
+from ddim_app.diffusion.sampler import Predict, Row, drive, sample
+from ddim_app.diffusion.schedule import Schedule
+from ddim_app.media.images import to_pixels
 from ddim_app.train import keys
 from ddim_app.train.batches import to_tensor
 from ddim_app.train.loss import bucket_means, row_losses

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from ddim_app.model import WEIGHTS
+from ddim_app.models.loading import WEIGHTS
 from ddim_app.train import files
 from ddim_app.train.config import FIELDS, Settings, TrainError, flag
 

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddim_app import ddim
-from ddim_app.images import contact_sheet, fit, open_picture, to_pixels
-from ddim_app.latents import NoisePath, initial_noise, keyed_noise, noise_key
-from ddim_app.model import Model, ModelError, load
-from ddim_app.sample import Row, drive, sample
-from ddim_app.schedule import Schedule, betas, cumulative
+from ddim_app.diffusion import formulas
+from ddim_app.diffusion.noise import NoisePath, initial_noise, keyed_noise, noise_key
+from ddim_app.diffusion.sampler import Row, drive, sample
+from ddim_app.diffusion.schedule import Schedule, betas, cumulative
+from ddim_app.media.images import contact_sheet, fit, open_picture, to_pixels
+from ddim_app.models.loading import Model, ModelError, load
 
 BUCKETS, PER_BUCKET, ROWS_PER_CALL = 10, 100, 50
 GRID_SIDE, GRID_SCALE = 6, 3
@@ -85,8 +85,8 @@ def eps_errors(model: Model, pixels: np.ndarray) -> list[float]:
         x0 = torch.from_numpy(pixels[order[rows]]).permute(0, 3, 1, 2) / 127.5 - 1
         noise = torch.stack([keyed_noise(key, i, model.shape) for i in range(rows.start, rows.stop)])
         alpha_bar = own[t[rows]]
-        x_t = ddim.add_noise(x0, noise, alpha_bar)
-        _, eps = ddim.denoise(_predict(model, x_t, t[rows]), x_t, alpha_bar.view(-1, 1, 1, 1), model.schedule.prediction_type)
+        x_t = formulas.add_noise(x0, noise, alpha_bar)
+        _, eps = formulas.denoise(_predict(model, x_t, t[rows]), x_t, alpha_bar.view(-1, 1, 1, 1), model.schedule.prediction_type)
         losses.append((eps.float() - noise).square().flatten(1).mean(1))
     return [float(part.mean()) for part in torch.cat(losses).view(BUCKETS, PER_BUCKET)]
 

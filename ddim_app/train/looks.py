@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from ddim_app import backends
-from ddim_app.images import contact_sheet, enlargement, png_bytes
-from ddim_app.model import Model
-from ddim_app.sample import Predict
+from ddim_app.diffusion.sampler import Predict
+from ddim_app.media.images import contact_sheet, enlargement, png_bytes
+from ddim_app.models.loading import Model
 from ddim_app.train import evaluate, files
 from ddim_app.train.data import Data
 from ddim_app.train.folder import RunFolder

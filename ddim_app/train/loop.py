@@ -11,7 +11,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ddim_app.schedule import Schedule
+from ddim_app.diffusion.schedule import Schedule
 from ddim_app.train import ema
 from ddim_app.train.batches import Ahead, Batch, Batches
 from ddim_app.train.config import Settings

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ddim_app.ddim import add_noise
-from ddim_app.sample import Predict
-from ddim_app.schedule import Schedule
+from ddim_app.diffusion.formulas import add_noise
+from ddim_app.diffusion.sampler import Predict
+from ddim_app.diffusion.schedule import Schedule
 
 
 def target(x0: Tensor, noise: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 
-from ddim_app import backends, model
-from ddim_app.latents import Shape
-from ddim_app.schedule import Schedule, from_config
+from ddim_app import backends
+from ddim_app.diffusion.noise import Shape
+from ddim_app.diffusion.schedule import Schedule, from_config
+from ddim_app.models import loading
 from ddim_app.train import config, dropout
 from ddim_app.train.batches import Batches
 from ddim_app.train.config import Settings, TrainError
@@ -42,7 +43,7 @@ def start(settings: Settings) -> Start:
     """The starting network; raises TrainError when it cannot be had or does not fit the resolution."""
     try:
         found = _fine_tune(settings) if settings.init else _from_scratch(settings)
-    except model.ModelError as error:
+    except loading.ModelError as error:
         raise TrainError(f"{'--init' if settings.init else '--preset'}: {error}") from error
     side, halvings = found.shape[1], len(found.unet["block_out_channels"]) - 1
     if found.shape[1] != found.shape[2]:
@@ -55,9 +56,9 @@ def start(settings: Settings) -> Start:
 
 
 def _fine_tune(settings: Settings) -> Start:
-    folder = model.locate(str(settings.init), print)
-    base = model.load(folder)
-    scheduler = model.scheduler_config(folder)
+    folder = loading.locate(str(settings.init), print)
+    base = loading.load(folder)
+    scheduler = loading.scheduler_config(folder)
     unet = {key: value for key, value in base.unet.config.items() if not key.startswith("_")}
     side = settings.resolution or base.shape[1]
     shape = base.shape if settings.resolution is None else (base.shape[0], side, side)
@@ -80,7 +81,7 @@ def _from_scratch(settings: Settings) -> Start:
         scheduler["beta_schedule"] = settings.beta_schedule
     if settings.prediction:
         scheduler["prediction_type"] = settings.prediction
-    network = model.build(unet, settings.seed)
+    network = loading.build(unet, settings.seed)
     whole = {key: value for key, value in network.config.items() if not key.startswith("_")}
     return Start(network, from_config(scheduler), (whole["in_channels"], side, side), _class(whole, "UNet2DModel"),
                  _class(scheduler, "DDPMScheduler"), None)  # fmt: skip

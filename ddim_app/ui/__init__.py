@@ -1,5 +1,5 @@
 """The page: the only part, with app.py, that knows gradio."""
 
-from ddim_app.ui.layout import build_ui, launch_options
+from ddim_app.ui.page import build_ui, launch_options
 
 __all__ = ["build_ui", "launch_options"]

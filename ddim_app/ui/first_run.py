@@ -3,8 +3,9 @@
 import json
 
 from ddim_app.engine import Engine
-from ddim_app.recipe import Arm, Recipe
-from ddim_app.ui.stage import ASSETS, Reel
+from ddim_app.runs.base import Arm, Recipe
+from ddim_app.ui.assets import FOLDER
+from ddim_app.ui.components.stage import Reel
 from ddim_app.ui.text import recipe_line
 
 RECIPE = Recipe(arms=(Arm(method="ddim", steps=10), Arm(method="ddpm", steps=10)), seed=7, pictures=4, precision="fp32")
@@ -22,6 +23,6 @@ def make() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    path = ASSETS / "first_run.json"
+    path = FOLDER / "first_run.json"
     path.write_text(json.dumps(make(), separators=(",", ":")) + "\n", "utf-8")
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")

@@ -6,21 +6,22 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ddim_app import codecs, pairs
-from ddim_app.codecs import MAX_STEPS, Read
-from ddim_app.images import to_pil
-from ddim_app.recipe import Arm, BaseRecipe, FieldError, Recipe
-from ddim_app.tables import table_of
-from ddim_app.ui import history, text
-from ddim_app.ui.compare import CompareTab
-from ddim_app.ui.copies import FORMS, text_of
+from ddim_app.media.images import to_pil
+from ddim_app.runs import codecs, key_values
+from ddim_app.runs.base import Arm, BaseRecipe, FieldError, Recipe
+from ddim_app.runs.codecs import MAX_STEPS, Read
+from ddim_app.runs.tables import table_of
+from ddim_app.ui import text
+from ddim_app.ui.compare.tab import CompareTab
+from ddim_app.ui.components import history
+from ddim_app.ui.controls import Settings
 from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.first_run import RECIPE
-from ddim_app.ui.matrix import MatrixTab
-from ddim_app.ui.runs import Runs
+from ddim_app.ui.matrix.tab import MatrixTab
+from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.run_tab import RunTab
 from ddim_app.ui.served_files import keep
-from ddim_app.ui.settings import Settings
-from ddim_app.ui.tab import RunTab
+from ddim_app.ui.share_texts import FORMS, text_of
 
 PARTS = ("all", "all but the seed")
 MAX_PASTED = 200_000
@@ -89,15 +90,18 @@ class RecipeBar:
         restored = [*self._places, self.note, self._recipe, self.exact, self.copy]
         self.drop.upload(
             self._dropped, [self.drop, self.use, *copied], [*restored, self.drop],
-            js=f"(file, use, form) => [file, use, form, {ADDRESS}]", **PRIVATE,
+            js=f"(file, use, form) => [file, use, form, {ADDRESS}]",
+            **PRIVATE,
         )  # fmt: skip
         self.paste.submit(
             self._pasted, [self.paste, self.use, *copied], [*restored, self.paste],
-            js=f"(words, use, form) => [words, use, form, {ADDRESS}]", **PRIVATE,
+            js=f"(words, use, form) => [words, use, form, {ADDRESS}]",
+            **PRIVATE,
         )  # fmt: skip
         self.strip.select(
             self._picked, [self._pair, self.use, *copied], [*restored, self.strip, self._pair],
-            js=f"(pair, use, form) => [pair, use, form, {ADDRESS}]", **PRIVATE,
+            js=f"(pair, use, form) => [pair, use, form, {ADDRESS}]",
+            **PRIVATE,
         )  # fmt: skip
         self.save.click(self._files, None, self.files, **PRIVATE)
         self._connect_memory(demo, restored)
@@ -232,11 +236,12 @@ class RecipeBar:
         query = gr.Textbox(visible=False)
         demo.load(
             self._opened, [query, memory, self.form, self._address], restored,
-            js=f"(query, memory, form) => [location.search.slice(1, {pairs.MAX_QUERY + 3}), memory, form, {ADDRESS}]", **PRIVATE,
+            js=f"(query, memory, form) => [location.search.slice(1, {key_values.MAX_QUERY + 3}), memory, form, {ADDRESS}]",
+            **PRIVATE,
         )  # fmt: skip
 
     def _opened(self, query: Any, memory: Any, form: Any, address: Any, request: gr.Request) -> list[Any]:
-        if isinstance(query, str) and pairs.is_recipe(query):
+        if isinstance(query, str) and key_values.is_recipe(query):
             return self._read(lambda: codecs.read_query(query), "Settings taken from the link.", PARTS[0], form, address, request)
         values = self._remembered(memory)
         places = [values.get(name, gr.skip()) for name in self.settings.fields]

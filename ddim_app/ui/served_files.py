@@ -9,7 +9,7 @@ import numpy as np
 from gradio.processing_utils import hash_bytes
 from gradio.utils import get_upload_folder
 
-from ddim_app.images import png_bytes, to_pil
+from ddim_app.media.images import png_bytes, to_pil
 
 
 def keep(data: bytes, name: str) -> str:

@@ -2,9 +2,9 @@
 
 import gradio as gr
 
-from ddim_app.latents import picture_seed
-from ddim_app.plan import Plan, SamplingPlan
-from ddim_app.recipe import Recipe
+from ddim_app.diffusion.noise import picture_seed
+from ddim_app.runs.base import Recipe
+from ddim_app.runs.sampling import Plan, SamplingPlan
 
 DOWNLOADED = "This model is downloaded when you run it."
 CLIP_WORDS = {"clip": "x₀ clipped", "off": "x₀ not clipped", "dynamic": "x₀ thresholded"}

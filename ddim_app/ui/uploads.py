@@ -6,9 +6,9 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from ddim_app.images import open_picture
-from ddim_app.recipe import FieldError
-from ddim_app.source import MIDDLE, Crop, Source, of_image
+from ddim_app.media.images import open_picture
+from ddim_app.runs.base import FieldError
+from ddim_app.runs.sources import MIDDLE, Crop, Source, of_image
 
 MAX_SIDE = 1024
 """Longer side of what is kept of a picture for cropping; no model here makes larger ones."""

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from ddim_app import latent_files
 from ddim_app.engine import Engine
+from ddim_app.runs import latent_files
 from tests.browser.conftest import screenshot
 from tests.browser.test_compare import fill, status
 from tests.wire import calls_after, wait_for

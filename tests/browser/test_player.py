@@ -12,14 +12,14 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, Request, expect
 
-from ddim_app.animation import text_inside
 from ddim_app.engine import Engine
-from ddim_app.ui import stage
-from ddim_app.ui.layout import launch_options
+from ddim_app.media.animation import text_inside
+from ddim_app.ui.components import stage
+from ddim_app.ui.page import launch_options
 from tests import toys
 from tests.browser.conftest import open_page, screenshot, until_quiet
 from tests.browser.test_compare import fill, pixels, run
-from tests.test_stage import frames_of, plan_of
+from tests.ui.test_stage import frames_of, plan_of
 from tests.wire import Brake, served
 
 PAYLOADS = (

@@ -57,7 +57,7 @@ def noises() -> dict[str, Tensor]:
     """x_T and step noise of some seeds."""
     made = {f"x_T of {seed}": names.initial_noise([seed], SHAPE)[0] for seed in SEEDS}
     for seed in SEEDS:
-        path = names.NoisePath(linear(), SHAPE, seed, branch=seed % 3)
+        path = names.BrownianPath(linear(), SHAPE, seed, branch=seed % 3)
         made |= {f"step noise of {seed}, {cur} to {nxt}": path.between(cur, nxt) for cur, nxt in STEPS}
         made |= {f"keyed noise of {seed}, {t}": names.keyed_noise(names.noise_key(seed, 1), t, SHAPE) for t in (0, 999)}
     return made

@@ -10,15 +10,15 @@ from gradio.components import Component
 from PIL import Image
 from torch import Tensor
 
-from ddim_app import recipe as recipes
+from ddim_app.diffusion.noise import Shape, initial_noise
+from ddim_app.diffusion.schedule import Level, Schedule, betas, cumulative
 from ddim_app.engine import Engine
-from ddim_app.latents import Shape, initial_noise
-from ddim_app.lessons import LessonRecipe, Sight
-from ddim_app.model import Model
-from ddim_app.recipe import BaseRecipe, FieldError, Recipe, whole
-from ddim_app.schedule import Level, Schedule, betas, cumulative
-from ddim_app.source import Source, of_image
-from ddim_app.ui.tab import KEEP
+from ddim_app.models.loading import Model
+from ddim_app.runs import base as recipes
+from ddim_app.runs.base import BaseRecipe, FieldError, Recipe, whole
+from ddim_app.runs.lessons import LessonRecipe, Sight
+from ddim_app.runs.sources import Source, of_image
+from ddim_app.ui.run_tab import KEEP
 
 FALLBACK: Shape = (3, 32, 32)
 

@@ -8,8 +8,9 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from ddim_app.images import png_bytes
-from ddim_app.ui import stage, uploads
+from ddim_app.media.images import png_bytes
+from ddim_app.ui import uploads
+from ddim_app.ui.components import stage
 from ddim_app.ui.fields import PRIVATE
 from ddim_app.ui.served_files import keep
 

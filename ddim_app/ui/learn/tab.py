@@ -6,22 +6,22 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
-from ddim_app.recipe import BaseRecipe, FieldError
+from ddim_app.runs.base import BaseRecipe, FieldError
 from ddim_app.ui import text
+from ddim_app.ui.controls import Settings
 from ddim_app.ui.fields import PRIVATE, on_any
 from ddim_app.ui.learn import picture, tour
-from ddim_app.ui.learn.bound import BoundPanel, LossPanel, RatePanel
-from ddim_app.ui.learn.chains import DenoisePanel, ProgressPanel
-from ddim_app.ui.learn.family import FamilyPanel
-from ddim_app.ui.learn.forward import ForwardPanel
+from ddim_app.ui.learn.bound_panels import BoundPanel, LossPanel, RatePanel
+from ddim_app.ui.learn.chain_panels import DenoisePanel, ProgressPanel
+from ddim_app.ui.learn.family_panel import FamilyPanel
+from ddim_app.ui.learn.forward_panel import ForwardPanel
 from ddim_app.ui.learn.panel import Panel, RunPanel, Scene, scene
-from ddim_app.ui.learn.schedules import SchedulePanel
-from ddim_app.ui.learn.score import ScorePanel
-from ddim_app.ui.learn.step import StepPanel
-from ddim_app.ui.learn.variance import VariancePanel
-from ddim_app.ui.runs import Runs
-from ddim_app.ui.settings import Settings
-from ddim_app.ui.tab import KEEP, RunTab
+from ddim_app.ui.learn.schedule_panel import SchedulePanel
+from ddim_app.ui.learn.score_panel import ScorePanel
+from ddim_app.ui.learn.step_panel import StepPanel
+from ddim_app.ui.learn.variance_panel import VariancePanel
+from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.run_tab import KEEP, RunTab
 
 NO_RUN = "panel has nothing to run: it follows its sliders at once. Panels 5 to 9 and 11 have a run"
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ddim_app import ddim
-from ddim_app.schedule import Schedule, betas, cumulative
-from ddim_app.ui.learn import show
+from ddim_app.diffusion import formulas
+from ddim_app.diffusion.schedule import Schedule, betas, cumulative
+from ddim_app.ui.learn import figures
 
 
 @dataclass(frozen=True)
@@ -29,36 +29,36 @@ def stops() -> list[Stop]:
     ratios = {steps: first_noises(schedule, steps) for steps in (5, 100)}
     numbers = {"even": even, "hat5": ratios[5][1], "one5": ratios[5][0], "hat100": ratios[100][1], "one100": ratios[100][0]}
     found = []
-    for part in show.words("tour").split("\n## ")[1:]:
+    for part in figures.words("tour").split("\n## ")[1:]:
         title, panel, slider, question, answer = (line.strip() for line in part.strip().split("\n") if line.strip())
-        found.append(Stop(title, panel, slider, question, show.filled(answer, **numbers)))
+        found.append(Stop(title, panel, slider, question, figures.filled(answer, **numbers)))
     return found
 
 
 def first_noises(schedule: Schedule, steps: int) -> tuple[float, float]:
     """(sigma(1), sigma-hat) of the last step that adds noise."""
     cur, nxt = schedule.levels(steps)[-3:-1]
-    return ddim.ddim_sigma(cur.alpha_bar, nxt.alpha_bar, 1.0), ddim.sigma_hat(cur.alpha_bar, nxt.alpha_bar)
+    return formulas.ddim_sigma(cur.alpha_bar, nxt.alpha_bar, 1.0), formulas.sigma_hat(cur.alpha_bar, nxt.alpha_bar)
 
 
 def build(titles: Mapping[str, str]) -> list[tuple[str, gr.Button]]:
     """The tour's components; returns the button of each stop with the panel that it opens. `titles` are those of the panels."""
     opens = []
-    show.formula(
+    figures.formula(
         "Six stops. Each has a question that **one slider** answers. Open the panel, move the slider, come back and compare."
     )
     places = stops()
     with gr.Walkthrough(selected=0, elem_id="tour") as walk:
         for i, stop in enumerate(places):
             with gr.Step(titles[stop.panel], id=i):
-                show.formula(f"### {i + 1}. {stop.title}\n\n{stop.question}\n\n*The slider:* **{stop.slider}**.")
+                figures.formula(f"### {i + 1}. {stop.title}\n\n{stop.question}\n\n*The slider:* **{stop.slider}**.")
                 with gr.Row():
                     opens.append(
                         (stop.panel, gr.Button("Open the panel", variant="primary", size="sm", elem_id=f"open-{stop.panel}"))
                     )
                     following = gr.Button("Next stop" if i < len(places) - 1 else "From the start", size="sm", elem_id=f"next-{i}")
                 with gr.Accordion("Answer", open=False, elem_id=f"answer-{i}"):
-                    show.formula(stop.answer)
+                    figures.formula(stop.answer)
                 goal = (i + 1) % len(places)
                 following.click(
                     lambda goal=goal: gr.Walkthrough(selected=goal),
@@ -69,5 +69,5 @@ def build(titles: Mapping[str, str]) -> list[tuple[str, gr.Button]]:
                     api_visibility="private",
                 )
     with gr.Accordion("Symbols", open=False, elem_id="symbols"):
-        show.formula(show.words("symbols"))
+        figures.formula(figures.words("symbols"))
     return opens

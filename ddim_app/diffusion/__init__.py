@@ -1,0 +1,1 @@
+"""The mathematics of DDPM and DDIM, with torch alone."""

@@ -1,0 +1,41 @@
+"""Processes side by side: what they ask at the same time goes to the network together."""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddim_app.diffusion.sampler import Query
+
+Told = Generator[Any, Tensor, Any]
+
+
+def abreast(processes: Sequence[Told], first: int = 0) -> Generator[Any, Tensor, list[Any]]:
+    """Runs processes in rounds; in each, every one that is not through has one query answered.
+
+    The queries of a round that go to one network are asked as one. Reports are passed on with `k` set to the 0-based number of
+    the last round, counted from `first`. Returns what the processes return.
+    """
+    results: list[Any] = [None] * len(processes)
+    answers: dict[int, Tensor | None] = dict.fromkeys(range(len(processes)))
+    k = first - 1
+    while answers:
+        asked: dict[int, Query] = {}
+        for i, answer in answers.items():
+            try:
+                item = processes[i].send(answer)  # type: ignore[arg-type]
+                while not isinstance(item, Query):
+                    yield item._replace(k=max(k, 0))
+                    item = next(processes[i])
+                asked[i] = item
+            except StopIteration as stop:
+                results[i] = stop.value
+        answers = {}
+        for network in sorted({query.network for query in asked.values()}):
+            group = {i: query for i, query in asked.items() if query.network == network}
+            x_t, t = torch.cat([query.x_t for query in group.values()]), torch.cat([query.t for query in group.values()])
+            output = yield Query(x_t, t, network)
+            answers |= zip(group, torch.split(output, [len(query.t) for query in group.values()]), strict=True)
+        k += 1
+    return results

@@ -1,0 +1,107 @@
+"""Pictures to latents and back by DDIM run backwards; what all methods of inversion have in common.
+
+All of them are processes (see `sample`): they ask for the network's output, tell of each transition, and return what they have
+found. `levels` are those of the way down, noisiest first and ending in the clean level; the way up visits the same ones. Nothing
+is clipped on either way, since a clipped step has no inverse. Symbols: ab is alpha_bar.
+"""
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddim_app.diffusion import formulas
+from ddim_app.diffusion.sampler import Draw, Query, Row, Step, sample
+from ddim_app.diffusion.schedule import Level
+
+Levels = Sequence[Level]
+
+
+class Network(NamedTuple):
+    """Which of the run's networks is asked, and what it gives out."""
+
+    lowest: Level
+    """Its schedule's level of train timestep 0, which stands in for the clean one, where it was never trained."""
+    prediction_type: str = "epsilon"
+    number: int = 0
+
+
+class Move(NamedTuple):
+    """One transition of all pictures, up or down."""
+
+    k: int
+    """0-based number of the transition."""
+    level: Level
+    """Where the pictures are now."""
+    x: Tensor
+    pred_x0: Tensor
+    """The clean picture that the transition was made with."""
+    residual: Tensor | None = None
+    """(N,): root mean square of what a fixed point misses its own step by."""
+    noise: Tensor | None = None
+    """The step noise that was solved for."""
+
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(float(self.x.sum()))
+
+
+Moves = Generator[Query | Move, Tensor, Tensor]
+
+
+def reachable(levels: Levels, strength: float = 1.0) -> list[Level]:
+    """The levels that pictures are taken up to: those with ab > 0, and of their transitions the lower part `strength`.
+
+    strength is in (0, 1]; at least one transition is left.
+    """
+    usable = [level for level in levels if level.alpha_bar > 0]
+    transitions = len(usable) - 1
+    return usable[transitions - max(1, round(strength * transitions)) :]
+
+
+def naive(x0: Tensor, levels: Levels, network: Network, told: str = "target") -> Moves:
+    """x at levels[0] by DDIM run backwards (arXiv:2010.02502, 4.3): each step takes its eps where it starts from.
+
+    The network is `told` the timestep of that level ("source") or of the one that the step goes to ("target"). Neither eps is
+    the one that the way down takes, at the other end of the step: that is where the error comes from.
+    """
+    x = x0
+    for k, (cur, nxt) in enumerate(pairwise(reversed(levels))):
+        at = nxt if told == "target" else network.lowest if cur.is_clean else cur
+        x, pred_x0 = up(x, (yield from ask(x, at, network)), cur, nxt)
+        yield Move(k, nxt, x, pred_x0)
+    return x
+
+
+def down(x: Tensor, levels: Levels, network: Network, eta: float = 0.0, draws: Sequence[Draw] = ()) -> Moves:
+    """The pictures that the sampler of `eta` makes of x, latents at levels[0]; `draws` is the noise of each, for eta > 0."""
+    row = Row(levels, eta, network=network.number, prediction_type=network.prediction_type)
+    process = sample(x, [replace(row, draw=draws[i] if draws else None) for i in range(len(x))])
+    reply: Any = None
+    while True:
+        try:
+            item = process.send(reply)
+        except StopIteration:
+            return x
+        if isinstance(item, Query):
+            reply = yield item
+        else:
+            assert isinstance(item, Step)
+            x, reply = item.x_next, None
+            yield Move(item.k, levels[item.k + 1], x, item.pred_x0)
+
+
+def ask(x: Tensor, at: Level, network: Network) -> Generator[Query, Tensor, Tensor]:
+    """eps of x by the network, which is told that x is at level `at`."""
+    output = yield Query(x, torch.full((len(x),), at.t, device=x.device), network.number)
+    return formulas.denoise(output.to(x.dtype), x, at.alpha_bar, network.prediction_type)[1]
+
+
+def up(x: Tensor, eps: Tensor, cur: Level, nxt: Level) -> tuple[Tensor, Tensor]:
+    """(x at level nxt, pred_x0) by a DDIM step from cur up to nxt with a given eps."""
+    pred_x0 = formulas.predict_x0(x, eps, cur.alpha_bar)
+    return formulas.ddim_step(pred_x0, eps, nxt.alpha_bar), pred_x0

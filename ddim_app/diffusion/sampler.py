@@ -1,0 +1,201 @@
+"""Sampling as a process that asks for the network's predictions and reports its steps.
+
+The samplers know no network. They are generators that yield a `Query` (rows to evaluate) and are sent the network's output
+for it, and in between yield a `Step` (what became of the rows). Whoever drives them decides where the rows are evaluated:
+`drive` does it at once, the engine's loop together with the rows of everybody else.
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ddim_app.diffusion import formulas
+from ddim_app.diffusion.schedule import Level
+
+Draw = Callable[[int, int], Tensor]
+"""(cur.t, next.t) -> standard normal (C, H, W); NoisePath.between is one."""
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""(x_t (n, C, H, W), t (n,) int64) -> the network's output (n, C, H, W)."""
+
+CLIP_RULES = ("clip", "off", "dynamic")
+VARIANCES = ("small", "large")
+
+
+class Query(NamedTuple):
+    """Rows that need one evaluation each."""
+
+    x_t: Tensor
+    t: Tensor
+    network: int = 0
+    """Which of the run's networks is asked, where it has several."""
+
+
+class Report(Protocol):
+    """What a process tells between two queries; a Step is one."""
+
+    @property
+    def k(self) -> int:
+        """0-based number of the step that it tells of."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it is fit to be shown; a run that is not ends."""
+
+
+class Step(NamedTuple):
+    """One transition of the rows that were still on their way."""
+
+    k: int
+    """0-based number of the transition; row r has len(rows[r].levels) - 1 of them."""
+    rows: tuple[int, ...]
+    """Which rows moved; the tensors have one entry for each."""
+    x_next: Tensor
+    """The rows after the transition."""
+    pred_x0: Tensor
+    """The clean picture predicted before it, after clipping."""
+    eps: Tensor
+    """The noise that (x_t, pred_x0) stands for."""
+
+    @property
+    def is_finite(self) -> bool:
+        # The sum is finite unless an entry is not; four times as quick as looking at each.
+        return math.isfinite(float(self.x_next.sum()))
+
+
+Process = Generator[Query | Report, Tensor, None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one picture is sampled.
+
+    eta = 0 is deterministic DDIM; eta = 1 has DDPM's posterior variance, and with variance "large" DDPM's larger noise
+    (sigma-hat) instead. `clip` treats pred_x0: "clip" to [-1, 1], "dynamic" threshold, or "off"; eps is derived again from
+    what comes out. `draw` is needed as soon as noise is added. `network` is the one of the run's networks that is asked, which
+    gives out `prediction_type`.
+    """
+
+    levels: Sequence[Level]
+    eta: float = 0.0
+    variance: str = "small"
+    clip: str = "off"
+    draw: Draw | None = None
+    network: int = 0
+    prediction_type: str = "epsilon"
+    clip_range: float = 1.0
+    start: tuple[int, int] | None = None
+    """(row, n): begins where that earlier row is after n transitions, in place of its own x."""
+
+    @property
+    def transitions(self) -> int:
+        """How many evaluations the row needs."""
+        return len(self.levels) - 1
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether eta asks some transition for more noise than its level has room for."""
+        return any(formulas.ddim_sigma_is_capped(cur.alpha_bar, nxt.alpha_bar, self.eta) for cur, nxt in pairwise(self.levels))
+
+    def noise(self, cur: Level, nxt: Level) -> tuple[float, float]:
+        """(sigma of Eq. 12's direction term, standard deviation of the noise added) for one transition."""
+        sigma = formulas.ddim_sigma(cur.alpha_bar, nxt.alpha_bar, self.eta)
+        return sigma, formulas.sigma_hat(cur.alpha_bar, nxt.alpha_bar) if self.variance == "large" else sigma
+
+
+def sample(x: Tensor, rows: Sequence[Row]) -> Process:
+    """Advances each row of x (N, C, H, W) along its own levels, in the dtype and on the device of x.
+
+    Every round asks for one evaluation of all rows that are on their way, whatever their timesteps, or one for each network
+    that they ask; a row whose levels are used up leaves, and one that starts from another joins when that is so far. Steps of
+    one round have its number as k; a row's last one holds its picture.
+    """
+    plans, first = [list(pairwise(row.levels)) for row in rows], first_rounds(rows)
+    starts = {r: row.start for r, row in enumerate(rows) if row.start}
+    for k in range(max((at + len(plan) for at, plan in zip(first, plans, strict=True)), default=0)):
+        for r in sorted(r for r in starts if first[r] == k):  # in turn, since one may start where another does that just joined
+            x = x.index_copy(0, torch.tensor([r], device=x.device), x[[starts[r][0]]])
+        moving = [r for r, plan in enumerate(plans) if first[r] <= k < first[r] + len(plan)]
+        for network in sorted({rows[r].network for r in moving}):
+            live = [r for r in moving if rows[r].network == network]
+            moves = [(rows[r], *plans[r][k - first[r]]) for r in live]
+            everything = len(live) == len(rows)
+            x_t = x if everything else x[live]
+            output = yield Query(x_t, torch.tensor([cur.t for _, cur, _ in moves], device=x.device), network)
+            step = _advance(x_t, output.to(x.dtype), moves)
+            x = step[0] if everything else x.index_copy(0, torch.tensor(live, device=x.device), step[0])
+            yield Step(k, tuple(live), *step)
+
+
+def first_rounds(rows: Sequence[Row]) -> list[int]:
+    """The round in which each row makes its first transition: 0, or later where it starts from another row."""
+    first: list[int] = []
+    for row in rows:
+        first.append(first[row.start[0]] + row.start[1] if row.start else 0)
+    return first
+
+
+def drive(process: Process, *networks: Predict) -> Iterator[Any]:
+    """The reports of a process, its queries answered at once by its networks."""
+    try:
+        item = next(process)
+        while True:
+            if isinstance(item, Query):
+                item = process.send(networks[item.network](item.x_t, item.t))
+            else:
+                yield item
+                item = next(process)
+    except StopIteration:
+        return
+    finally:
+        process.close()
+
+
+Moving = Sequence[tuple[Row, Level, Level]]
+
+
+def _advance(x_t: Tensor, output: Tensor, moving: Moving) -> tuple[Tensor, Tensor, Tensor]:
+    """(x_next, pred_x0, eps) of one transition of every row, all of one network."""
+    prediction_type, clip_range = moving[0][0].prediction_type, moving[0][0].clip_range
+    alpha_bar = _column(cur.alpha_bar for _, cur, _ in moving)
+    alpha_bar_next = _column(nxt.alpha_bar for _, _, nxt in moving)
+    noise = [row.noise(cur, nxt) for row, cur, nxt in moving]
+    pred_x0, eps = formulas.denoise(output, x_t, alpha_bar, prediction_type)
+    pred_x0, eps = _clip(pred_x0, eps, x_t, alpha_bar, [row.clip for row, _, _ in moving], clip_range)
+    x_next = formulas.ddim_step(pred_x0, eps, alpha_bar_next, _column(sigma for sigma, _ in noise))
+    return _add_noise(x_next, moving, [std for _, std in noise]), pred_x0, eps
+
+
+def _clip(
+    pred_x0: Tensor, eps: Tensor, x_t: Tensor, alpha_bar: Tensor, rules: Sequence[str], clip_range: float
+) -> tuple[Tensor, Tensor]:
+    """pred_x0 treated by each row's rule, with the eps that still explains x_t (DDPM's mean from the clipped x0)."""
+    for rule in set(rules) - {"off"}:
+        treated = pred_x0.clamp(-clip_range, clip_range) if rule == "clip" else formulas.dynamic_threshold(pred_x0, clip_range)
+        derived = formulas.predict_eps(x_t, treated, alpha_bar)
+        if all(other == rule for other in rules):
+            return treated, derived
+        chosen = torch.tensor([other == rule for other in rules], device=x_t.device).view(-1, 1, 1, 1)
+        pred_x0, eps = torch.where(chosen, treated, pred_x0), torch.where(chosen, derived, eps)
+    return pred_x0, eps
+
+
+def _add_noise(x: Tensor, moving: Moving, stds: Sequence[float]) -> Tensor:
+    noisy = [i for i, std in enumerate(stds) if std > 0]
+    if not noisy:
+        return x
+    drawn = []
+    for i in noisy:
+        row, cur, nxt = moving[i]
+        if row.draw is None:
+            raise ValueError(f"row {i} adds noise (eta {row.eta}, variance {row.variance!r}) but has no draw")
+        drawn.append(stds[i] * row.draw(cur.t, nxt.t).double())
+    return x.index_add(0, torch.tensor(noisy, device=x.device), torch.stack(drawn).to(x.device, x.dtype))
+
+
+def _column(values: Iterator[float]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.float64)

@@ -1,0 +1,311 @@
+"""The batch loop: one thread makes the network's evaluations for every run that is going on.
+
+A run is a Process (see `sample`) that asks for rows to be evaluated. Each round the loop takes rows of the waiting runs of
+one model, makes one call for all of them, and hands every run its own; runs join and leave between two calls. Nothing in
+here knows what the rows are for, nor who shows them.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from ddim_app.diffusion.batch_sizes import BUCKETS, half_bucket
+from ddim_app.diffusion.sampler import Predict, Process, Query, Report
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Halt(Exception):  # noqa: N818
+    """Raised by a process that has to end; the message is a sentence for the user."""
+
+
+class End(NamedTuple):
+    """The last thing that a run emits: done when `error` is None."""
+
+    error: str | None = None
+    sizes: frozenset[int] = frozenset()
+    """How many rows the calls had that it took part in."""
+    shared: bool = False
+    """Whether some of them were others'."""
+
+
+class Network(NamedTuple):
+    """A network that a run asks."""
+
+    predict: Predict
+    max_rows: int = BUCKETS[-1]
+    """Rows that one call may have."""
+    observe: Callable[[float, int], None] = lambda seconds, rows: None
+    """Told how long a call took, its rows' updates included, and how many rows it had."""
+    group: Hashable = None
+    """What runs must have in common to share its calls: model, precision."""
+
+
+Emit = Callable[[Report | End], None]
+"""Called on the loop's thread, so it must be quick; raising ends the run."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One run in the loop, from `join` to its End."""
+
+    process: Process
+    networks: Sequence[Network]
+    emit: Emit
+    sizes: set[int] = field(default_factory=set)
+    shared: bool = False
+    evaluations: int = 0
+    """Rows evaluated for it so far."""
+    query: Query | None = None
+    outputs: list[Tensor] = field(default_factory=list)
+    turn: int = 0
+    """Round in which it was last served; the smallest goes first."""
+
+    @property
+    def network(self) -> Network:
+        """The one that its query asks."""
+        return self.networks[self.query.network if self.query else 0]
+
+    def waiting_rows(self) -> int:
+        return 0 if self.query is None else len(self.query.t) - sum(map(len, self.outputs))
+
+
+class Portion(NamedTuple):
+    """Rows of one run that take part in a call."""
+
+    ticket: Ticket
+    x_t: Tensor
+    t: Tensor
+
+
+class BatchLoop:
+    """Evaluates the rows of all live runs together, on a thread of its own that starts with the first run.
+
+    Without `threaded` (in a forked process, say) nothing happens but in `round`, which the waiting caller repeats. `prepare`
+    is called first on the new thread.
+
+    `max_rows` bounds the rows of one call; for a group that runs out of memory it is halved, and stays so. Rows are dealt
+    to the runs that have waited longest, so a run of a thousand steps delays one of ten by no more than its share.
+    """
+
+    def __init__(self, max_rows: int = BUCKETS[-1], threaded: bool = True, prepare: Callable[[], None] = lambda: None) -> None:
+        self.max_rows = max_rows
+        self.threaded = threaded
+        self.calls = 0
+        """Network calls made so far."""
+        self.evaluations = 0
+        """Rows evaluated so far."""
+        self._prepare = prepare
+        self._wake = threading.Condition()
+        self._errands: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._live: list[Ticket] = []
+        self._rooms: dict[Hashable, int] = {}
+        self._working = False
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._pid = os.getpid()
+
+    def join(self, process: Process, networks: Sequence[Network], emit: Emit) -> Ticket:
+        """Starts a run, whose queries name `networks` by their places. `emit` gets the run's reports, then one End."""
+        ticket = Ticket(process, networks, emit, turn=self.calls)
+        with self._wake:
+            if self._closed:
+                raise RuntimeError("the server is shutting down")
+            self._live.append(ticket)
+            self._begin()
+        return ticket
+
+    def call(self, function: Callable[..., T], *values: Any) -> T:
+        """What `function(*values)` returns or raises when it is called between two network calls, on the loop's thread."""
+        if not self.threaded or threading.current_thread() is self._thread:
+            return function(*values)
+        answer: Future[T] = Future()
+        with self._wake:
+            if self._closed:
+                raise RuntimeError("the batch loop is closed")
+            self._errands.append((answer, lambda: function(*values)))
+            self._begin()
+        return answer.result()
+
+    def _begin(self) -> None:
+        if self._pid != os.getpid():  # a forked child has the parent's state, but not its thread
+            self._thread, self._pid = None, os.getpid()
+        if self.threaded and self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="batch-loop", daemon=True)
+            self._thread.start()
+            # A process that ends while the thread is inside torch aborts, so it waits for the call under way.
+            atexit.register(self.close)
+        self._wake.notify()
+
+    def leave(self, ticket: Ticket) -> None:
+        """Ends a run before its time; at most the call under way is still made for it, and its frames may still be told."""
+        with self._wake:
+            if ticket in self._live:
+                self._live.remove(ticket)
+
+    def close(self) -> None:
+        """Drops all runs and waits for the network call under way; the loop makes no other."""
+        with self._wake:
+            self._closed = True
+            left = list(self._live)
+            while self._errands:
+                self._errands.popleft()[0].cancel()
+            self._wake.notify()
+        for ticket in left:
+            self._end(ticket, "The server is shutting down")
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def runs(self) -> int:
+        """How many runs are going on."""
+        return len(self._live)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a network call is being made, or its rows handed out."""
+        return self._working
+
+    def _serve(self) -> None:
+        self._prepare()
+        while True:
+            with self._wake:
+                while not self._live and not self._errands and not self._closed:
+                    self._wake.wait()
+                if self._closed:
+                    return
+                errand = self._errands.popleft() if self._errands else None
+            if errand is not None:
+                _run(*errand)
+            try:
+                self.round()
+            except BaseException as error:  # whatever it is, the thread must live: all runs depend on it
+                log.exception("the batch loop failed")
+                for ticket in list(self._live):
+                    self._end(ticket, f"The run failed: {_sentence(error)}")
+
+    def round(self) -> None:
+        """One network call for the runs that are going on."""
+        with self._wake:
+            live = list(self._live)
+            self._working = bool(live)
+        for ticket in live:
+            if ticket.query is None:
+                self._advance(ticket, None)
+        try:
+            portions = self._deal([ticket for ticket in live if ticket.waiting_rows()])
+            if portions:
+                self._call(portions)
+        finally:
+            self._working = False
+
+    def _deal(self, waiting: Sequence[Ticket]) -> list[Portion]:
+        """Rows for the next call: of the group that waited longest, longest-waiting runs first, at most max_rows."""
+        if not waiting:
+            return []
+        order = sorted(waiting, key=lambda ticket: ticket.turn)
+        portions: list[Portion] = []
+        asked = order[0].network
+        room = min(self.max_rows, asked.max_rows, self._rooms.get(asked.group, self.max_rows))
+        for ticket in order:
+            if ticket.network.group != asked.group or not room or ticket.query is None:
+                continue
+            done = sum(map(len, ticket.outputs))
+            rows = slice(done, min(len(ticket.query.t), done + room))
+            portions.append(Portion(ticket, ticket.query.x_t[rows], ticket.query.t[rows]))
+            room -= rows.stop - done
+        return portions
+
+    def _call(self, portions: Sequence[Portion]) -> None:
+        network, began = portions[0].ticket.network, time.perf_counter()
+        try:
+            x_t, t = (torch.cat(parts) for parts in zip(*((p.x_t.float(), p.t) for p in portions), strict=True))
+            outputs = torch.split(network.predict(x_t, t), [len(p.t) for p in portions])
+            failure = None
+        except Exception as error:  # a failing network must not take the loop with it
+            failure = error
+        self.calls += 1
+        size = sum(len(p.t) for p in portions)
+        if failure is None:
+            self.evaluations += size
+            for portion, output in zip(portions, outputs, strict=True):
+                portion.ticket.sizes.add(size)
+                portion.ticket.shared |= len(portions) > 1
+                portion.ticket.evaluations += len(portion.t)
+                self._hand_over(portion.ticket, output)
+            network.observe(time.perf_counter() - began, size)
+        elif is_out_of_memory(failure) and size > BUCKETS[0]:  # outside `except`, whose traceback would pin the tensors
+            self._rooms[network.group] = half_bucket(size)
+            log.warning("out of memory: at most %d rows per call of this model from now on", self._rooms[network.group])
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        else:
+            log.error("network call failed", exc_info=failure)
+            for portion in portions:
+                self._end(portion.ticket, f"The network could not be evaluated: {_sentence(failure)}")
+
+    def _hand_over(self, ticket: Ticket, output: Tensor) -> None:
+        ticket.turn = self.calls
+        ticket.outputs.append(output)
+        if ticket.waiting_rows() == 0:
+            whole = ticket.outputs[0] if len(ticket.outputs) == 1 else torch.cat(ticket.outputs)
+            ticket.outputs = []
+            self._advance(ticket, whole)
+
+    def _advance(self, ticket: Ticket, output: Tensor | None) -> None:
+        """Runs a process up to its next query, emitting the steps it reports on the way."""
+        try:
+            item = next(ticket.process) if output is None else ticket.process.send(output)
+            while not isinstance(item, Query):
+                if not item.is_finite:
+                    return self._end(ticket, f"The run became non-finite at step {item.k + 1}, so it was ended")
+                self._emit(ticket, item)
+                item = next(ticket.process)
+            ticket.query = item
+        except StopIteration:
+            self._end(ticket, None)
+        except Halt as halt:
+            self._end(ticket, str(halt))
+        except Exception as error:  # one run's fault must not end the others'
+            log.error("run failed", exc_info=error)
+            self._end(ticket, f"The run failed: {_sentence(error)}")
+
+    def _emit(self, ticket: Ticket, item: Report | End) -> None:
+        if ticket in self._live:
+            ticket.emit(item)
+
+    def _end(self, ticket: Ticket, error: str | None) -> None:
+        try:
+            self._emit(ticket, End(error, frozenset(ticket.sizes), ticket.shared))
+        except Exception as gone:  # a reader that is gone, such as a page whose event loop was closed
+            log.warning("the end of a run could not be told: %s", gone)
+        self.leave(ticket)
+
+
+def _run(answer: "Future[T]", function: Callable[[], T]) -> None:
+    try:
+        answer.set_result(function())
+    except BaseException as error:  # belongs to whoever waits for the answer
+        answer.set_exception(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA raises OutOfMemoryError; MPS and the CPU allocator a plain RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    return (str(error).strip().split("\n")[0] or type(error).__name__)[:200]

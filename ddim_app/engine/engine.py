@@ -1,0 +1,303 @@
+"""The engine: recipes in, frames out. It owns device, models and batch loop; it keeps nothing of a run after its end."""
+
+import logging
+import queue
+import time
+import weakref
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddim_app import backends
+from ddim_app.diffusion.batch_sizes import bucket_of
+from ddim_app.diffusion.sampler import Predict, Report
+from ddim_app.engine.backend_choice import Key, Tuning
+from ddim_app.engine.batch_loop import BatchLoop, End, Ticket
+from ddim_app.engine.evaluators import Networks
+from ddim_app.engine.limits import LOCAL, SERVER, Budget, Visitors
+from ddim_app.engine.request_log import DONE, STOPPED, Entry, Journal
+from ddim_app.models import memory  # noqa: F401  (plans of all kinds)
+from ddim_app.models.cache import Shelf
+from ddim_app.models.loading import ROOT, Catalogue, Model
+from ddim_app.runs.base import Arm, BaseRecipe, FieldError, Recipe, RunError
+from ddim_app.runs.sampling import Plan, plan
+
+log = logging.getLogger(__name__)
+
+
+class Finished(NamedTuple):
+    """The last thing that a run tells: its recipe as made, or the sentence that says why it ended."""
+
+    recipe: Any
+    error: str | None = None
+
+
+Emit = Callable[[list[Any] | Finished], None]
+"""Told of each network call's frames together, then once of the end; on the loop's thread."""
+
+
+class Engine:
+    """Runs recipes on one device.
+
+    `budget` caps runs and visitors (`max_evaluations` alone: a run's evaluations). Hub ids are taken where `allow_hub` is true,
+    or those that it names. Without `threaded`, network calls are made by whoever reads the frames of `run`, as a forked process
+    needs it. Models are loaded when first named and the last few are kept. `backend` is "torch", "openvino" (prepared before a
+    model's first run), or "auto": torch at once, and OpenVINO for new "fast" runs as soon as it is converted, in the
+    background, and measured faster. What is converted is kept in `cache`.
+    """
+
+    def __init__(
+        self,
+        roots: list[Path] | None = None,
+        *,
+        allow_hub: bool | Collection[str] = True,
+        device: torch.device | None = None,
+        max_evaluations: int | None = None,
+        budget: Budget = LOCAL,
+        first_model: str | None = None,
+        threaded: bool = True,
+        backend: str = "torch",
+        cache: Path | None = None,
+    ) -> None:
+        self.catalogue = Catalogue(roots or [ROOT / "weights", ROOT / "runs"], allow_hub, first_model)
+        self.device = device or backends.best_device()
+        self.budget = budget if max_evaluations is None else replace(budget, max_evaluations=max_evaluations)
+        self.visitors = Visitors(self.budget)
+        self.journal = Journal()
+        self.loop = BatchLoop(threaded=threaded, prepare=backends.use_cores)
+        self._shelf = Shelf(self.catalogue)
+        self._step_seconds: dict[tuple[object, ...], tuple[float, bool]] = {}
+        self._tuning = Tuning(backend, self.device, self.loop, cache)
+        self._networks = Networks(self.device, self.loop, self._shelf, self._tuning)
+        self._open: weakref.WeakKeyDictionary[Ticket, Callable[[str], None]] = weakref.WeakKeyDictionary()
+        self.closing = False
+        """Whether new runs are refused, since the server is about to end."""
+
+    def model(self, name: str, notify: Callable[[str], None] = lambda message: None) -> Model:
+        """The model of that name, loaded if need be; raises FieldError when it cannot be used."""
+        return self._shelf.get(name, notify)
+
+    def is_here(self, name: str) -> bool:
+        """Whether a model can be had without a download."""
+        return self._shelf.has(name)
+
+    def plan(self, recipe: BaseRecipe, notify: Callable[[str], None] = lambda message: None) -> Any:
+        """The recipe's Plan, checked against its models and this host's budget; raises FieldError."""
+        planned = plan(recipe, lambda name: self.model(name, notify))
+        # In a bucket that the recipe pins, rows that only fill it up cost what others do.
+        filled = planned.calls(recipe.bucket) * recipe.bucket if recipe.bucket else 0
+        self.budget.check(max(planned.evaluations, filled), planned.at_once)
+        return planned
+
+    def seconds(self, planned: Plan) -> float | None:
+        """How long a run is going to take as far as this machine has been timed; None before its first run."""
+        known = [seconds for key in self._networks.keys(planned) if (seconds := self._networks.seconds_per_row(key))]
+        return sum(known) / len(known) * planned.evaluations if len(known) == len(planned.models) else None
+
+    def calls(self, planned: Plan) -> int:
+        """Network calls that a run needs when it is alone."""
+        return planned.calls(min(network.max_rows for network in self._networks.of(planned)))
+
+    def number_format(self, precision: str) -> str:
+        """What the network computes in for a recipe's precision: "bf16", "fp16" or "fp32"."""
+        return self._tuning.number_format(precision)
+
+    def made_with(self, planned: Plan, asked: str | None = None) -> str:
+        """Backend and number format of a run, and how far its pictures are from fp32 as far as that was measured.
+
+        Where its recipe `asked` for a backend that this host has not, it says why.
+        """
+        key = self._networks.keys(planned)[0]
+        words = self._words(key)
+        if asked in (None, key.backend):
+            return words
+        why = self._tuning.sentence(planned.models[0], key.number_format) or "it is not here"
+        return f"{words}, although the recipe names {asked}: {why}"
+
+    def served_by(self) -> tuple[str, str]:
+        """(what evaluates new "fast" runs of the first model, how that came about), for the page."""
+        model = next((self._shelf.loaded(name) for name in self.catalogue.names()[:1]), None)
+        if model is None:
+            return f"{self.device.type.upper()} · {self.number_format('fast')}", ""
+        return f"{self.device.type.upper()} · {self._words(self._tuning.key(model, 'fast'))}", self._tuning.sentence(
+            model, self.number_format("fast")
+        )
+
+    def prepare(self, name: str, precision: str) -> bool:
+        """Makes OpenVINO ready for runs that ask for it, which takes seconds; whether it could."""
+        self._tuning.ask(self.model(name), precision, "openvino")
+        return self._tuning.key(self.model(name), precision, "openvino").backend == "openvino"
+
+    def evaluator(self, model: Model, precision: str, backend: str | None = None) -> Predict:
+        """The model's network as runs of that precision have it evaluated."""
+        return self._tuning.evaluator(self._tuning.key(model, precision, backend), model)
+
+    def keep(self, model: Model) -> Model:
+        """Puts a model on the shelf that is in no folder, under its own name."""
+        return self._shelf.put(model)
+
+    def start(self, planned: Plan, emit: Emit, visitor: str | None = None) -> Ticket:
+        """Starts a run on the loop. `emit` gets its frames and then one Finished.
+
+        Raises FieldError when the visitor has as many runs as one may have here, or when the server is about to end.
+        """
+        if self.closing:
+            raise FieldError(SERVER, "is about to be restarted, and takes no new runs: try again in a minute")
+        self.visitors.enter(visitor)
+        entry = Entry(self.journal, planned)
+        tickets: list[Ticket] = []
+
+        def close(outcome: str) -> None:
+            if entry.close(tickets[0].evaluations if tickets else 0, outcome):
+                self.visitors.leave(visitor)
+            for ticket in tickets:
+                self._open.pop(ticket, None)
+
+        def tell(item: list[Any] | Finished) -> None:
+            if isinstance(item, Finished):
+                close(item.error or DONE)
+            emit(item)
+
+        try:
+            ticket = self._join(planned, tell)
+        except BaseException:
+            close("could not start")
+            raise
+        tickets.append(ticket)
+        self._open[ticket] = close
+        if not entry.is_open:  # it has ended already
+            self._open.pop(ticket, None)
+        return ticket
+
+    def _join(self, planned: Plan, tell: Emit) -> Ticket:
+        for model in planned.models:
+            self._tuning.ask(model, planned.recipe.precision, planned.recipe.backend)
+        keys = self._networks.keys(planned)
+
+        def hand_on(item: Report | End) -> None:
+            if isinstance(item, End):
+                return tell(Finished(self._made(planned, keys, item), item.error))
+            tell(list(planned.frames(item)))
+
+        process = self.budget.within_time(planned.process(self.device))
+        return self.loop.join(process, self._networks.of(planned, keys), hand_on)
+
+    def stop(self, ticket: Ticket) -> None:
+        """Ends a run early: at most the network call under way is finished. One that has ended is left as it is."""
+        self.loop.leave(ticket)
+        close = self._open.pop(ticket, None)
+        if close is not None:
+            close(STOPPED)
+
+    def drive(self, ticket: Ticket, is_over: Callable[[], bool]) -> None:
+        """Makes the network calls of a run, where there is no thread for it."""
+        while not self.loop.threaded and not is_over():
+            self.advance(ticket)
+
+    def advance(self, ticket: Ticket) -> None:
+        """One network call, by whoever asks."""
+        self.loop.round()
+
+    @property
+    def running(self) -> int:
+        """Runs that are going on."""
+        return self.loop.runs
+
+    def close(self, seconds: float) -> None:
+        """Takes no new runs, gives those under way that long to end, and ends the others with a sentence."""
+        self.closing = True
+        limit = time.monotonic() + seconds
+        while self.running and time.monotonic() < limit:
+            time.sleep(0.05)
+        self.loop.close()
+
+    def run(self, recipe: BaseRecipe, finish: Callable[[Any], object] = lambda made: None) -> Iterator[Any]:
+        """The frames of a run as they are made; closing the iterator stops it. Raises FieldError, or RunError midway.
+
+        `finish` is told the recipe as made, after the last frame.
+        """
+        arrived: queue.SimpleQueue[list[Any] | Finished] = queue.SimpleQueue()
+        ticket = self.start(self.plan(recipe), arrived.put)
+        try:
+            while True:
+                while not self.loop.threaded and arrived.empty():
+                    self.advance(ticket)
+                item = arrived.get()
+                if isinstance(item, Finished):
+                    break
+                yield from item
+            if item.error:
+                raise RunError(item.error)
+            finish(item.recipe)
+        finally:
+            self.stop(ticket)
+
+    def final(self, recipe: Recipe) -> list[Tensor]:
+        """The finished pictures of each arm, (pictures, C, H, W) before any clamping to [-1, 1]."""
+        done = {frame.arm: frame.x_t for frame in self.run(recipe) if frame.is_last}
+        return [done[arm] for arm in range(len(recipe.arms))]
+
+    def step_seconds(self, recipe: Recipe) -> float:
+        """What one step of the recipe's only arm takes on this machine when it runs alone; measured once for its like.
+
+        What was measured while others ran holds until nobody does.
+        """
+        planned = self.plan(recipe)
+        like = (*self._networks.keys(planned), recipe.pictures, planned.rows[0].eta > 0)
+        seconds, shared = self._step_seconds.get(like, (0.0, True))
+        if not seconds or (shared and not self.loop.runs):
+            steps = min(8, planned.model.schedule.num_train_timesteps)
+            short = recipe.with_arms(replace(recipe.arms[0], steps=steps, timesteps=None))
+            taken, others = [], self.loop.runs
+            for _ in range(3):
+                began = time.perf_counter()
+                self.final(short)
+                taken.append((time.perf_counter() - began) / steps)
+                others += self.loop.runs
+            seconds = min(taken)
+            self._step_seconds[like] = seconds, others > 0
+        return seconds
+
+    def check_buckets(self, name: str, precision: str) -> list[set[int]]:
+        """Measures in which buckets a row has the same bits whatever its place and neighbours; takes seconds."""
+        return self._tuning.check_buckets(self.model(name), precision)
+
+    def warm_up(self) -> None:
+        """Loads the first model and draws two short runs, so that the first visitor waits for neither and costs are known.
+
+        Then, as soon as nobody uses the device, finds out what serves that model best.
+        """
+        for name in self.catalogue.names()[:1]:
+            try:
+                model = self.model(name)
+                self._tuning.begin(model)
+                for _ in range(2):
+                    self.final(Recipe(arms=(Arm(steps=2),), model=name, pictures=4))
+                self._tuning.improve(model)
+            except (FieldError, RunError) as error:
+                log.warning("warm-up: %s", error)
+
+    def _made(self, planned: Plan, keys: list[Key], end: End) -> BaseRecipe:
+        """The recipe of a run's pictures: with its weights' hashes, its backend, and the bucket that makes them again.
+
+        That is the largest of the buckets that its calls had, if they are known to give the same bits, or if there was but
+        one and nobody else was in it; else there is none.
+        """
+        recipe: BaseRecipe = planned.recipe.made(
+            {name: model.sha256 for name, model in zip(planned.recipe.models, planned.models, strict=True)}
+        )
+        least = max(self._tuning.smallest_bucket(key) for key in keys)
+        used = {max(least, bucket_of(size)) for size in end.sizes}
+        measured = [self._tuning.equal_buckets(key) for key in keys]
+        exact = all(any(used <= group for group in groups) for groups in measured) or (len(used) == 1 and not end.shared)
+        recipe = replace(recipe, backend=keys[0].backend)
+        return recipe if recipe.bucket or not used else replace(recipe, bucket=max(used) if exact else None)
+
+    def _words(self, key: Key) -> str:
+        words = f"{'OpenVINO ' if key.backend == 'openvino' else ''}{key.number_format}"
+        near = self._tuning.nearness(key)
+        return words if near is None else f"{words}, {near.median:.0f} dB from fp32"

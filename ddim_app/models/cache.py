@@ -1,0 +1,68 @@
+"""Loaded models, the last few of them, each loaded once and again when its folder has changed."""
+
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+
+from ddim_app.models.loading import Catalogue, Model, ModelError
+from ddim_app.runs.base import FieldError
+
+KEPT = 4
+
+
+class Shelf:
+    """Models by name. Loading one, which may mean a download, keeps nobody waiting who asks for another."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._models: OrderedDict[str, tuple[object, Model]] = OrderedDict()
+        self._guard = threading.Lock()
+        self._loading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def get(self, name: str, notify: Callable[[str], None]) -> Model:
+        """The model of that name as its folder is now; raises FieldError when it cannot be used."""
+        with self._guard:
+            loading = self._loading[name]
+        with loading:
+            version = self._catalogue.version(name)
+            with self._guard:
+                known, model = self._models.get(name, (None, None))
+            if model is None or known != version:
+                try:
+                    model = self._catalogue.load(name, notify)
+                except ModelError as error:
+                    with self._guard:
+                        self._loading.pop(name, None)
+                    raise FieldError("model", str(error).removeprefix("model ")) from error
+            with self._guard:
+                self._models[name] = version, model
+                self._models.move_to_end(name)
+                while len(self._models) > KEPT:
+                    self._models.popitem(last=False)
+            return model
+
+    def renewed(self) -> "Shelf":
+        """Another with the same models and locks that nobody holds, for a forked process."""
+        other = Shelf(self._catalogue)
+        other._models = self._models.copy()
+        return other
+
+    def has(self, name: str) -> bool:
+        """Whether a model can be had without a download."""
+        return name in self._models or name in self._catalogue.folders()
+
+    def put(self, model: Model) -> Model:
+        """Keeps a model that no folder holds."""
+        with self._guard:
+            self._models[model.name] = self._catalogue.version(model.name), model
+        return model
+
+    def loaded(self, name: str) -> Model | None:
+        """The model of that name if it is loaded already."""
+        with self._guard:
+            return self._models.get(name, (None, None))[1]
+
+    def hashes(self) -> set[str]:
+        """sha256 of the weights of the models kept."""
+        with self._guard:
+            return {model.sha256 for _, model in self._models.values()}

@@ -1,0 +1,1 @@
+"""What can be run: recipes, their plans, and the forms that they are given, kept and shared in."""

@@ -1,0 +1,212 @@
+"""What visitors give as the ends of a path, and the recipe that comes of it: seeds as text, latent files, pictures.
+
+One reading for the page, the API and the command line; a wrong value is answered by FieldError, in one sentence.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ddim_app.diffusion.noise import MAX_SEED, Shape, picture_seed
+from ddim_app.media.images import open_picture, read_header
+from ddim_app.runs import latent_files
+from ddim_app.runs.base import Arm, FieldError, Recipe, choice, from_json, parse_noise_seed, shown, whole
+from ddim_app.runs.codecs import RECIPE_KEY
+from ddim_app.runs.interpolation import ENDS, MODES, MovingArm, PathRecipe
+from ddim_app.runs.mixing import MixRecipe
+from ddim_app.runs.sources import Source, of_image, of_tensor
+
+ALL_MODES = (*MODES, "mix")
+METHODS = ("ddim", "ddpm", "both", "all")
+"""`both`: DDIM and DDPM; `all`: DDIM, then DDPM with each kind of step noise."""
+TABLE_ROWS = 8
+"""Transitions between the levels of a table, as in the DDPM paper's Fig. 9: T, 7/8 T, .. 0."""
+KEYS = 4
+"""Of a loop whose keys are not named."""
+OWN = {
+    "line": ("frames", "start", "stop"), "grid": ("rows", "columns"), "loop": ("frames",), "variation": ("strength",),
+    "arithmetic": ("frames", "start", "stop"), "truncation": ("frames", "start", "stop"),
+}  # fmt: skip
+"""The numbers that a mode has; others are not looked at."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """The ends that one file gives, and how they are to be decoded where they say so."""
+
+    ends: tuple[Source, ...]
+    timesteps: tuple[int, ...] | None = None
+    """Of latents that pictures were turned into; these are decoded without clipping."""
+
+
+def parse_seeds(text: object, seed: int, count: int) -> list[int]:
+    """`count` seeds from text such as "7, 12"; those that are not named count up from the last, or from `seed`.
+
+    >>> parse_seeds("7, 12", 0, 4)
+    [7, 12, 13, 14]
+    >>> parse_seeds("", 3, 2)
+    [3, 4]
+    """
+    if text is None:
+        text = ""
+    if not isinstance(text, str) or len(text) > 400:
+        raise FieldError("seeds", f"must be whole numbers separated by commas, such as 7, 8; got {shown(text)}")
+    words = text.replace(",", " ").split()
+    found = [whole("seeds", int(word) if word.isdecimal() and len(word) < 20 else word, 0, MAX_SEED) for word in words]
+    if len(found) > count:
+        raise FieldError("seeds", f"must be at most {count} here; got {len(found)}")
+    while len(found) < count:
+        found.append(picture_seed(found[-1], 1) if found else seed)
+    return found
+
+
+def named_seeds(text: object) -> int:
+    """How many seeds a text names."""
+    return len(text.replace(",", " ").split()) if isinstance(text, str) else 0
+
+
+def read_end(data: bytes, shape: Shape) -> Given:
+    """The ends of a file: a latent file, a picture of an earlier run that names its seed, or any other picture."""
+    if _is_latent_file(data):
+        return _read_latents(data, shape)
+    try:
+        header = read_header(data)
+    except ValueError as error:
+        raise FieldError("file", f"must be a picture, or a latent file of this app; it cannot be used: {error}") from error
+    seed = _seed_inside(header.info.get(RECIPE_KEY))
+    return Given((Source(seed=seed),)) if seed is not None else Given((read_picture(data, shape),))
+
+
+def read_picture(data: bytes, shape: Shape) -> Source:
+    """A picture file fitted to a model of pictures of `shape` (C, H, W)."""
+    if _is_latent_file(data):
+        raise FieldError("file", "must be a picture here; this is a latent file, which only paths between latents take")
+    try:
+        return of_image(open_picture(data, at_least=max(shape)), shape)
+    except FieldError:
+        raise
+    except ValueError as error:
+        raise FieldError("file", f"cannot be used: {error}") from error
+
+
+def _is_latent_file(data: bytes) -> bool:
+    return data[8:9] == b"{" and not data.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM"))
+
+
+def _read_latents(data: bytes, shape: Shape) -> Given:
+    latent = latent_files.load(data).check_shape(shape)
+    if latent.kind != "single":
+        raise FieldError(
+            "file", f"must hold ordinary latents (x_T): it holds a {latent.kind} latent, which is more than x_T and cannot be "
+            "interpolated by its x_T alone; invert the picture by a method with a single latent",
+        )  # fmt: skip
+    ends = tuple(of_tensor(x) for x in latent.x)
+    drawn = isinstance(latent.recipe, PathRecipe | Recipe)
+    return Given(ends, None if drawn else latent.timesteps)
+
+
+def _seed_inside(text: object) -> int | None:
+    """The seed of a picture of an earlier run, where its recipe tells of one picture alone."""
+    if not isinstance(text, str):
+        return None
+    try:
+        recipe = from_json(text)
+    except FieldError:
+        return None
+    if not isinstance(recipe, Recipe) or recipe.pictures != 1 or len(recipe.arms) != 1:
+        return None
+    return recipe.seed if recipe.arms[0].seed is None else recipe.arms[0].seed
+
+
+def interpolation(
+    settings: Mapping[str, Any], files: Sequence[bytes | None], num_train_timesteps: int, shape: Shape | None
+) -> PathRecipe | MixRecipe:
+    """The recipe of raw values of the page's, the API's or the command line's fields.
+
+    `files[i]` takes the place of end i; a file of several latents gives as many ends. `shape` is the model's, which only files
+    need. Raises FieldError at the first wrong value.
+    """
+    mode = choice("mode", settings["mode"], ALL_MODES)
+    if any(files) and shape is None:
+        raise FieldError("file", "needs a model that is here already: run the model once with seeds, then add the file")
+    if mode == "mix":
+        return _mix(settings, files, num_train_timesteps, shape)
+    count = _count(mode, settings, files)
+    ends = [Source(seed=seed) for seed in parse_seeds(settings["seeds"], whole("seed", settings["seed"], 0, MAX_SEED), count)]
+    visited = set()
+    for i, data in enumerate(files):
+        if data and shape is not None and i < count:
+            given = read_end(data, shape)
+            ends[i : i + len(given.ends)] = given.ends
+            visited |= {given.timesteps} if given.timesteps else set()
+    if len(visited) > 1:
+        raise FieldError("file", "and the other files must be inverted on the same timesteps; invert both with one step list")
+    numbers = {name: settings[name] for name in OWN[mode]}
+    run = _run(settings)
+    if run["precision"] == "fast" and (visited or any(end.png for end in ends)):
+        run["precision"] = "fp32"  # bf16 cannot invert, nor bring back what was inverted
+    recipe = PathRecipe(
+        mode=mode, way=settings["way"], ends=tuple(ends[:count]), arms=_arms(settings, num_train_timesteps), **numbers, **run
+    )  # fmt: skip
+    return decoded_on(recipe, next(iter(visited))) if visited else recipe
+
+
+def decoded_on(recipe: PathRecipe, timesteps: tuple[int, ...]) -> PathRecipe:
+    """The recipe for latents that pictures were turned into: on their own timesteps, clipping off."""
+    arms = tuple(replace(arm, timesteps=timesteps, steps=len(timesteps), clip="off") for arm in recipe.arms)
+    return replace(recipe, arms=arms)
+
+
+def _count(mode: str, settings: Mapping[str, Any], files: Sequence[bytes | None]) -> int:
+    """How many ends there are: what the mode needs, or as many as are named."""
+    least, most = ENDS[mode]
+    if mode == "variation":
+        return whole("frames", settings["frames"], least, most)
+    if mode == "loop":
+        given = max((i + 1 for i, data in enumerate(files) if data), default=0)
+        return min(most, max(least, named_seeds(settings["seeds"]) or KEYS, given))
+    return least
+
+
+def _arms(settings: Mapping[str, Any], T: int) -> tuple[MovingArm, ...]:
+    method = choice("method", settings["method"], METHODS)
+    steps, ddpm_steps = _steps(settings, T)
+    shared = {"spacing": settings["spacing"], "clip": settings["clip"]}
+    ddim = MovingArm(method="ddim", steps=steps, eta=settings["eta"], noise=settings["noise"], **shared)
+    ddpm = MovingArm(method="ddpm", steps=ddpm_steps, variance=settings["variance"], noise=settings["noise"], **shared)
+    if method == "all":
+        return (ddim, *(replace(ddpm, noise=noise) for noise in ("slerp", "shared", "fresh")))
+    return {"ddim": (ddim,), "ddpm": (ddpm,), "both": (ddim, ddpm)}[method]
+
+
+def _mix(settings: Mapping[str, Any], files: Sequence[bytes | None], T: int, shape: Shape | None) -> MixRecipe:
+    seeds = parse_seeds(settings["seeds"], whole("seed", settings["seed"], 0, MAX_SEED), 2)
+    ends = [Source(seed=seed) for seed in seeds]
+    for i, data in enumerate(files[:2]):
+        if data and shape is not None:
+            ends[i] = read_picture(data, shape)
+    steps, ddpm_steps = _steps(settings, T)
+    level = whole("level", settings["level"], 0, T)
+    levels = tuple(round(T * i / TABLE_ROWS) for i in range(TABLE_ROWS, -1, -1)) if settings["table"] is True else (level,)
+    run = _run(settings)
+    return MixRecipe(
+        ends=tuple(ends), levels=levels, frames=settings["frames"], q_noise=settings["q_noise"],
+        step_noise="fresh" if settings["noise"] == "fresh" else "shared",
+        chain=Arm(method="ddpm", steps=ddpm_steps, variance=settings["variance"], clip=settings["clip"]),
+        source=Arm(method="ddim", steps=steps, eta=settings["eta"], spacing=settings["spacing"], clip=settings["clip"]),
+        **{**run, "noise_seed": run["noise_seed"] or 0},
+    )  # fmt: skip
+
+
+def _steps(settings: Mapping[str, Any], T: int) -> tuple[int, int]:
+    """(DDIM's, DDPM's) steps; DDPM's of 0 or none are as many as DDIM's."""
+    steps = whole("steps", settings["steps"], 1, T)
+    return steps, whole("ddpm_steps", settings["ddpm_steps"] or 0, 0, T) or steps
+
+
+def _run(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "noise_seed": parse_noise_seed(settings["noise_seed"]),
+        "bucket": settings.get("bucket") or None,
+        **{name: settings[name] for name in ("model", "branch", "precision")},
+    }

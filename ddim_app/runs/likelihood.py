@@ -1,0 +1,288 @@
+"""Runs that measure the variational bound of pictures: recipe, plan, and what comes of them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddim_app.diffusion import elbo, formulas, term_sampling
+from ddim_app.diffusion.noise import MAX_SEED, keyed_noise, picture_seed
+from ddim_app.diffusion.sampler import CLIP_RULES, Process, Query, Report
+from ddim_app.diffusion.schedule import Schedule
+from ddim_app.diffusion.term_sampling import Design, Evaluation
+from ddim_app.runs.base import MAX_PICTURES, BaseRecipe, FieldError, choice, put, whole
+from ddim_app.runs.sampling import Load, Plan, plan
+from ddim_app.runs.sources import Source
+
+MODES = ("quick", "full")
+MOST_DRAWS = 16
+BATCH = 64
+"""Rows that a run asks for together."""
+_CODING_NOISE = 0xC0DE
+"""Third word of the noise key, so that it is no step noise of the same seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodRecipe(BaseRecipe):
+    """The bound of `pictures`; a recipe without any holds the settings for others.
+
+    "quick" makes `evaluations` of each picture, "full" evaluates every term with `draws` noise draws.
+
+    `clip` treats pred_x0 as when pictures are drawn. Both variances and both decoders come out of the same evaluations.
+    Precision is fp32 unless asked otherwise, since a bound in bf16 is that of another network.
+    """
+
+    kind = "likelihood"
+
+    pictures: tuple[Source, ...] = field(default=())
+    mode: str = "quick"
+    evaluations: int = 100
+    draws: int = 2
+    seed: int = 0
+    clip: str = "clip"
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice("mode", self.mode, MODES)
+        put(self, "evaluations", whole("evaluations", self.evaluations, term_sampling.LEAST, 1000))
+        put(self, "draws", whole("draws", self.draws, 2, MOST_DRAWS))
+        put(self, "seed", whole("seed", self.seed, 0, MAX_SEED))
+        choice("clip", self.clip, CLIP_RULES)
+        if len(self.pictures) > MAX_PICTURES:
+            raise FieldError("pictures", f"must be 1 to {MAX_PICTURES} pictures; got {len(self.pictures)}")
+        if any(source.png is None for source in self.pictures):
+            raise FieldError("pictures", "must be 8-bit pictures, since the bound counts the bits of their 256 values")
+
+    @classmethod
+    def from_values(cls, values: Any) -> Self:
+        return cls(**{**values, "pictures": tuple(map(Source.from_values, values["pictures"]))})
+
+
+class Terms(NamedTuple):
+    """A batch of evaluated terms of one picture; a row each."""
+
+    k: int
+    """0-based number of the batch in the run."""
+    picture: int
+    first: int
+    """Place of its first row in the design."""
+    values: Tensor
+    """(n, len(COLUMNS)) float64, on the CPU."""
+
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(float(self.values.sum()))
+
+
+COLUMNS = ("small", "large", "beta", "distance", "simple")
+"""Term in nats with the variance small and large (at t = 0 of the posterior's decoder), L_0 with beta_1's (0 at other t), mean
+square distance of pred_x0 to the picture, and of eps to the noise, which is L_simple."""
+
+
+@dataclass(frozen=True)
+class LikelihoodPlan(Plan):
+    """The plan of a LikelihoodRecipe."""
+
+    recipe: LikelihoodRecipe
+    x0: Tensor
+    """The pictures, (N, C, H, W)."""
+    design: Design
+
+    @property
+    def pictures(self) -> int:
+        return len(self.x0)
+
+    @property
+    def evaluations(self) -> int:
+        return len(self.x0) * len(self.design)
+
+    @property
+    def at_once(self) -> int:
+        return len(self.x0)
+
+    @property
+    def batches(self) -> int:
+        """Of one picture."""
+        return math.ceil(len(self.design) / BATCH)
+
+    @property
+    def transitions(self) -> int:
+        return len(self.x0) * self.batches
+
+    @property
+    def nfe(self) -> tuple[int, ...]:
+        return (len(self.design),)
+
+    def evaluated(self, done: int) -> int:
+        pictures, batches = divmod(done, self.batches)
+        return pictures * len(self.design) + min(batches * BATCH, len(self.design))
+
+    def calls(self, max_rows: int) -> int:
+        last = len(self.design) - (self.batches - 1) * BATCH
+        return len(self.x0) * ((self.batches - 1) * math.ceil(BATCH / max_rows) + math.ceil(last / max_rows))
+
+    def process(self, device: torch.device) -> Process:
+        """Batch after batch of each picture's timesteps."""
+        schedule, dtype = self.model.schedule, torch.float64 if self.recipe.precision == "fp64" else torch.float32
+        for i, x0 in enumerate(self.x0):
+            keys = [_key(picture_seed(self.recipe.seed, i), draw) for draw in range(max(e.draw for e in self.design) + 1)]
+            for first in range(0, len(self.design), BATCH):
+                part = self.design[first : first + BATCH]
+                noise = torch.stack([keyed_noise(keys[e.draw], e.t, self.model.shape) for e in part])
+                t = torch.tensor([e.t for e in part])
+                x_t = formulas.add_noise(x0.to(dtype).expand_as(noise), noise.to(dtype), schedule.alphas_cumprod[t])
+                output = yield Query(x_t.to(device), t.to(device))
+                values = measure(x0, noise, x_t, output.cpu().to(dtype), t, schedule, self.recipe.clip)
+                yield Terms(i * self.batches + first // BATCH, i, first, values)
+
+    def frames(self, report: Report) -> Iterator[Terms]:
+        assert isinstance(report, Terms)
+        yield report
+
+
+@plan.register
+def _(recipe: LikelihoodRecipe, load: Load) -> LikelihoodPlan:
+    if not recipe.pictures:
+        raise FieldError("pictures", f"must be 1 to {MAX_PICTURES} pictures; got none")
+    model = load(recipe.model)
+    schedule = model.schedule
+    if schedule.alphas_cumprod[-1] == 0 and schedule.prediction_type == "epsilon":
+        raise FieldError("model", "has no bound: its last level holds no picture, of which a network of epsilon says nothing")
+    x0 = torch.cat([source.tensor(model.shape) for source in recipe.pictures])
+    T = schedule.num_train_timesteps
+    if recipe.mode == "full":
+        design = term_sampling.full(T, recipe.draws)
+    else:
+        design = term_sampling.quick(T, recipe.evaluations, _key(recipe.seed, MAX_SEED))
+    return LikelihoodPlan(recipe, (model,), x0, design)
+
+
+def measure(x0: Tensor, noise: Tensor, x_t: Tensor, output: Tensor, t: Tensor, schedule: Schedule, clip: str) -> Tensor:
+    """The COLUMNS of rows x_t (n, C, H, W) of one picture x0 (C, H, W), by what the network gave out for them."""
+    pred_x0, eps = formulas.denoise(output, x_t, schedule.alphas_cumprod[t], schedule.prediction_type)
+    if clip == "clip":
+        pred_x0 = pred_x0.clamp(-schedule.clip_range, schedule.clip_range)
+    elif clip == "dynamic":
+        pred_x0 = formulas.dynamic_threshold(pred_x0, schedule.clip_range)
+    picture = x0.expand_as(pred_x0)
+    values = torch.zeros(len(t), len(COLUMNS), dtype=torch.float64)
+    for column, variance in enumerate(("small", "large")):
+        values[:, column] = elbo.transition(picture, pred_x0, schedule, t, variance)
+    for row in (t == 0).nonzero().flatten().tolist():
+        losses = [
+            float(elbo.decoder_loss(x0[None], pred_x0[row : row + 1], elbo.decoder_variance(schedule, decoder)))
+            for decoder in elbo.DECODERS
+        ]
+        values[row, :3] = torch.tensor([losses[0], losses[0], losses[1]], dtype=torch.float64)
+    values[:, 3] = (picture.double() - pred_x0.double()).flatten(1).square().mean(1)
+    values[:, 4] = (noise.double() - eps.double()).flatten(1).square().mean(1)
+    return values
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The bound of one picture in bits per dimension, with everything that it is made of."""
+
+    design: Design
+    values: np.ndarray
+    """(evaluations, len(COLUMNS)), in nats."""
+    prior: float
+    """L_T in bits per dimension."""
+    dimensions: int
+
+    def terms(self, variance: str, decoder: str = "posterior") -> np.ndarray:
+        """Bits per dimension of every evaluation."""
+        terms = self.column(variance).copy()
+        if decoder == "beta":
+            first = np.array([evaluation.t == 0 for evaluation in self.design])
+            terms[first] = self.column("beta")[first]
+        scaled: np.ndarray = terms / (self.dimensions * math.log(2))
+        return scaled
+
+    def column(self, name: str) -> np.ndarray:
+        column: np.ndarray = self.values[:, COLUMNS.index(name)]
+        return column
+
+    def total(self, variance: str = "small", decoder: str = "posterior") -> tuple[float, float]:
+        """(bits per dimension, standard error)."""
+        bits, error = term_sampling.total(self.design, self.terms(variance, decoder))
+        return bits + self.prior, error
+
+    def rate(self, variance: str = "small") -> float:
+        """L_T and all terms but L_0."""
+        return self.total(variance)[0] - self.distortion()
+
+    def distortion(self, decoder: str = "posterior") -> float:
+        """L_0."""
+        return self.by_t(self.terms("small", decoder))[0]
+
+    @property
+    def rmse(self) -> float:
+        """Distance of the picture decoded from x_1, on 0..255."""
+        return 127.5 * math.sqrt(self.by_t(self.column("distance"))[0])
+
+    def by_t(self, values: np.ndarray) -> dict[int, float]:
+        """Mean over the draws at each evaluated timestep."""
+        return term_sampling.means(self.design, values)
+
+    def curve(self, variance: str = "small") -> list[tuple[int, float, float]]:
+        """(t, rate once x_t is sent, RMSE of pred_x0(x_t) on 0..255) at the evaluated timesteps, noisiest first."""
+        terms, distances = self.terms(variance), self.by_t(self.column("distance"))
+        spent, points = self.prior, []
+        at: dict[int, float] = {}
+        for evaluation, term in zip(self.design, terms.tolist(), strict=True):
+            at[evaluation.t] = at.get(evaluation.t, 0.0) + evaluation.weight * term
+        for t in sorted(at, reverse=True):
+            points.append((t, spent, 127.5 * math.sqrt(distances[t])))
+            spent += at[t]
+        return points
+
+
+class Collector:
+    """Puts a run's frames together to the pictures' bounds."""
+
+    def __init__(self, planned: LikelihoodPlan) -> None:
+        self._plan = planned
+        rows = (len(planned.x0), len(planned.design), len(COLUMNS))
+        self._values, self._done = np.zeros(rows), np.zeros(rows[:2], dtype=bool)
+
+    def add(self, terms: Terms) -> None:
+        rows = slice(terms.first, terms.first + len(terms.values))
+        self._values[terms.picture, rows] = terms.values.numpy()
+        self._done[terms.picture, rows] = True
+
+    @property
+    def dimensions(self) -> int:
+        """Values of one picture."""
+        return self._plan.x0[0].numel()
+
+    def evaluated(self, picture: int = 0) -> list[tuple[Evaluation, np.ndarray]]:
+        """What is there of a picture, complete or not."""
+        done = self._done[picture]
+        pairs = zip(self._plan.design, self._values[picture], done, strict=True)
+        return [(evaluation, values) for evaluation, values, there in pairs if there]
+
+    def bounds(self) -> list[Bound]:
+        """Of the pictures whose terms are all there."""
+        schedule = self._plan.model.schedule
+        dimensions, last = self.dimensions, schedule.level(schedule.num_train_timesteps - 1)
+        priors = elbo.bits(elbo.prior(self._plan.x0, last.alpha_bar), dimensions)
+        return [
+            Bound(self._plan.design, self._values[i], float(priors[i]), dimensions)
+            for i in range(len(self._plan.x0))
+            if self._done[i].all()
+        ]
+
+
+def with_picture(recipe: LikelihoodRecipe, source: Source) -> LikelihoodRecipe:
+    """The same measurement of another picture."""
+    return replace(recipe, pictures=(source,))
+
+
+def _key(seed: int, draw: int) -> np.ndarray:
+    return np.random.SeedSequence([seed, draw, _CODING_NOISE]).generate_state(2, np.uint64)

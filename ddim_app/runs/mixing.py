@@ -1,0 +1,220 @@
+"""DDPM's interpolation (arXiv:2006.11239, section 4.4, Figs 8 and 9): two pictures are noised, mixed, and denoised again.
+
+Both pictures go k steps forward by q(x_k | x_0), Eq. 4, with noise that is the same for every lambda; the mixes
+(1 - lambda) x_k + lambda x'_k are decoded by the stochastic chain from there. At k = 0 that is the mix of the pixels, at k = T
+the pictures are new; in between, the larger k the coarser the features that are mixed. Level k means after k forward steps,
+which is train timestep k - 1.
+"""
+
+import math
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from ddim_app.diffusion import latent_paths
+from ddim_app.diffusion.formulas import add_noise
+from ddim_app.diffusion.noise import FORWARD_NOISE, MAX_SEED, NoisePath, initial_noise, keyed_noise, noise_key, picture_seed
+from ddim_app.diffusion.sampler import Process, Query, Row, Step, sample
+from ddim_app.diffusion.schedule import CLEAN, Level, Schedule, timesteps
+from ddim_app.runs.base import Arm, BaseRecipe, FieldError, choice, put, whole
+from ddim_app.runs.interpolation_plan import cells_of
+from ddim_app.runs.sampling import Load, Plan, arm_row, plan
+from ddim_app.runs.sources import Source
+
+MAX_FRAMES = 33
+MAX_LEVELS = 11
+Q_NOISES = ("independent", "shared")
+STEP_NOISES = ("shared", "fresh")
+FIG_9 = (1000, 875, 750, 625, 500, 375, 250, 125, 0)
+"""The levels of the DDPM paper's Fig. 9, for T = 1000."""
+CHAIN, SOURCE = Arm(method="ddpm", steps=100), Arm(method="ddim", steps=25)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixRecipe(BaseRecipe):
+    """Mixes of two pictures at `frames` places lambda from 0 to 1, for each of the `levels`, all as rows of one batch.
+
+    An end is a picture, or a seed, which stands for what the model makes of it by the sampler `source`. `q_noise`: each end has
+    its own noise, as in the paper (the mixes then have less of it than their level, down to 0.71 of its deviation), or both
+    have one, which keeps it. `chain` is the stochastic chain: of its steps over all T a level takes its share, k steps of T.
+    `step_noise`: one for all mixes of a level, or fresh for each.
+    """
+
+    kind = "mix"
+
+    ends: tuple[Source, ...]
+    levels: tuple[int, ...] = (500,)
+    frames: int = 11
+    chain: Arm = CHAIN
+    source: Arm = SOURCE
+    q_noise: str = "independent"
+    step_noise: str = "shared"
+    noise_seed: int = 0
+    branch: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.ends) != 2:
+            raise FieldError("ends", f"must be two pictures or seeds; got {len(self.ends)}")
+        if not isinstance(self.levels, tuple | list) or not 1 <= len(self.levels) <= MAX_LEVELS:
+            raise FieldError("level", f"must be 1 to {MAX_LEVELS} levels")
+        put(self, "levels", tuple(whole("level", level, 0) for level in self.levels))
+        if len(set(self.levels)) != len(self.levels):
+            raise FieldError("level", "must not be named twice")
+        put(self, "frames", whole("frames", self.frames, 2, MAX_FRAMES))
+        choice("q_noise", self.q_noise, Q_NOISES)
+        choice("step_noise", self.step_noise, STEP_NOISES)
+        put(self, "noise_seed", whole("noise_seed", self.noise_seed, 0, MAX_SEED))
+        put(self, "branch", whole("branch", self.branch, 0, MAX_SEED))
+        if self.chain.method != "ddpm" or self.chain.timesteps or self.chain.spacing != "trailing":
+            raise FieldError("chain", "must be DDPM with trailing spacing, which enters at the very level")
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        ends = tuple(Source.from_values(end) for end in values["ends"])
+        return cls(**{**values, "ends": ends, **{name: Arm(**values[name]) for name in ("chain", "source") if name in values}})
+
+    @property
+    def at(self) -> list[float]:
+        """lambda of each frame."""
+        return latent_paths.spread(self.frames)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of those ends that the model has to draw first."""
+        return [end.seed for end in self.ends if end.seed is not None]
+
+
+class Noised(NamedTuple):
+    """The pictures and what came of those that take no steps, told before the chain begins."""
+
+    k: int
+    ends: Tensor
+    """(2, C, H, W) in [-1, 1], on the CPU."""
+    pixels: Tensor
+    """(frames, C, H, W): the mix of the pixels, which is level 0."""
+    norms: list[list[float]]
+    """Of the mixes of each level, along lambda."""
+    is_finite: bool = True
+
+
+class Drawn(NamedTuple):
+    """A step on the way to the ends' pictures."""
+
+    k: int
+    pred_x0: Tensor
+    is_finite: bool = True
+
+
+@dataclass(frozen=True)
+class MixPlan(Plan):
+    """The plan of a MixRecipe."""
+
+    recipe: MixRecipe
+    rows: tuple[Row, ...]
+    """How the mixes of each level are decoded, their noise left out; level 0 takes no step."""
+    source: Row
+    """How an end that is a seed becomes a picture."""
+
+    @property
+    def before(self) -> int:
+        """Steps until the ends are pictures."""
+        return self.source.transitions if self.recipe.seeds else 0
+
+    @property
+    def at_once(self) -> int:
+        return max(len(self.recipe.seeds), self.recipe.frames * len(self.rows))
+
+    @property
+    def transitions(self) -> int:
+        return self.before + max((row.transitions for row in self.rows), default=0)
+
+    @property
+    def evaluations(self) -> int:
+        return len(self.recipe.seeds) * self.source.transitions + self.recipe.frames * sum(row.transitions for row in self.rows)
+
+    @property
+    def nfe(self) -> tuple[int, ...]:
+        return tuple(sorted({row.transitions for row in self.rows}))
+
+    def evaluated(self, done: int) -> int:
+        first, rest = min(done, self.before), max(done - self.before, 0)
+        return len(self.recipe.seeds) * first + self.recipe.frames * sum(min(rest, row.transitions) for row in self.rows)
+
+    def calls(self, max_rows: int) -> int:
+        live = (self.recipe.frames * sum(row.transitions > k for row in self.rows) for k in range(self.transitions - self.before))
+        return self.before * math.ceil(len(self.recipe.seeds) / max_rows) + sum(math.ceil(rows / max_rows) for rows in live)
+
+    def process(self, device: torch.device) -> Process:
+        """First the pictures of the ends that are seeds, then all mixes: rows level by level, lambda by lambda."""
+        recipe = self.recipe
+        dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
+        pictures = yield from self._pictures(device, dtype)
+        walk = latent_paths.line(recipe.at, "lerp")
+        noise = self._forward_noise().to(dtype)
+        mixes = [walk(add_noise(pictures, noise, row.levels[0].alpha_bar)) for row in self.rows]
+        yield Noised(self.before - 1, pictures, walk(pictures), [latent_paths.norms(mix).tolist() for mix in mixes])
+        draws = [self._path(i if recipe.step_noise == "fresh" else 0).between for i in range(recipe.frames)]
+        rows = [replace(row, draw=draw) for row in self.rows for draw in draws]
+        yield from sample(torch.cat(mixes).to(device), rows)
+
+    def frames(self, report: Any) -> Iterator[Any]:
+        if isinstance(report, Step):
+            yield from cells_of(report, [row.transitions for row in self.rows], self.recipe.frames, self.before)
+        else:
+            yield report
+
+    def _pictures(self, device: torch.device, dtype: torch.dtype) -> Generator[Any, Tensor, Tensor]:
+        """The ends in [-1, 1], (2, C, H, W), on the CPU; those that are seeds are sampled."""
+        seeds, shape = self.recipe.seeds, self.model.shape
+        drawn = torch.empty(0)
+        if seeds:
+            noise = [NoisePath(self.model.schedule, shape, seed, self.recipe.branch) for seed in seeds]
+            rows = [replace(self.source, draw=path.between) for path in noise]
+            for item in (process := sample(initial_noise(seeds, shape).to(device, dtype), rows)):
+                while isinstance(item, Query):
+                    item = process.send((yield item))
+                assert isinstance(item, Step)
+                drawn = item.x_next.cpu()
+                yield Drawn(item.k, item.pred_x0.cpu(), item.is_finite)
+        each = iter(torch.split(drawn, 1))
+        found = [next(each) if end.seed is not None else end.tensor(shape).to(dtype) for end in self.recipe.ends]
+        return torch.cat(found).clamp(-1, 1)
+
+    def _forward_noise(self) -> Tensor:
+        """The noise of q for each end, (2, C, H, W): the same at every level and every lambda."""
+        recipe = self.recipe
+        key = noise_key(recipe.noise_seed, recipe.branch, FORWARD_NOISE)
+        return torch.stack([keyed_noise(key, i if recipe.q_noise == "independent" else 0, self.model.shape) for i in range(2)])
+
+    def _path(self, i: int) -> NoisePath:
+        recipe = self.recipe
+        return NoisePath(self.model.schedule, self.model.shape, picture_seed(recipe.noise_seed, i), recipe.branch)
+
+
+def levels_from(schedule: Schedule, level: int, steps: int) -> list[Level]:
+    """The levels that the chain of `steps` over all T visits from `level` on: its share of the steps, the first at level - 1."""
+    if level == 0:
+        return [CLEAN]
+    share = max(1, round(steps * level / schedule.num_train_timesteps))
+    return schedule.levels_at(timesteps(share, level, "trailing"))
+
+
+@plan.register
+def _(recipe: MixRecipe, load: Load) -> MixPlan:
+    model = load(recipe.model)
+    T = model.schedule.num_train_timesteps
+    for end in recipe.ends:
+        end.tensor(model.shape)  # raises for one of another model's shape
+    decode = arm_row(recipe.chain, model.schedule)
+    rows = []
+    for level in recipe.levels:
+        whole("level", level, 0, T)
+        try:
+            rows.append(replace(decode, levels=levels_from(model.schedule, level, recipe.chain.steps)))
+        except ValueError as error:
+            raise FieldError("level", f"cannot be used: {error}") from error
+    return MixPlan(recipe, (model,), tuple(rows), arm_row(recipe.source, model.schedule))

@@ -1,0 +1,1 @@
+"""Custom components: each a Python module with its template, style and script beside it."""

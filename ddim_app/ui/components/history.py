@@ -1,0 +1,114 @@
+"""The strip of the last runs, and two of them side by side."""
+
+import base64
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+
+from ddim_app.media.images import Pixels, contact_sheet, png_bytes, to_pil
+from ddim_app.runs.base import Recipe
+from ddim_app.ui.assets import component_files
+from ddim_app.ui.components import stage
+from ddim_app.ui.run_history import Past, PastRun
+
+MAX_THUMBNAIL = 4
+"""Pictures of a run's thumbnail."""
+MAX_ARMS = 4
+"""Arms of two runs that are laid side by side."""
+HEAT = np.array([[24, 16, 48], [96, 32, 96], [190, 70, 60], [245, 150, 20], [255, 240, 190]])
+"""Differences from 0 to 255 levels, dark to bright, as the stage shows them."""
+
+
+def component() -> gr.HTML:
+    """The strip; a press of one of its buttons is its `select`, with the run's number and what is to be done."""
+    return gr.HTML(
+        {"runs": []}, **component_files("history"),
+        apply_default_css=False, elem_id="history",
+    )  # fmt: skip
+
+
+def value(runs: list[PastRun], a: int | None = None, b: int | None = None) -> dict[str, Any]:
+    """What the strip shows: every run, and the two that are compared, by their numbers."""
+    by_number = {run.number: run for run in runs}
+    pair = [by_number.get(number) if number is not None else None for number in (a, b)]
+    return {
+        "runs": [_entry(run) for run in runs],
+        "a": pair[0] and pair[0].number,
+        "b": pair[1] and pair[1].number,
+        "versus": versus(pair[0], pair[1]) if pair[0] and pair[1] else None,
+    }
+
+
+def versus(a: PastRun, b: PastRun) -> dict[str, Any]:
+    """Two runs arm by arm: sheets of both and of their difference, and the distance of their pictures."""
+    if a.arms[0][1].shape[1:] != b.arms[0][1].shape[1:]:
+        return {"note": "Their pictures have different sizes.", "rows": []}
+    pairs = list(zip(a.arms, b.arms, strict=False))[:MAX_ARMS]
+    note = "" if len(a.arms) == len(b.arms) and len(pairs) == len(a.arms) else f"The first {len(pairs)} arms of each."
+    return {"note": note, "rows": [_row(*first, *second) for first, second in pairs]}
+
+
+def picked(past: Past, page: str | None, event: gr.EventData) -> tuple[PastRun, str] | None:
+    """Which run was picked for what: "a", "b" or "restore"; None for what no button sends."""
+    data = event._data.get("index") if isinstance(event._data, dict) else None
+    if not isinstance(data, dict) or data.get("act") not in ("a", "b", "restore"):
+        return None
+    run = past.run(page, data.get("number"))
+    return (run, data["act"]) if run else None
+
+
+def _entry(run: PastRun) -> dict[str, Any]:
+    first = run.arms[0][1] if len(run.arms) > 2 else np.concatenate([pixels[:2] for _, pixels in run.arms])
+    note = f"stopped after {run.stopped.executed_steps} of {run.stopped.steps}" if run.stopped else ""
+    return {"number": run.number, "picture": _sheet(first[:MAX_THUMBNAIL]), "line": run.line, "note": note}
+
+
+def _row(label_a: str, a: Pixels, label_b: str, b: Pixels) -> dict[str, Any]:
+    count = min(len(a), len(b))
+    a, b = a[:count], b[:count]
+    scores = stage.scores({0: _floats(a), 1: _floats(b)})
+    assert scores is not None
+    psnr = [value for value in scores["psnr"] if value is not None]
+    error = sum(10 ** (-value / 10) for value in psnr) / count
+    return {
+        "a": {"label": label_a, "picture": _sheet(a)},
+        "b": {"label": label_b, "picture": _sheet(b)},
+        "difference": _sheet(heat(a, b)),
+        "psnr": -10 * float(np.log10(error)) if error else None,
+        "ssim": sum(value or 0.0 for value in scores["ssim"]) / count,
+    }
+
+
+def heat(a: Pixels, b: Pixels) -> Pixels:
+    """The absolute difference of pictures (N, H, W, C), over its channels, as colours (N, H, W, 3)."""
+    apart = np.abs(a.astype(int) - b).mean(-1)
+    at = np.linspace(0, 255, len(HEAT))
+    return np.stack([np.interp(apart, at, channel) for channel in HEAT.T], -1).round().astype(np.uint8)
+
+
+def _floats(pixels: Pixels) -> torch.Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).double() / 127.5 - 1
+
+
+def _sheet(pixels: Pixels) -> str:
+    sheet = contact_sheet(pixels) if len(pixels) > 1 else to_pil(pixels[0])
+    return "data:image/png;base64," + base64.b64encode(png_bytes(sheet)).decode("ascii")
+
+
+def file_names(run: PastRun) -> list[tuple[str, Pixels]]:
+    """Every picture of a run with the name of its file, made of its number, arm and seed alone."""
+    recipe = run.recipe
+    found = []
+    for a, (_, pixels) in enumerate(run.arms):
+        arm = recipe.arms[a] if isinstance(recipe, Recipe) else None
+        for i, picture in enumerate(pixels):
+            seed = f"-{arm.method}-seed-{(_seed(recipe, a) + i) % 2**32}" if arm and isinstance(recipe, Recipe) else ""
+            found.append((f"run-{run.number}-{a + 1:02}{seed or f'-picture-{i}'}.png", picture))
+    return found
+
+
+def _seed(recipe: Recipe, arm: int) -> int:
+    own = recipe.arms[arm].seed
+    return recipe.seed if own is None else own

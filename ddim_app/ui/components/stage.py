@@ -1,0 +1,178 @@
+"""The stage: pictures of all arms side by side, drawn by the browser from the frames that a run streams.
+
+Python sends a JSON value and never markup: template and style are constant files, and every text is set as text. A yield
+carries the frames that are new, the last one all of them, so a page that opens late still gets the whole run.
+"""
+
+import base64
+import json
+import math
+from typing import Any
+
+import gradio as gr
+import torch
+
+from ddim_app.diffusion import metrics
+from ddim_app.diffusion.noise import picture_seed
+from ddim_app.media.images import png_bytes, strip, to_pixels
+from ddim_app.runs.base import Recipe
+from ddim_app.runs.sampling import Frame, SamplingPlan
+from ddim_app.ui.assets import asset, component_files
+from ddim_app.ui.text import grid_note, recipe_line, replay_note
+
+REPLAY_BYTES, FINAL_BYTES = 10_000_000, 5_000_000
+"""Text of one run's pictures that server and page keep: those on the way, and the last ones. A visitor has one run at a time."""
+BYTES_PER_PIXEL = 4.2
+"""Of noise, as PNG in base64; pictures take less."""
+FEWEST_FRAMES = 12
+"""Steps that a replay has at least; pictures too large for that are kept smaller."""
+
+
+def component(value: dict[str, Any]) -> gr.HTML:
+    return gr.HTML(
+        value,
+        **component_files("stage"),
+        apply_default_css=False,
+        elem_id="stage",
+    )
+
+
+def stored_run() -> dict[str, Any]:
+    """The run of the bundled model that the first screen shows; made by `python -m ddim_app.ui.first_run`."""
+    stored: dict[str, Any] = json.loads(asset("first_run.json"))
+    return stored
+
+
+class Reel:
+    """The frames of one run as the stage takes them, few enough to be kept.
+
+    A run whose pictures would take more than REPLAY_BYTES is thinned evenly, the first and last step of each arm kept; where
+    that would leave too few steps, pictures on the way are kept smaller.
+    """
+
+    def __init__(self, plan: SamplingPlan, run_id: str) -> None:
+        recipe, (_, height, width) = plan.recipe, plan.model.shape
+        step = 2 * recipe.pictures * height * width * BYTES_PER_PIXEL  # one arm's pictures of one step
+        arms = len(recipe.arms)
+        self._shrink = _factor(min(2 * FEWEST_FRAMES, plan.transitions) * arms * step, REPLAY_BYTES)
+        self._shrink_last = _factor(arms * step, FINAL_BYTES)
+        share = REPLAY_BYTES / arms * self._shrink**2
+        self._strides = [max(1, math.ceil(row.transitions * step / share)) for row in plan.rows]
+        self._curves = Curves()
+        self.finals: dict[int, torch.Tensor] = {}
+        """The finished pictures of each arm that is through."""
+        self._about: dict[str, Any] = {
+            "run": run_id,
+            "height": height,
+            "width": width,
+            "seeds": [picture_seed(recipe.seed, i) for i in range(recipe.pictures)],
+            "arms": [
+                {"label": arm.label, "steps": row.transitions, "note": grid_note(row.transitions, arm.spacing)}
+                for arm, row in zip(recipe.arms, plan.rows, strict=True)
+            ],
+            "title": recipe_line(plan),
+            "hint": replay_note(max(self._strides), self._shrink),
+        }
+        self.tape: dict[str, Any] = {**self._about, "frames": [], "recipe_json": recipe.to_json()}
+        """What is kept of the run after its end, or when it is stopped; it grows with the run."""
+
+    def add(self, frames: list[Frame]) -> dict[str, Any]:
+        """The value that brings the stage these frames: those to keep for the replay, and the newest of each arm."""
+        newest = {frame.arm: frame.k for frame in frames}
+        fresh = []
+        for frame in frames:
+            kept = frame.is_last or frame.k % self._strides[frame.arm] == 0
+            self._curves.add(frame, kept)
+            if kept or frame.k == newest[frame.arm]:
+                fresh.append(self._encode(frame))
+                self.tape["frames"] += fresh[-1:] if kept else []
+            if frame.is_last:
+                self.finals[frame.arm] = frame.x_t
+        return {**self._about, "frames": fresh, "scores": None}
+
+    def complete(self, recipe: Recipe) -> dict[str, Any]:
+        """The value that holds the whole run, made by `recipe`, with the distances of finished arms to the first."""
+        apart = {str(arm): values for arm, values in distances(self.finals).items()}
+        self.tape |= {"recipe_json": recipe.to_json(), "complete": True, "scores": apart}
+        return self.tape
+
+    def curves(self) -> list[dict[str, Any]]:
+        """The numbers of the kept steps, for charts: a row per arm and step."""
+        return self._curves.rows(unique([arm["label"] for arm in self._about["arms"]]))
+
+    def _encode(self, frame: Frame) -> dict[str, Any]:
+        shrink = self._shrink_last if frame.is_last else self._shrink
+        return {
+            "arm": frame.arm,
+            "k": frame.k,
+            "t": frame.level.t,
+            "alpha_bar": frame.level.alpha_bar,
+            "sigma": frame.sigma,
+            "x_t": _data_uri(frame.x_t, shrink),
+            "pred_x0": _data_uri(frame.pred_x0, shrink),
+        }
+
+
+class Curves:
+    """Numbers of every step, means over an arm's pictures, gathered as the frames pass by."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, torch.Tensor] = {}
+        self._steps: dict[int, list[tuple[Frame, float | None, float]]] = {}
+
+    def add(self, frame: Frame, kept: bool) -> None:
+        """Takes the next frame of its arm; only those to be kept get a row."""
+        before = self._before.get(frame.arm)
+        self._before[frame.arm] = frame.pred_x0
+        if kept:
+            change = None if before is None else _rms(frame.pred_x0 - before)
+            small = frame._replace(x_t=torch.empty(0), eps=torch.empty(0), pred_x0=torch.from_numpy(to_pixels(frame.pred_x0)))
+            self._steps.setdefault(frame.arm, []).append((small, change, _rms(frame.eps)))
+
+    def rows(self, labels: list[str]) -> list[dict[str, Any]]:
+        """For each step {arm, step, t, change, eps, psnr}: root mean square of the change in pred_x0 and of eps, and the PSNR in
+        dB of pred_x0 to the arm's last one, as shown in 8 bits. None where there is no such number."""
+        rows = []
+        for arm, steps in sorted(self._steps.items()):
+            last = steps[-1][0].pred_x0.double()
+            for frame, change, eps in steps:
+                error = float((frame.pred_x0.double() - last).square().mean())
+                psnr = 10 * math.log10(255**2 / error) if error else None
+                at = {"arm": labels[arm], "step": frame.k + 1, "t": frame.level.t}
+                rows.append({**at, "change": change, "eps": eps, "psnr": psnr})
+        return rows
+
+
+def unique(labels: list[str]) -> list[str]:
+    """The labels, each that comes again with a number."""
+    return [label if label not in labels[:i] else f"{label} ({labels[:i].count(label) + 1})" for i, label in enumerate(labels)]
+
+
+def _rms(x: torch.Tensor) -> float:
+    return float(x.double().square().mean().sqrt())
+
+
+def _factor(size: float, limit: float) -> int:
+    """By how much both sides of pictures that take `size` must shrink to take no more than `limit`."""
+    return max(1, math.ceil(math.sqrt(size / limit)))
+
+
+def scores(finals: dict[int, torch.Tensor]) -> dict[str, list[float | None]] | None:
+    """PSNR in dB and SSIM of each picture between the first two arms, once both are finished; PSNR is None for equal ones."""
+    return distances(finals).get(1)
+
+
+def distances(finals: dict[int, torch.Tensor]) -> dict[int, dict[str, list[float | None]]]:
+    """The same for each finished arm but the first, to the first."""
+    found = {}
+    for arm in sorted(finals.keys() - {0} if 0 in finals else ()):
+        a, b = (finals[i].clamp(-1, 1) for i in (0, arm))
+        decibels = [value if math.isfinite(value) else None for value in metrics.psnr(a, b).tolist()]
+        found[arm] = {"psnr": decibels, "ssim": metrics.ssim(a, b).tolist()}
+    return found
+
+
+def _data_uri(x: torch.Tensor, shrink: int = 1) -> str:
+    if shrink > 1:
+        x = torch.nn.functional.avg_pool2d(x.clamp(-1, 1), shrink, ceil_mode=True)
+    return "data:image/png;base64," + base64.b64encode(png_bytes(strip(to_pixels(x)))).decode("ascii")

@@ -1,0 +1,1 @@
+"""What a server on the internet needs around the page."""

@@ -1,0 +1,1 @@
+"""The Interpolate tab and its endpoint."""

@@ -1,0 +1,1 @@
+"""The Invert tab and its endpoint."""

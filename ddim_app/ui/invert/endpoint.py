@@ -1,0 +1,139 @@
+"""The endpoint /invert: a picture's latent, its reconstruction and its scores, for gradio_client and curl."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import gradio as gr
+
+from ddim_app.diffusion import gaussianity
+from ddim_app.engine import Finished
+from ddim_app.media.images import png_bytes, to_pixels
+from ddim_app.runs import latent_files
+from ddim_app.runs.base import FieldError
+from ddim_app.runs.codecs import RECIPE_KEY
+from ddim_app.runs.inversion import METHODS
+from ddim_app.runs.inversion_plan import Inverted
+from ddim_app.runs.sources import MIDDLE
+from ddim_app.studies.inversion_table import scores, scores_as_shown
+from ddim_app.ui.controls import Settings, num_train_timesteps, validator
+from ddim_app.ui.fields import raw
+from ddim_app.ui.invert.tab import OWN, OWN_CLAMPED, InvertTab, inversion_of
+from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.progress import Progress
+from ddim_app.ui.served_files import keep, keep_picture
+from ddim_app.ui.uploads import opened, upload
+
+SHARED = ("model", "steps", "eta", "seed", "spacing", "noise_seed", "precision", "second_model")
+OWN_FIELDS = ("picture", "method", "strength", "decode_steps", "evaluations", "clamped")
+
+
+def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
+    """Adds /invert to the open Blocks."""
+    with gr.Row(visible=False):
+        picture = upload("Picture; none: the model's own sample of the seed", "api-invert-picture")
+        method = raw(gr.Dropdown(list(METHODS), value="fixed-point", label="Method"))
+        strength = raw(gr.Number(1, label="Strength"))
+        decode_steps, evaluations = (raw(gr.Number(0, label=label)) for label in ("Steps down", "Fixed-point evaluations"))
+        clamped = raw(gr.Checkbox(False, label="Clamp the own sample"))
+        pictures, latent, summary = gr.Gallery(format="png", label="Pictures"), gr.File(label="Latent"), gr.JSON(label="Summary")
+        button = gr.Button("invert")
+    fields = dict(zip(OWN_FIELDS, (picture, method, strength, decode_steps, evaluations, clamped), strict=True))
+    fields |= {name: settings.fields[name] for name in SHARED}
+    handler = _invert(runs)
+
+    def check(values: tuple[Any, ...]) -> None:
+        runs.engine.plan(_recipe(runs, dict(zip(fields, values, strict=True))))
+
+    button.click(
+        handler, list(fields.values()), [pictures, latent, summary], api_name="invert", validator=validator(check, list(fields)),
+        trigger_mode="multiple", **queued,
+    )  # fmt: skip
+
+
+def _recipe(runs: Runs, values: dict[str, Any]) -> Any:
+    """The recipe of the endpoint's values; raises FieldError."""
+    T = num_train_timesteps(runs.engine, values["model"])
+    shape = InvertTab.shape_of(runs, values["model"])
+    source: dict[str, Any] = OWN_CLAMPED if values["clamped"] is True else OWN
+    if values["picture"]:
+        source = {"file": png_bytes(opened(values["picture"]))}
+    own = {name: values[name] for name in ("method", "strength", "decode_steps", "evaluations")}
+    own |= {"task": "invert", "between": False, "picture": source, "crop": tuple(MIDDLE)}
+    return inversion_of({name: values[name] for name in SHARED}, own, shape, T)
+
+
+def _invert(runs: Runs) -> Any:
+    async def invert(
+        request: gr.Request, picture: Any, method: str, strength: float, decode_steps: int, evaluations: int, clamped: bool,
+        model: str, steps: int, eta: float, seed: int, spacing: str, noise_seed: str, precision: str, second_model: str,
+    ) -> AsyncGenerator[tuple[Any, Any, dict[str, Any]], None]:  # fmt: skip
+        """Turns a picture into its latent and back.
+
+        Args:
+            picture: a picture file, of which the middle is taken; none: the model's own sample of the seed
+            method: ddim-target, ddim-source, fixed-point, o-belm, o-belm-single, stochastic, stochastic-chain or sdedit
+            strength: part of the way up that is gone, above 0 to 1
+            decode_steps: steps of the way down; 0: as many as up
+            evaluations: of the fixed-point method's way up; 0: 4 for each step
+            clamped: whether the own sample is clamped to [-1, 1] first
+            model: name of a model of this app, or an id on the Hugging Face Hub
+            steps: transitions, 1 to the model's train timesteps
+            eta: of the way down, 0 to 2; of the stochastic methods 1 where it is 0
+            seed: of the own sample
+            spacing: leading, trailing, linspace, quadratic or quadratic-paper
+            noise_seed: names the noise of the stochastic methods; empty: follows the seed
+            precision: fp64, or else fp32
+            second_model: another model for the way down; empty: the same
+
+        Returns:
+            the original and its reconstruction, the latent as a .safetensors file, and a summary with recipe and scores
+        """
+        values = {key: value for key, value in locals().items() if key not in ("request", "runs")}
+        try:
+            recipe = await asyncio.to_thread(_recipe, runs, values)
+        except FieldError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        found: Inverted | None = None
+        finished: Finished | None = None
+        progress = Progress()
+        async with aclosing(runs.stream(recipe, request)) as stream:
+            async for news in stream:
+                for item in news:
+                    if isinstance(item, Finished):
+                        finished = item
+                    elif isinstance(item, list):
+                        found = next((frame for frame in item if isinstance(frame, Inverted)), found)
+                if step := progress.of(news):
+                    yield [], None, step
+        if finished is None:  # the caller has left
+            return
+        if finished.error or found is None:
+            raise gr.Error(finished.error or "The run ended without a result.", print_exception=False)
+        yield await asyncio.to_thread(_answer, found, finished.recipe)
+
+    return invert
+
+
+def _answer(found: Inverted, recipe: Any) -> tuple[Any, Any, dict[str, Any]]:
+    shown = []
+    for words, x in (("original", found.original), ("reconstruction", found.back)):
+        shown.append((keep_picture(to_pixels(x)[0], [(RECIPE_KEY, recipe.to_json())]), words))
+    name = f"latent{latent_files.SUFFIX}"
+    path = keep(latent_files.save(found.latent), name)
+    look = gaussianity.look(found.latent.x)[0]
+    bare = None if found.without_residual is None else scores(found.original, found.without_residual)[0].mse
+    cosine = None if found.true_latent is None else gaussianity.cosine(found.latent.x, found.true_latent)[0]
+    summary = {
+        "recipe": recipe.to_json(),
+        "nfe": list(found.evaluations),
+        "seconds": round(found.seconds, 3),
+        "scores": scores(found.original, found.back)[0]._asdict(),
+        "scores_as_shown": scores_as_shown(found.original, found.back)[0]._asdict(),
+        "mse_without_residual": bare,
+        "residuals": list(found.residuals),
+        "noise_stds": list(found.noise_stds),
+        "latent": {**look._asdict(), "verdict": look.verdict, "kind": found.latent.kind, "cosine_to_true": cosine},
+    }
+    return shown, path, summary

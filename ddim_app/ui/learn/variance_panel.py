@@ -1,0 +1,42 @@
+"""Panel 10: the two fixed variances as bounds of the true one."""
+
+from typing import Any
+
+from ddim_app.diffusion import elbo
+from ddim_app.ui.fields import dial
+from ddim_app.ui.learn import figures
+from ddim_app.ui.learn.panel import Panel, Scene
+
+NAMES = ["true", "small, β̃", "large, β"]
+
+
+class VariancePanel(Panel):
+    """The truth between the two, over t."""
+
+    title, name, needs_model = "10 Variances", "variance", False
+    fields = ("s", "variance t")
+
+    def __init__(self) -> None:
+        self.s = dial("Spread of the data s", "variance-s", 0.3, (0, 1), 0.05, "0: one picture; 1: noise itself")
+        self.t = dial("Timestep t", "variance-t", 10, (1, 60), 1, "the one in the text; the chart has the first 60")
+        self.formula = figures.formula(elem_id="variance-formula")
+        self.chart = figures.chart("t", "variance / β", "Reverse variance, in units of β", "variance-chart", NAMES, y_lim=[0, 1.05])
+        self.inputs, self.outputs = [self.s, self.t], [self.formula, self.chart]
+
+    def show(self, scene: Scene, *values: Any) -> list[Any]:
+        s, t, schedule = figures.share("s", values[0]), max(1, scene.t(values[1])), scene.schedule
+        table = elbo.variances(schedule)
+
+        def true(t: int) -> float:
+            return elbo.true_reverse_variance(schedule.level(t).alpha_bar, schedule.level(t - 1).alpha_bar, s)
+
+        small, large = (float(table[name][t]) for name in ("small", "large"))
+        share = figures.number(100 * (true(t) - small) / (large - small), 3)
+        text = figures.filled(figures.words("variance"), s=s, t=t, small=small, large=large, true=true(t), share=share)
+        points = range(1, min(61, schedule.num_train_timesteps))
+        lines = {
+            "true": [(t, true(t) / float(table["large"][t])) for t in points],
+            "small, β̃": [(t, float(table["small"][t] / table["large"][t])) for t in points],
+            "large, β": [(t, 1.0) for t in points],
+        }
+        return [text, figures.frame(lines, "t", "variance / β")]

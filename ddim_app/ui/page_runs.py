@@ -1,0 +1,149 @@
+"""Runs seen from the page: frames of the engine's thread brought into an async handler that can be stopped at any moment."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from ddim_app.engine import Engine, Finished
+from ddim_app.engine.batch_loop import Ticket
+from ddim_app.runs.base import BaseRecipe, FieldError
+from ddim_app.runs.sampling import Plan
+from ddim_app.ui.hosting.visitors import Callers
+from ddim_app.ui.run_history import Past
+
+News = Plan | list[Any] | Finished | str
+Tell = Callable[[object], None]
+GONE = object()
+"""Told to a handler whose page has left, or has started another run."""
+
+
+@dataclass
+class Runs:
+    """The runs of all pages. A page that closes, reloads or drops its stream loses its rows at the next network call."""
+
+    engine: Engine
+    callers: Callers = field(default_factory=Callers)
+    pages: dict[str | None, set[Tell]] = field(default_factory=dict)
+    """Who listens for each page's runs."""
+    past: Past = field(default_factory=Past)
+    _said: dict[str | None, str] = field(default_factory=dict)
+
+    async def stream(self, recipe: BaseRecipe, request: gr.Request, *, alone: bool = False) -> AsyncGenerator[list[News], None]:
+        """What has happened since the last time, in lists: sentences while a model loads, the Plan, frames, then Finished.
+
+        A slow page gets several frames at once and never slows the loop. A run that is `alone` ends the page's others. The
+        stream ends without Finished when the page has left. Raises gr.Error with a sentence when the run cannot start.
+        """
+        here, arrived = asyncio.get_running_loop(), asyncio.Queue[object]()
+
+        def tell(item: object) -> None:
+            here.call_soon_threadsafe(arrived.put_nowait, item)
+
+        session = request.session_hash
+        if alone:
+            self.end(session)
+        self.pages.setdefault(session, set()).add(tell)
+        start = _Start(self.engine, recipe, tell, self.visitor(request))
+        try:
+            while True:
+                items = [await arrived.get()]
+                while not arrived.empty():
+                    items.append(arrived.get_nowait())
+                if GONE in items:
+                    return
+                wrong = next((item for item in items if isinstance(item, FieldError)), None)
+                if wrong is not None:
+                    raise gr.Error(str(wrong), print_exception=False)
+                yield [item for item in items if isinstance(item, Plan | list | Finished | str)]
+                if any(isinstance(item, Finished) for item in items):
+                    return
+        finally:  # end, error, Stop (CancelledError), closed page or dropped stream (GeneratorExit)
+            start.give_up()
+            listening = self.pages.get(session, set())
+            listening.discard(tell)
+            if not listening:
+                self.pages.pop(session, None)
+
+    def say(self, session: str | None, status: str | None) -> str | None:
+        """A page's status line, remembered for the moment its run is stopped; None when nothing runs any more."""
+        if status is None:
+            self._said.pop(session, None)
+        else:
+            self._said[session] = status
+        return status
+
+    def stop(self, request: gr.Request) -> Any:
+        """The status line after Stop; the run's own handler is cancelled, or ended, and cannot say it."""
+        status = self._said.pop(request.session_hash, None)
+        self.end(request.session_hash)
+        if status is None:
+            return gr.skip()
+        if not status.startswith("Step "):
+            return "Stopped before the first step."
+        return f"Stopped at {status.split(' · ')[0].lower()}. What was drawn stays."
+
+    def visitor(self, request: gr.Request) -> str:
+        """Whose share of the machine a request is counted on."""
+        return self.callers.name(request.session_hash, request)
+
+    def arrive(self, request: gr.Request) -> None:
+        """Notes a page that was opened."""
+        self.callers.arrive(request.session_hash)
+
+    def leave(self, request: gr.Request) -> None:
+        """Ends the runs of a page that was closed."""
+        self.callers.leave(request.session_hash)
+        self._said.pop(request.session_hash, None)
+        self.end(request.session_hash)
+        self.past.forget(request.session_hash)
+
+    def end(self, session: str | None) -> None:
+        """Ends the runs of a page."""
+        for tell in self.pages.pop(session, set()):
+            tell(GONE)
+
+
+class _Start:
+    """Starts a run on a thread of its own, since the model may have to be loaded first, or even downloaded."""
+
+    def __init__(self, engine: Engine, recipe: BaseRecipe, tell: Tell, visitor: str) -> None:
+        self._engine, self._recipe, self._tell, self._visitor = engine, recipe, tell, visitor
+        self._ticket: Ticket | None = None
+        self._given_up = False
+        # With the handler's context, in which a host may keep whose request this is.
+        threading.Thread(target=copy_context().run, args=(self._go,), name="start-run", daemon=True).start()
+
+    def _go(self) -> None:
+        finished = threading.Event()
+
+        def emit(item: list[Any] | Finished) -> None:
+            self._tell(item)
+            if isinstance(item, Finished):
+                finished.set()
+
+        try:
+            planned = self._engine.plan(self._recipe, self._tell)
+            if self._given_up:
+                return
+            self._tell(planned)
+            self._ticket = self._engine.start(planned, emit, self._visitor)
+        except FieldError as error:
+            self._engine.journal.refused(error.field)
+            self._tell(error)
+        except Exception as error:  # a handler that waits for news must always hear of the end
+            self._tell(Finished(self._recipe, f"The run could not start: {error}"))
+        # Given up before there was a ticket: whoever sets its flag second sees the other's.
+        if self._given_up:
+            self.give_up()
+        if self._ticket is not None:
+            self._engine.drive(self._ticket, lambda: finished.is_set() or self._given_up)
+
+    def give_up(self) -> None:
+        self._given_up = True
+        if self._ticket is not None:
+            self._engine.stop(self._ticket)

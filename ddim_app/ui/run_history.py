@@ -1,0 +1,105 @@
+"""The last runs of every page, with bounded memory: recipe and finished pictures, for the strip, the copies and the files."""
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ddim_app.media.images import Pixels, to_pixels
+from ddim_app.runs.base import BaseRecipe
+from ddim_app.runs.codecs import Stopped
+from ddim_app.runs.sampling import Frame, Plan, SamplingPlan
+from ddim_app.ui import text
+
+MAX_RUNS = 12
+MAX_RUN_BYTES = 4_000_000
+"""Pixels that are kept of one run; of a larger one the first pictures of each arm are."""
+MAX_PAGE_BYTES = 16_000_000
+MAX_PAGES = 100
+"""Pages whose runs are kept, the latest; those of a page that was closed are forgotten at once."""
+MAX_LINE = 160
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run that a page has made, or stopped."""
+
+    number: int
+    """Counts the page's runs from 1."""
+    recipe: BaseRecipe
+    line: str
+    arms: tuple[tuple[str, Pixels], ...]
+    """Label and pictures (N, H, W, C), 8-bit, of each arm."""
+    stopped: Stopped | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(pixels.nbytes for _, pixels in self.arms)
+
+
+@dataclass
+class Past:
+    """The last runs by page, newest first."""
+
+    _pages: OrderedDict[str | None, deque[PastRun]] = field(default_factory=OrderedDict)
+    _current: dict[str | None, BaseRecipe] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def runs(self, page: str | None) -> list[PastRun]:
+        with self._lock:
+            return list(self._pages.get(page, ()))
+
+    def run(self, page: str | None, number: object) -> PastRun | None:
+        return next((run for run in self.runs(page) if run.number == number), None)
+
+    def current(self, page: str | None) -> BaseRecipe | None:
+        """The recipe that was last run or restored."""
+        return self._current.get(page)
+
+    def choose(self, page: str | None, recipe: BaseRecipe) -> None:
+        with self._lock:
+            self._current[page] = recipe
+            self._touch(page)
+
+    def add(self, page: str | None, plan: Plan, newest: Mapping[int, Frame], *, finished: bool) -> None:
+        """Keeps a run by the newest frames of its arms: its pictures, or the predicted ones where it was stopped."""
+        if not newest or not isinstance(plan, SamplingPlan):
+            return
+        whole = finished and all(frame.is_last for frame in newest.values())
+        stopped = None if whole else Stopped(max(frame.k for frame in newest.values()) + 1, plan.transitions)
+        recipe = plan.recipe
+        if not finished:
+            recipe = recipe.made({name: model.sha256 for name, model in zip(recipe.models, plan.models, strict=True)})
+        labels = [arm.label for arm in plan.recipe.arms]
+        arms = [(labels[arm], to_pixels(frame.x_t if frame.is_last else frame.pred_x0)) for arm, frame in sorted(newest.items())]
+        line = (
+            text.recipe_line(plan) if len(labels) < 4 else f"{plan.recipe.model} · {len(labels)} arms · {text.seeds(plan.recipe)}"
+        )
+        line = line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 3]}..."
+        with self._lock:
+            self._current[page] = recipe
+            self._touch(page)
+            kept = self._pages[page]
+            kept.appendleft(PastRun(kept[0].number + 1 if kept else 1, recipe, line, tuple(_cut(arms)), stopped))
+            while len(kept) > MAX_RUNS or sum(other.size for other in kept) > MAX_PAGE_BYTES:
+                kept.pop()
+
+    def forget(self, page: str | None) -> None:
+        with self._lock:
+            self._pages.pop(page, None)
+            self._current.pop(page, None)
+
+    def _touch(self, page: str | None) -> None:
+        self._pages.setdefault(page, deque())
+        self._pages.move_to_end(page)
+        while len(self._pages) > MAX_PAGES:
+            gone, _ = self._pages.popitem(last=False)
+            self._current.pop(gone, None)
+
+
+def _cut(arms: Iterable[tuple[str, Pixels]]) -> list[tuple[str, Pixels]]:
+    """As many first pictures of the arms, and at least one of as many first arms, as may be kept."""
+    arms = list(arms)
+    one = arms[0][1][:1].nbytes
+    arms = arms[: max(1, MAX_RUN_BYTES // one)]
+    return [(label, pixels[: max(1, MAX_RUN_BYTES // (one * len(arms)))].copy()) for label, pixels in arms]

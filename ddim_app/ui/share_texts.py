@@ -1,0 +1,53 @@
+"""A recipe as the texts that the page gives to copy."""
+
+import os
+from typing import Any
+
+from ddim_app.engine import Engine
+from ddim_app.runs import key_values, snippets
+from ddim_app.runs.base import BaseRecipe, FieldError
+
+FORMS = ("Link", "Python", "diffusers", "Command line", "curl", "JSON")
+MAX_LINK = 8_000
+"""Characters of an address that browsers and proxies let through."""
+HERE = "http://127.0.0.1:7860/"
+
+
+def text_of(engine: Engine, recipe: BaseRecipe, form: Any, address: Any) -> str:
+    """The recipe in one of FORMS; `address` is that of the page, as its browser says it."""
+    if not isinstance(address, str) or not address.startswith(("http://", "https://")) or len(address) > 500:
+        address = HERE
+    if form == "Python":
+        return snippets.python(recipe)
+    if form == "diffusers":
+        return _diffusers(engine, recipe)
+    if form == "Command line":
+        return snippets.command(recipe)
+    if form == "curl":
+        return snippets.curl(recipe, address)
+    if form == "JSON":
+        return recipe.to_json()
+    return link(recipe, address)
+
+
+def link(recipe: BaseRecipe, address: str) -> str:
+    """A link that opens the page with the recipe's settings: on a Space the Space's own, else the page's address."""
+    space = os.environ.get("SPACE_ID")
+    base = f"https://huggingface.co/spaces/{space}" if space else address
+    found = f"{base}?{key_values.to_query(recipe)}"
+    if len(found) > MAX_LINK:
+        return f"# Too long for a link ({len(found)} characters): take a picture of the run, or its JSON."
+    return found
+
+
+def _diffusers(engine: Engine, recipe: BaseRecipe) -> str:
+    if not engine.is_here(recipe.model):
+        return "# The model is not here yet: run it once, or take its recipe to where it is."
+    try:
+        schedule = engine.model(recipe.model).schedule
+    except FieldError as error:
+        return "# " + " ".join(str(error).split())
+    folder = engine.catalogue.folders().get(recipe.model)
+    if folder is None:
+        return snippets.diffusers(recipe, schedule, recipe.model, subfolder=False)
+    return snippets.diffusers(recipe, schedule, f"{folder.parent.name}/{folder.name}", (folder / "unet").is_dir())

@@ -1,0 +1,97 @@
+"""Budgets of runs and visitors, in the engine: whoever calls it gets the same sentence."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ddim_app.engine import Engine
+from ddim_app.engine.limits import Budget, Visitors
+from ddim_app.models.loading import Catalogue
+from ddim_app.runs.base import Arm, FieldError, Recipe
+from ddim_app.ui.hosting.visitors import Callers
+from tests.wire import wait_for
+
+RECIPE = Recipe(arms=(Arm(steps=5), Arm(steps=3)), model="tiny", pictures=4)
+
+
+@pytest.mark.parametrize(
+    ("budget", "sentence"),
+    [
+        (Budget(max_evaluations=31), "cost must be at most 31 evaluations on this host, and this run needs 32: take fewer steps"),
+        (Budget(max_pictures=7), "pictures must be at most 7 in a run on this host, all its samplers counted, and this run has 8"),
+    ],
+)
+def test_a_run_over_its_budget_is_refused_before_it_starts(tiny_root: Path, budget: Budget, sentence: str) -> None:
+    engine = Engine([tiny_root], allow_hub=False, budget=budget)
+    with pytest.raises(FieldError, match=sentence):
+        engine.final(RECIPE)
+    assert engine.loop.calls == 0
+
+
+def test_a_run_within_its_budget_is_made(tiny_root: Path) -> None:
+    budget = Budget(max_evaluations=32, max_pictures=8, max_seconds=60, max_runs=1)
+    assert len(Engine([tiny_root], allow_hub=False, budget=budget).final(RECIPE)) == 2
+
+
+def test_a_visitor_keeps_to_a_share_and_gets_it_back(tiny_root: Path) -> None:
+    engine, news = Engine([tiny_root], allow_hub=False, budget=Budget(max_runs=2)), list[Any]()
+    long = engine.plan(RECIPE.with_arms(Arm(steps=900)))
+    tickets = [engine.start(long, news.append, "a") for _ in range(2)]
+    with pytest.raises(FieldError, match="this visitor has 2 runs under way or waiting, and may have 2 on this host"):
+        engine.start(long, news.append, "a")
+    tickets.append(engine.start(long, news.append, "b"))
+    for ticket in tickets:
+        engine.stop(ticket)
+        engine.stop(ticket)
+    assert len(engine.visitors) == 0
+    assert engine.journal.counters["runs_stopped"] == 3
+    engine.start(engine.plan(RECIPE), news.append, "a")
+    wait_for(lambda: engine.journal.counters["runs_done"] == 1)
+    assert len(engine.visitors) == 0
+
+
+def test_what_passes_the_queue_by_counts_as_well() -> None:
+    visitors = Visitors(Budget(max_runs=1))
+    with visitors.counted("a"):
+        with pytest.raises(FieldError, match="this visitor has 1 run under way"):
+            visitors.enter("a")
+        visitors.enter("b")
+    visitors.enter("a")
+    visitors.enter(None)
+
+
+def test_a_server_about_to_end_takes_no_runs_and_ends_the_others(tiny_root: Path) -> None:
+    engine, news = Engine([tiny_root], allow_hub=False), list[Any]()
+    engine.start(engine.plan(RECIPE.with_arms(Arm(steps=900))), news.append)
+    engine.close(0.1)
+    assert news[-1].error == "The server is shutting down"
+    with pytest.raises(FieldError, match="this server is about to be restarted, and takes no new runs"):
+        engine.start(engine.plan(RECIPE), news.append)
+
+
+def request(address: str, forwarded: str = "") -> Any:
+    return SimpleNamespace(headers={"x-forwarded-for": forwarded}, client=SimpleNamespace(host=address))
+
+
+def test_a_visitor_is_an_open_page_else_an_address() -> None:
+    callers = Callers()
+    callers.arrive("s1")
+    assert callers.name("s1", request("1.1.1.1")) == "page s1"
+    assert callers.name("s2", request("1.1.1.1", "6.6.6.6")) == "address 1.1.1.1"
+    callers.leave("s1")
+    assert callers.name("s1", request("1.1.1.1")) == "address 1.1.1.1"
+    assert Callers(behind_proxy=True).name(None, request("127.0.0.1", "6.6.6.6, 2.2.2.2")) == "address 2.2.2.2"
+    assert Callers(behind_proxy=True).name(None, request("1.1.1.1")) == "address 1.1.1.1"
+
+
+def test_only_listed_ids_of_the_hub_may_be_named_where_there_is_a_list(tiny_root: Path) -> None:
+    catalogue = Catalogue([tiny_root], allow_hub=("google/ddpm-cifar10-32",), first="google/ddpm-cifar10-32")
+    assert catalogue.names() == ["google/ddpm-cifar10-32", "tiny"]
+    assert catalogue.is_on_hub("google/ddpm-cifar10-32")
+    assert not catalogue.is_on_hub("someone/else")
+    with pytest.raises(
+        ValueError, match=r"model must be one of the models here \(google/ddpm-cifar10-32, tiny\); got 'someone/else'"
+    ):
+        catalogue.load("someone/else")

@@ -1,0 +1,323 @@
+"""Recipes through every codec and back; and what comes of texts and files that are none."""
+
+import argparse
+import dataclasses
+import functools
+import io
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from ddim_app.commands import generate
+from ddim_app.commands.generate import recipe_of
+from ddim_app.runs import base, codecs, key_values, snippets
+from ddim_app.runs.base import Arm, BaseRecipe, FieldError, Recipe
+from ddim_app.runs.codecs import Stopped, read_file, read_json, read_query, read_text
+from ddim_app.runs.inversion import InvertRecipe, Way
+from ddim_app.runs.key_values import to_arguments, to_query
+from ddim_app.runs.sources import Source
+from tests.recipes import arms, names, recipes, seeds
+
+PICTURE = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+USUAL = Recipe(arms=(Arm(steps=10), Arm(method="ddpm", steps=10)), seed=7, pictures=4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other(BaseRecipe):
+    """A kind as others may come to be: a part without a default, a list that has one, and values of many types."""
+
+    kind = "other"
+
+    arm: Arm
+    seeds: tuple[int, ...] = (0, 1)
+    words: tuple[str, ...] = ()
+    either: int | str | None = None
+    loops: bool = False
+    seed: int = 3
+    strength: float = 0.5
+    ends: tuple[Arm, ...] = ()
+
+    @classmethod
+    def from_values(cls, values):
+        lists = {key: tuple(values[key]) for key in ("seeds", "words") if key in values}
+        ends = {"ends": tuple(Arm(**arm) for arm in values["ends"])} if "ends" in values else {}
+        return cls(**{**values, **lists, **ends, "arm": Arm(**values["arm"])})
+
+
+del BaseRecipe.kinds["other"]  # for the other tests of this process
+
+
+@pytest.fixture(autouse=True)
+def other(monkeypatch):
+    monkeypatch.setitem(BaseRecipe.kinds, "other", Other)
+
+
+text = st.text('ab~,:"[{%5-. é', max_size=8)
+others = st.builds(
+    Other, arm=arms, seeds=st.lists(seeds, max_size=3).map(tuple), words=st.lists(text, max_size=3).map(tuple),
+    either=st.none() | st.integers(-5, 5) | text, loops=st.booleans(), seed=seeds, strength=st.floats(-2, 2),
+    ends=st.lists(arms, max_size=2).map(tuple), model=names,
+)  # fmt: skip
+every = recipes | others
+
+
+@functools.cache
+def parser():
+    root = argparse.ArgumentParser()
+    generate.add(root.add_subparsers())
+    return root
+
+
+# Round trips.
+
+
+@given(every)
+def test_json(value):
+    assert read_json(value.to_json()) == (value, ())
+
+
+@given(every)
+def test_query(value):
+    query = to_query(value)
+    assert query.isascii()
+    assert read_query(query) == (value, ())
+    assert read_text(f"https://host.example/sub/path/?{query}#place") == (value, ())
+    assert to_query(read_query(query).recipe) == query
+
+
+@given(every, st.none() | st.builds(Stopped, st.integers(0, 999), st.integers(1, 1000)))
+def test_png(value, stopped):
+    data = codecs.png(PICTURE, value, stopped)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(PICTURE))
+    note = (f"The picture is of a run that was stopped after {stopped[0]} of {stopped[1]} steps.",) if stopped else ()
+    assert read_file(data) == (value, note)
+
+
+@given(recipes)
+def test_command_line(value):
+    assert recipe_of(parser().parse_args(["generate", *to_arguments(value)])) == (value, ())
+
+
+@given(every)
+def test_python(value):
+    """Python is never read back; it is run, here without the engine."""
+    code = snippets.python(value).replace("from tests.runs.test_codecs", f"from {__name__}")
+    code = code[: code.index("\nfor ")].replace("from ddim_app.engine import Engine\n", "")
+    names: dict[str, Any] = {"Other": Other}
+    exec(code.replace(f"from {Other.__module__} import Other\n", ""), names)
+    assert names["recipe"] == value
+
+
+@given(recipes)
+def test_fields_of_the_page_and_the_api_are_those_of_the_recipe(value):
+    """What the fields say is the run that the recipe says; where they cannot say it there are none."""
+    for values, make in ((codecs.compare_values(value), base.compare), (codecs.generate_values(value), base.generate)):
+        if values is not None:
+            assert codecs._same(make(values, 1001), value)
+        elif len(value.arms) == 1 and make is base.generate:
+            arm = value.arms[0]
+            assert arm.model or arm.timesteps is not None or {arm.seed, arm.noise_seed, arm.branch} != {None}
+
+
+@given(st.floats(0, 2), st.integers(1, 1000), st.integers(1, 1000), seeds)
+def test_every_comparison_has_its_fields(eta, steps, ddpm_steps, seed):
+    value = Recipe(arms=(Arm(steps=steps, eta=eta), Arm(method="ddpm", steps=ddpm_steps, variance="large")), seed=seed)
+    assert base.compare(codecs.compare_values(value), 1000) == value
+
+
+# Links are short, and can be written by hand.
+
+
+def test_a_usual_link_is_short_and_readable():
+    assert to_query(USUAL) == "v=1&seed=7&pictures=4&steps=10&arm=method:ddpm"
+    matrix = USUAL.with_arms(*(Arm(steps=s, eta=e) for s in range(5, 85, 10) for e in np.linspace(0, 1, 8)))
+    assert len(matrix.arms) == 64
+    assert len(to_query(matrix)) < 2500
+
+
+def test_a_link_by_hand_needs_neither_version_nor_all_settings():
+    assert read_text("?steps=10&eta=.5&seed=7".replace("=.5", "=0.5")).recipe == Recipe(arms=(Arm(steps=10, eta=0.5),), seed=7)
+
+
+def test_what_hosts_put_into_an_address_is_no_setting():
+    assert not key_values.is_recipe("__theme=dark&view=api&utm_source=x")
+    assert key_values.is_recipe("__theme=dark&steps=5")
+    assert read_query("__theme=dark&view=api&steps=5") == (Recipe(arms=(Arm(steps=5),)), ())
+
+
+# Unknown keys are named, wrong values refused.
+
+
+def test_unknown_keys_are_left_out_and_named():
+    values = json.loads(USUAL.to_json()) | {"guidance": 7.5}
+    values["arms"][1]["karras"] = True
+    assert read_json(json.dumps(values)) == (
+        USUAL,
+        (
+            "'guidance' means nothing to this version and was left out.",
+            "'arms.karras' means nothing to this version and was left out.",
+        ),
+    )
+    assert read_query("steps=10&utm_source=x&arm=method:ddpm,karras:1").notes == (
+        "'utm_source' means nothing to this version and was left out.",
+        "'arms.karras' means nothing to this version and was left out.",
+    )
+    assert read_json(json.dumps(values | {f"key{i}": i for i in range(1000)})).notes[-1] == "So were 997 more."
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("steps=0", "steps must be a whole number 1 or more; got 0"),
+        ("steps=x", "steps must be a whole number 1 or more; got 'x'"),
+        ("eta=nan", "eta must be a number from 0 to 2 (0 is DDIM, 1 has DDPM's variance); got 'nan'"),
+        ("eta=1e400", "eta must be a number from 0 to 2 (0 is DDIM, 1 has DDPM's variance); got inf"),
+        ("seed=-1", "seed must be a whole number from 0 to 4294967295; got -1"),
+        ("seed=7&seed=8", "'seed' is there twice: keep one of them"),
+        ("seed=<img src=x onerror=alert(1)>", "seed must be a whole number from 0 to 4294967295; got '<img src"),
+        ("timesteps=5~x", "timesteps must be a whole number 0 or more; got 'x'"),
+        ("kind=karras", "kind must be one of sampling"),
+        ("v=2&steps=5", "version of this recipe is 2, and this app reads up to 1: take a newer app"),
+        ("v=x&steps=5", "version must be a whole number from 1 to 1; got 'x'"),
+        ("model=%00", "model must be the name of a model; got '\\x00'"),
+        ("arm=method:karras", "method must be one of ddim, ddpm; got 'karras'"),
+        ("&".join(["arm="] * 64), "arms must be 1 to 64 arms; got 65"),
+        ("seed=" + "9" * 20_000, "link must have at most 16000 characters after its address; this one has 20005"),
+        ("&".join(f"a{i}=1" for i in range(301)), "link must have at most 300 settings; this one has more"),
+        ("arms={", "arms are given one by one, as arm"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_bad_links_get_one_sentence(query, sentence):
+    with pytest.raises(FieldError) as caught:
+        read_text(f"?{query}")
+    assert str(caught.value).startswith(sentence)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "recipe must be a link or the JSON of a recipe; there is nothing"),
+        ("hello", "recipe must be a link with settings, or the JSON of a recipe; got 'hello'"),
+        ("http://[bad?x=1", "recipe must be a link"),
+        ("{", "recipe must be the JSON of a recipe; got '{'"),
+        ("{}", "recipe lacks 'arms'"),
+        ('{"arms": 3}', "recipe must be the JSON of a recipe"),
+        ('{"arms": [3]}', "recipe must be the JSON of a recipe"),
+        ('{"arms": [[]]}', "recipe must be the JSON of a recipe"),
+        ('{"arms": []}', "arms must be 1 to 64 arms; got 0"),
+        ('{"kind": ["x"], "arms": []}', "kind must be one of"),
+        ('{"version": 2}', "version of this recipe is 2, and this app reads up to 1: take a newer app"),
+        ('{"version": 1e999}', "version of this recipe is inf"),
+        ('{"arms": [{"eta": NaN}]}', "eta must be a number from 0 to 2"),
+        ('{"arms": [{}], "seed": ' + "9" * 5000 + "}", "recipe must be the JSON of a recipe"),
+        ("{" + '"a":[' * 100_000, "recipe must be the JSON of a recipe"),
+        ('{"arms": [{}], "model": "\\ud800"}', "model must be the name of a model"),
+        ('{"arms": [{}], "model": "../../etc/passwd\\n"}', "model must be the name of a model"),
+        ('{"a":"' + "x" * 5_000_000 + '"}', "recipe must have at most 4000000 characters; this one has 5000008"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_bad_texts_get_one_sentence(text, sentence):
+    with pytest.raises(FieldError) as caught:
+        read_text(text)
+    assert str(caught.value).startswith(sentence)
+    assert len(str(caught.value)) < 300
+
+
+def refusal(reader, given):
+    """The FieldError, None where a recipe comes of it; anything else gets through and fails the test."""
+    try:
+        assert isinstance(reader(given).recipe, BaseRecipe)
+    except FieldError as error:
+        return error
+
+
+@given(st.text(max_size=60) | st.text('{}[]":,=&?%~arms0123vkind', max_size=60))
+def test_no_text_breaks_the_reader(text):
+    assert len(str(refusal(read_text, text))) < 300
+
+
+# Files.
+
+
+def saved(image: Image.Image, form: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def with_text(*entries: tuple[str, str], zip: bool = False) -> bytes:
+    info = PngImagePlugin.PngInfo()
+    for key, value in entries:
+        info.add_text(key, value, zip=zip)
+    return saved(PICTURE, "PNG", pnginfo=info)
+
+
+def bomb() -> bytes:
+    """A PNG whose recipe is 200 kB of data that unpack to 50 MB."""
+    body = b"ddim_recipe\0\0" + zlib.compress(b"[" * 50_000_000, 1)
+    chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
+    plain = saved(PICTURE, "PNG")
+    return plain[:33] + chunk + plain[33:]
+
+
+def test_other_programs_may_write_the_text_otherwise():
+    for packed in (False, True):
+        assert read_file(with_text(("Software", "x"), ("ddim_recipe", USUAL.to_json()), zip=packed)).recipe == USUAL
+    assert read_file(USUAL.to_json().encode()).recipe == USUAL
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: saved(PICTURE, "PNG"), "file carries no recipe: it is not one of this app's pictures, or was saved anew"),
+        (lambda: with_text(("parameters", "steps: 20")), "file carries no recipe"),
+        (lambda: with_text(("ddim_recipe", "{")), "recipe must be the JSON of a recipe; got '{'"),
+        (lambda: with_text(("ddim_recipe", '{"version": 7}')), "version of this recipe is 7, and this app reads up to 1"),
+        (lambda: saved(PICTURE, "JPEG"), "file is a JPEG picture, whatever its name says: only the PNG files"),
+        (lambda: saved(PICTURE, "WEBP"), "file is a WebP picture"),
+        (lambda: codecs.png(PICTURE, USUAL)[:-20], "file is cut off or damaged"),
+        (lambda: codecs.png(PICTURE, USUAL)[:60], "file is cut off or damaged"),
+        (
+            lambda: codecs.png(PICTURE, USUAL).replace(b'"seed":7', b'"seed":8'),
+            "file is damaged: the checksum of its recipe is wrong",
+        ),
+        (lambda: b"", "file is neither a PNG picture nor a recipe's JSON"),
+        (lambda: b"{\xff", "file must be the JSON of a recipe in UTF-8"),
+        (lambda: bytes(50_000_000), "file must have at most 10 MB; this one has 50 MB"),
+        (bomb, "file carries a recipe of more than 4000000 characters"),
+    ],
+)
+def test_bad_files_get_one_sentence(make, sentence):
+    data = make()
+    with pytest.raises(FieldError) as caught:
+        read_file(data)
+    assert str(caught.value).startswith(sentence)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_no_damage_breaks_the_reader(at, byte):
+    data = bytearray(codecs.png(PICTURE, USUAL))
+    data[at % len(data)] = byte
+    error = refusal(read_file, bytes(data))
+    assert len(str(error)) < 300
+    assert error or read_file(bytes(data)).recipe == USUAL
+
+
+def test_other_weights_are_said():
+    made = dataclasses.replace(USUAL, weights="a" * 64)
+    assert codecs.other_weights(made, {"avatars-32": "a" * 64}) is None
+    assert codecs.other_weights(USUAL, {"avatars-32": "a" * 64}) is None
+    assert codecs.other_weights(made, {"avatars-32": "b" * 64}).startswith("avatars-32 has other weights here")
+    inverted = InvertRecipe(sources=(Source(seed=1),), arms=(Way(),), decode_model="other", decode_weights="c" * 64)
+    assert codecs.other_weights(inverted, {"avatars-32": "a" * 64, "other": "d" * 64}).startswith("other has other weights here")

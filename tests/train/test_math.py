@@ -1,0 +1,261 @@
+"""What a training step computes: keyed randomness, batches, loss, average, learning rate, dropout."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ddim_app.diffusion import formulas
+from ddim_app.train import dropout, ema, keys
+from ddim_app.train.batches import Ahead, Batches, to_tensor
+from ddim_app.train.config import Settings, TrainError, presets, read_preset, resolve
+from ddim_app.train.evaluate import held_out, nearest
+from ddim_app.train.loop import learning_rate, make_optimizer
+from ddim_app.train.loss import bucket_means, loss, row_losses, target, weight
+from tests import toys
+from tests.train_tools import drawings
+
+T = 1000
+
+
+def batches(count=20, seed=3, mirror=False, side=8, global_batch=6, chosen=None):
+    chosen = np.arange(count) if chosen is None else chosen
+    return Batches(drawings(count, side), chosen, (3, 8, 8), T, global_batch, seed, mirror)
+
+
+def test_a_part_of_a_batch_is_that_part_of_the_whole():
+    made = batches(mirror=True, side=10)
+    whole = made.rows(5, 0, 6)
+    for parts in ((3, 3), (2, 2, 2), (1, 5)):
+        first, pieces = 0, []
+        for size in parts:
+            pieces.append(made.rows(5, first, size))
+            first += size
+        for name in ("x0", "t", "noise"):
+            assert torch.equal(torch.cat([getattr(piece, name) for piece in pieces]), getattr(whole, name))
+
+
+@pytest.mark.parametrize(("seed", "step"), [(3, 6), (4, 5)])
+def test_neighbouring_steps_and_seeds_have_nothing_in_common(seed, step):
+    one, other = batches().rows(5, 0, 6), batches(seed=seed).rows(step, 0, 6)
+    correlation = torch.corrcoef(torch.stack([one.noise.flatten(), other.noise.flatten()]))[0, 1]
+    assert abs(float(correlation)) < 0.1
+    assert not torch.equal(one.t, other.t)
+
+
+def test_an_epoch_has_every_picture_once_and_only_chosen_ones():
+    chosen = np.arange(0, 36, 3)
+    made = batches(36, chosen=chosen, global_batch=4)
+    orders = []
+    for epoch in range(2):
+        seen = torch.cat([made.rows(epoch * 3 + step, 0, 4).x0 for step in range(3)])
+        orders.append([int(np.flatnonzero((to_tensor(made.pixels) == row).flatten(1).all(1))[0]) for row in seen])
+    assert sorted(orders[0]) == sorted(orders[1]) == chosen.tolist()
+    assert orders[0] != orders[1]
+
+
+def test_timesteps_are_uniform_and_spread_over_each_batch():
+    made = batches(global_batch=10)
+    t = torch.stack([made.rows(step, 0, 10).t for step in range(300)])
+    assert torch.equal(t * 10 // T, torch.arange(10).expand(300, 10))
+    within = (t % 100).double()
+    assert within.min() == 0
+    assert within.max() == 99
+    assert abs(float(within.mean()) - 49.5) < 3 * math.sqrt(100**2 / 12 / 3000)
+
+
+def test_noise_is_standard_normal():
+    noise = torch.cat([batches().rows(step, 0, 6).noise for step in range(20)]).flatten()
+    assert abs(float(noise.mean())) < 4 / math.sqrt(len(noise))
+    assert abs(float(noise.var()) - 1) < 4 * math.sqrt(2 / len(noise))
+
+
+def test_mirroring_and_crops_use_all_their_choices():
+    made = batches(1, mirror=True, side=10, global_batch=200)
+    rows = {row.numpy().tobytes() for row in made.rows(0, 0, 200).x0}
+    assert len(rows) == 2 * 9  # 3 x 3 places, each mirrored or not
+
+
+def test_ahead_gives_the_steps_in_order():
+    ahead = Ahead(lambda step: [batches().rows(step, 0, 2)], range(3, 8), 3)
+    assert [ahead.next()[0].step for _ in range(5)] == [3, 4, 5, 6, 7]
+    ahead.close()
+
+
+def test_keys_are_the_same_for_ever():
+    """Values of NumPy 2.4, whose SeedSequence and Philox are guaranteed; another one would break every resumed run."""
+    assert keys.words(keys.key(keys.CHOICE, 1, 2), 3, 2).tolist() == KNOWN_WORDS
+    assert keys.permutation(6, 1, 2).tolist() == KNOWN_ORDER
+
+
+KNOWN_WORDS = [10469127648661248174, 17287353439162147021]
+KNOWN_ORDER = [2, 0, 4, 1, 3, 5]
+
+
+# Loss.
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
+def test_the_target_is_what_the_sampler_reads_back(prediction_type):
+    x0, noise, alpha_bar = toys.pictures(4), toys.pictures(4, seed=1), torch.tensor([0.01, 0.3, 0.7, 0.99], dtype=torch.float64)
+    x_t = formulas.add_noise(x0, noise, alpha_bar)
+    wanted = target(x0, noise, alpha_bar, prediction_type)
+    back_x0, back_noise = formulas.denoise(wanted, x_t, alpha_bar, prediction_type)
+    torch.testing.assert_close(back_x0, x0, rtol=0, atol=1e-12)
+    torch.testing.assert_close(back_noise, noise, rtol=0, atol=1e-12)
+
+
+def test_the_best_network_for_gaussian_data_has_the_loss_of_the_closed_form():
+    """For x0 ~ N(0, s^2 I) the least mean squared error of eps is alpha_bar s^2 / (alpha_bar s^2 + 1 - alpha_bar)."""
+    s, n = 0.5, 20_000
+    t = torch.arange(n) % T
+    alpha_bar = toys.LINEAR.alphas_cumprod[t].view(-1, 1, 1, 1)
+    variance = alpha_bar * s**2 + 1 - alpha_bar
+
+    def best(x, t):
+        return (1 - alpha_bar).sqrt() * x / variance
+
+    x0, noise = s * toys.pictures(n), toys.pictures(n, seed=1)
+    rows = row_losses(best, x0, t, noise, toys.LINEAR).double()
+    expected = (alpha_bar * s**2 / variance).flatten()
+    assert abs(float((rows - expected).mean())) < 0.005
+
+
+def test_min_snr_weights_errors_of_x0_alike_whatever_is_predicted():
+    alpha_bar = torch.tensor([0.01, 0.3, 0.7, 0.99], dtype=torch.float64)
+    snr = alpha_bar / (1 - alpha_bar)
+    in_x0 = weight(alpha_bar, "sample", 5.0)
+    torch.testing.assert_close(in_x0, snr.clamp(max=5))
+    torch.testing.assert_close(weight(alpha_bar, "epsilon", 5.0) * snr, in_x0)
+    torch.testing.assert_close(weight(alpha_bar, "v_prediction", 5.0) * (snr + 1), in_x0)
+
+
+def test_the_loss_shown_is_not_weighted():
+    x0, noise, t = toys.pictures(4).float(), toys.pictures(4, seed=1).float(), torch.tensor([10, 300, 600, 900])
+    plain, shown = loss(toys.network, x0, t, noise, toys.LINEAR)
+    weighted, shown_too = loss(toys.network, x0, t, noise, toys.LINEAR, min_snr=5.0)
+    assert torch.equal(plain, shown)
+    assert torch.equal(shown, shown_too)
+    assert weighted != plain
+
+
+def test_buckets_part_the_timesteps():
+    t = torch.arange(1000)
+    assert bucket_means(t.double(), t, 1000, 4) == [124.5, 374.5, 624.5, 874.5]
+
+
+# Average, optimiser, learning rate, dropout.
+
+
+def test_the_average_spans_a_tenth_of_a_short_run():
+    average, current = nn.Linear(1, 1), nn.Linear(1, 1)
+    with torch.no_grad():
+        average.weight.fill_(1.0)
+        current.weight.fill_(0.0)
+    for step in range(2000):
+        ema.update(average, current, step, 0.9999)
+    assert float(average.weight.detach()) < 1e-9  # the share of the start; with a fixed 0.9999 it would be 0.82
+    assert ema.decay(2000, 0.9999) == pytest.approx(2001 / 2010)
+    assert ema.decay(10**6, 0.9995) == 0.9995
+
+
+def test_the_learning_rate_rises_and_falls():
+    settings = Settings(data="x", lr=1.0, warmup=4)
+    rates = [learning_rate(step, 100, settings) for step in range(100)]
+    assert rates[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert set(rates[5:51]) == {1.0}
+    assert rates[75] == 0.5
+    assert rates[99] == pytest.approx(0.02)
+    assert learning_rate(99, 100, Settings(data="x", lr=1.0, warmup=0, lr_decay="none")) == 1.0
+
+
+def test_norms_and_biases_are_not_decayed_unless_asked():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8))
+    sizes = [(len(g["params"]), g["weight_decay"]) for g in make_optimizer(network, Settings(data="x")).param_groups]
+    assert sizes == [(1, 0.01), (3, 0.0)]
+    assert len(make_optimizer(network, Settings(data="x", decay_norms=True)).param_groups) == 1
+
+
+def test_dropout_belongs_to_the_row_not_to_its_batch():
+    rows = dropout.Rows(seed=1, step=2)
+    layer = dropout.KeyedDropout(0.3, 4, rows).train()
+    x = torch.ones(6, 50, 10, 10)
+    whole = layer(x)
+    rows.first = 4
+    assert torch.equal(layer(x[4:]), whole[4:])
+    rows.first, rows.step = 0, 3
+    assert not torch.equal(layer(x), whole)
+    kept = float((whole > 0).double().mean())
+    assert abs(kept - 0.7) < 4 * math.sqrt(0.21 / x.numel())
+    assert float(whole.max()) == pytest.approx(1 / 0.7)
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_dropout_replaces_that_of_the_residual_blocks():
+    from ddim_app.models.loading import build
+
+    network = build({**read_preset("tiny-32")["unet"], "block_out_channels": [16, 16, 32], "attention_head_dim": 8}, 0)
+    before = [name for name, _ in network.named_parameters()]
+    dropout.install(network, 0.2, dropout.Rows(0))
+    keyed = [module for module in network.modules() if isinstance(module, dropout.KeyedDropout)]
+    assert len({module.layer for module in keyed}) == len(keyed) > 5
+    assert [name for name, _ in network.named_parameters()] == before
+
+
+# What a run looks at.
+
+
+def test_held_out_loss_is_the_same_at_every_call():
+    def predict(x, t):
+        return x * 0.5
+
+    first = held_out(predict, drawings(7), toys.LINEAR, torch.device("cpu"), lambda: None)
+    assert first == held_out(predict, drawings(7), toys.LINEAR, torch.device("cpu"), lambda: None)
+    assert sum(first.buckets) / 10 == pytest.approx(first.loss)
+    assert held_out(predict, drawings(0), toys.LINEAR, torch.device("cpu"), lambda: None) is None
+
+
+def test_the_nearest_training_picture_is_found():
+    pixels = drawings(60)
+    nearly = pixels[[11, 42]].copy()
+    nearly[:, 0, 0] ^= 1
+    found = nearest(nearly, pixels, np.arange(40), lambda: None)
+    assert found.which[0] == 11
+    assert found.which[1] != 42  # it is not trained on
+    assert found.psnr[0] > 40
+
+
+# Settings.
+
+
+def test_presets_build_and_say_why():
+    from ddim_app.models.loading import build
+
+    assert presets() == ["cifar-32", "small-64", "tiny-32"]
+    for name in presets():
+        with torch.device("meta"):
+            build(read_preset(name)["unet"], 0)
+        assert resolve({"data": "x", "preset": name}).steps >= 20_000
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({}, "--data is needed"),
+        ({"preset": "huge"}, "--preset must be one of cifar-32, small-64, tiny-32, or the path of such a .toml file; got 'huge'"),
+        ({"preset": "../../x"}, "--preset must be one of"),
+        ({"batch_size": 0}, "--batch-size must be a whole number in 1..4096; got 0"),
+        ({"lr": math.nan}, "--lr must be a number in 1e-08..1.0; got nan"),
+        ({"steps": "many"}, "--steps must be a whole number in 1..10000000; got 'many'"),
+        ({"crop": "left"}, "--crop must be one of center, random; got 'left'"),
+        ({"background": "clear"}, "--background must be a colour such as white or #b6e3f4; got 'clear'"),
+        ({"init": "x", "preset": "tiny-32"}, "--init (fine-tune) and --preset (from scratch) exclude each other"),
+        ({"prediction": "epsilon"}, "--prediction and --beta-schedule come from the model that is fine-tuned"),
+    ],
+)
+def test_settings_refuse_in_one_sentence(given, sentence):
+    with pytest.raises(TrainError) as refused:
+        resolve({"data": "x"} | given if given else {})
+    assert str(refused.value).startswith(sentence)

@@ -1,0 +1,203 @@
+"""The training command from its options to the model in the app."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddim_app.models import loading
+from ddim_app.train import config
+from tests.train_tools import ROOT, TOY, Worker, final_digest, save_drawings
+
+BUNDLED = ROOT / "weights" / "avatars-32"
+
+
+@pytest.fixture(scope="module")
+def worker():
+    made = Worker()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train run")
+    (folder / "toy.toml").write_text(TOY)
+    save_drawings(folder / "pictures", 30)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(place, worker):
+    """A finished run of the toy, with its output."""
+    ran = worker.run("--data", place / "pictures", "--preset", place / "toy.toml", "--output", place / "runs" / "me", "--keep", 3)
+    assert ran.code == 0, ran.text
+    return place / "runs" / "me", ran.text
+
+
+def test_the_run_is_a_model_that_the_app_and_diffusers_load(finished):
+    run, _ = finished
+    catalogue = loading.Catalogue([run.parent.parent / "weights", run.parent], allow_hub=False)
+    assert catalogue.names() == ["runs/me"]
+    loaded = catalogue.load("runs/me")
+    assert loaded.shape == (3, 8, 8)
+    assert loaded.schedule.num_train_timesteps == 100
+    code = (
+        "import sys, torch; from diffusers import DDPMPipeline; pipe = DDPMPipeline.from_pretrained(sys.argv[1]); "
+        "pipe.set_progress_bar_config(disable=True); print(pipe(num_inference_steps=2, output_type='np').images.shape)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, run], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "(1, 8, 8, 3)"
+
+
+def test_the_run_leaves_what_it_measured(finished):
+    run, text = finished
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [10, 20]
+    assert [line["step"] for line in lines if line["kind"] == "held_out"] == [0, 10, 20]
+    assert all(len(line["buckets"]) == 10 for line in lines if line["kind"] == "held_out")
+    assert [path.stem for path in sorted((run / "checkpoints").iterdir())] == [f"step-{step:09d}" for step in (12, 16, 20)]
+    previews = sorted(path.name for path in (run / "previews").iterdir())
+    assert previews == ["nearest.png", "step-000000000.png", "step-000000010.png", "step-000000020.png"]
+    for words in (
+        "29 pictures to train on, 1 held out",
+        "20 steps of 4 pictures",
+        "Held-out loss",
+        "Memorisation check",
+        "Peak memory",
+    ):
+        assert words in text
+    assert text.index("20 steps of 4 pictures") < text.index("Held-out loss")
+
+
+def test_the_card_says_what_the_model_is_and_names_no_place(finished):
+    run, _ = finished
+    card = (run / "README.md").read_text()
+    for words in (
+        "trained from scratch by preset `toy`",
+        "step 20 of 20 (finished)",
+        "29 pictures to train on",
+        "| lr | 0.0002 |",
+        "torch ",
+    ):
+        assert words in card
+    assert str(run.parent.parent) not in card
+
+
+def test_the_app_lists_the_run_before_its_first_step(place, worker):
+    run = place / "runs" / "early"
+    event = {"signal": 9, "where": "backward", "step": 0}
+    ran = worker.run("--data", place / "pictures", "--preset", place / "toy.toml", "--output", run, event=event)
+    assert ran.code == -9
+    assert "runs/early" in loading.Catalogue([place / "weights", place / "runs"], allow_hub=False).names()
+    assert loading.load(run).shape == (3, 8, 8)
+
+
+def test_a_dry_run_prints_report_and_estimate_and_leaves_no_run(place, worker):
+    ran = worker.run("--data", place / "pictures", "--preset", place / "toy.toml", "--output", place / "runs" / "dry", "--dry-run")
+    assert ran.code == 0, ran.text
+    assert "29 pictures to train on" in ran.text
+    assert "pictures per second: about" in ran.text
+    assert not (place / "runs" / "dry").exists()
+
+
+def test_fine_tuning_the_bundled_model_moves_it(tmp_path, worker):
+    """A few steps on generated pictures: starts as the bundled model, lowers the loss on held-out pictures of the new kind."""
+    save_drawings(tmp_path / "in", 60, side=32)
+    options = ["--steps", 12, "--batch-size", 4, "--lr", "1e-3", "--preview-every", 0, "--precision", "fp32", "--ema-max", "0.5"]
+    ran = worker.run("--data", tmp_path / "in", "--output", tmp_path / "runs" / "mine", *options)
+    assert ran.code == 0, ran.text
+    tuned = loading.load(tmp_path / "runs" / "mine")
+    assert tuned.shape == loading.load(BUNDLED).shape
+    facts = json.loads((tmp_path / "runs" / "mine" / "run.json").read_text())
+    assert facts["init"] == {"name": "avatars-32", "sha256": loading.load(BUNDLED).sha256}
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "mine" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["kind"] == "held_out"]
+    assert losses[-1] < 0.9 * losses[0]
+    with Image.open(tmp_path / "runs" / "mine" / "preview.png") as preview:
+        assert preview.width > preview.height  # the starting model on the left
+
+
+def test_bf16_is_kept_out_of_the_weights(place, worker):
+    run = place / "runs" / "bf16"
+    ran = worker.run(
+        "--data", place / "pictures", "--preset", place / "toy.toml", "--output", run, "--precision", "bf16", "--steps", 3,
+        "--preview-every", 0,
+    )  # fmt: skip
+    assert ran.code == 0, ran.text
+    assert all(p.dtype == torch.float32 for p in loading.load(run).unet.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--preset", "huge"], "--preset must be one of cifar-32, small-64, tiny-32"),
+        (
+            ["--resolution", "36", "--preset", "small-64"],
+            "--resolution must be a multiple of 8, since this network halves it 3 times; got 36",
+        ),
+        (["--resolution", "33"], "--resolution must be a multiple of 4"),
+        (["--init", "no/such/model"], "--init: model no/such/model: there is no such folder, and it is no id"),
+        (["--steps", "0"], "--steps must be a whole number in 1..10000000; got 0"),
+        (["--lr", "fast"], "--lr must be a number in 1e-08..1.0; got 'fast'"),
+        (["--learning-rate", "1"], "unrecognized arguments: --learning-rate 1; --help lists all options"),
+        (["--holdout", "29"], "--holdout must leave at least 8 of the 30 usable pictures to train on, so be in 0..22; got 29"),
+        (["--holdout", "nowhere"], "--holdout must be a folder of pictures or an .npz file; there is none at nowhere"),
+        (["--precision", "fp16"], "--precision must be auto, fp32 or bf16 on a CPU; got fp16"),
+    ],
+)
+def test_bad_options_are_one_sentence(place, worker, options, sentence):
+    ran = worker.run("--data", place / "pictures", "--output", place / "runs" / "refused", *options)
+    assert ran.code == 2
+    assert ran.error.startswith(sentence)
+    assert not (place / "runs" / "refused" / "run.json").exists()
+
+
+def test_a_folder_that_holds_another_model_is_not_overwritten(place, worker, tiny_root):
+    ran = worker.run("--data", place / "pictures", "--output", tiny_root / "tiny")
+    assert "holds a model that is no run of this program" in ran.error
+
+
+def test_an_output_that_is_a_file_is_one_sentence(place, worker):
+    ran = worker.run("--data", place / "pictures", "--output", place / "toy.toml")
+    assert ran.code == 2
+    assert "--output" in ran.error
+
+
+def test_the_seed_and_nothing_else_decides(place, worker, finished):
+    command = ["--data", place / "pictures", "--preset", place / "toy.toml", "--preview-every", 0, "--checkpoint-every", 7]
+    assert worker.run(*command, "--output", place / "runs" / "same").code == 0
+    assert worker.run(*command, "--output", place / "runs" / "other", "--seed", 1).code == 0
+    assert final_digest(place / "runs" / "same") == final_digest(finished[0])
+    assert final_digest(place / "runs" / "other") != final_digest(finished[0])
+
+
+def test_the_command_prints_no_remarks_of_libraries(place, worker):
+    from tests.train.test_data import save_hostile
+
+    save_drawings(place / "mixed", 12)
+    hostile = save_hostile(place / "mixed" / "hostile")
+    ran = worker.run("--data", place / "mixed", "--preset", place / "toy.toml", "--output", place / "runs" / "mixed", "--dry-run")
+    assert ran.code == 0, ran.text
+    assert f"{hostile} files rejected:" in ran.text
+    assert "Warning" not in ran.text
+
+
+def test_help_names_every_option():
+    ran = subprocess.run([sys.executable, "-m", "ddim_app.train", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in config.FIELDS:
+        assert config.flag(name) in ran.stdout
+
+
+def test_the_benchmark_prints_a_ratio(capsys):
+    from ddim_app.train import benchmark
+
+    turns = []
+    times = benchmark.compare(lambda: turns.append(1) or 0.0, lambda: turns.append(2) or 0.0, torch.device("cpu"), 3)
+    assert turns == [1, 2] * 5
+    assert [len(taken) for taken in times] == [3, 3]
+    assert np.isfinite(times).all()

@@ -1,0 +1,51 @@
+"""What the page's examples claim, on the bundled model."""
+
+import json
+
+import torch
+
+from ddim_app.engine import Engine
+from ddim_app.runs.base import Recipe, compare
+from ddim_app.ui.compare.tab import EXAMPLE_FIELDS, EXAMPLES
+from ddim_app.ui.components.stage import stored_run
+from ddim_app.ui.first_run import RECIPE
+
+USUAL = {"model": "avatars-32", "seed": 7, "pictures": 8, "noise_seed": "", "branch": 0, "precision": "fp32"}
+
+
+def example(words: str) -> Recipe:
+    values = next(values for label, values in EXAMPLES.items() if words in label)
+    return compare({**USUAL, **dict(zip(EXAMPLE_FIELDS, values, strict=True))}, 1000)
+
+
+def roughness(pictures: torch.Tensor) -> float:
+    """Median absolute Laplacian, over pixels and pictures: grain is everywhere, lines are in few places."""
+    x = pictures.clamp(-1, 1)
+    laplacian = 4 * x[..., 1:-1, 1:-1] - x[..., :-2, 1:-1] - x[..., 2:, 1:-1] - x[..., 1:-1, :-2] - x[..., 1:-1, 2:]
+    return float(laplacian.abs().median())
+
+
+def test_ten_steps_are_clean_by_ddim_and_noisy_by_ddpm() -> None:
+    ddim, ddpm = Engine(allow_hub=False).final(example("10 steps"))
+    assert roughness(ddpm) > 2.5 * roughness(ddim)
+
+
+def test_eta_1_is_ddpm_to_the_last_bit() -> None:
+    ddim, ddpm = Engine(allow_hub=False).final(example("eta 1"))
+    assert torch.equal(ddim, ddpm)
+
+
+def test_ddim_keeps_the_picture_as_steps_grow() -> None:
+    """Twenty steps are nearer to fifty of the same seed than to fifty of another."""
+    engine = Engine(allow_hub=False)
+    twenty, fifty = (engine.final(example(words))[0] for words in ("20 steps", "50 steps"))
+    same = (twenty - fifty).pow(2).flatten(1).mean(1)
+    other = (twenty - fifty.roll(1, 0)).pow(2).flatten(1).mean(1)
+    assert (4 * same < other).all()
+
+
+def test_the_stored_run_is_of_the_bundled_weights() -> None:
+    stored, engine = stored_run(), Engine(allow_hub=False)
+    assert stored["weights"] == engine.model(RECIPE.model).sha256
+    assert [frame["k"] for frame in stored["frames"] if frame["arm"] == 0] == list(range(10))
+    assert json.dumps(stored).isascii()

@@ -1,0 +1,118 @@
+"""Many visitors at once: nobody's answer is lost, late without a word, or somebody else's; memory and files stay bounded."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ddim_app.engine import Engine
+from ddim_app.engine.options import Options
+from ddim_app.ui import build_ui
+from ddim_app.ui.hosting import server
+from tests import load, wire
+from tests.load import Report
+from tests.server import named, post
+from tests.wire import Brake, served, wait_for
+
+
+def under_load(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, clients: int, seconds: float, max_queue: int
+) -> tuple[Report, float, float, int]:
+    """(what the clients saw, MB that memory grew by after the first third, MB of files, after how many runs)."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    engine, process = Engine([root], allow_hub=False), psutil.Process()
+    with served(engine, Options(host="127.0.0.1", max_queue=max_queue)) as url:
+        requests = load.wanted(url, "tiny")
+        load.run(url, requests, clients, seconds / 3, seed=1)
+        settled = process.memory_info().rss
+        report = load.run(url, requests, clients, seconds * 2 / 3, seed=2)
+        wait_for(lambda: engine.running == 0, 60)
+        grown = (process.memory_info().rss - settled) / 1e6
+    assert len(engine.visitors) == 0
+    runs = engine.journal.counters["runs_done"] + engine.journal.counters["runs_stopped"]
+    return report, grown, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6, runs
+
+
+def test_twelve_clients(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]) -> None:
+    report, grown, files, runs = under_load(tiny_root, tmp_path, monkeypatch, clients=12, seconds=20, max_queue=64)
+    tell(f"12 clients, 20 s: {report.line()}; memory grew by {grown:.0f} MB; {files:.3f} MB of files after {runs} runs")
+    assert report.faults == []
+    assert report.outcomes["answered"] >= 12
+    assert report.outcomes.keys() >= {"dropped", "refused as wrong"}
+    assert grown < 60
+    assert 500 * files / runs < 100
+
+
+@pytest.mark.long
+def test_forty_clients_for_three_minutes(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]
+) -> None:
+    report, grown, files, runs = under_load(tiny_root, tmp_path, monkeypatch, clients=40, seconds=180, max_queue=12)
+    tell(f"40 clients, 180 s: {report.line()}; memory grew by {grown:.0f} MB; {files:.3f} MB of files after {runs} runs")
+    assert report.faults == []
+    assert report.outcomes["answered"] >= 500
+    assert report.outcomes["refused as the queue was full"] > 0
+    assert grown < 60
+    assert runs >= 500
+    assert files < 100
+
+
+def test_a_full_queue_refuses_at_once_with_the_reason(
+    tiny_root: Path, monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]
+) -> None:
+    monkeypatch.setattr("ddim_app.backends.predictor", Brake(0.2))
+    monkeypatch.setattr("ddim_app.ui.page.CONCURRENT_RUNS", 1)
+    engine = Engine([tiny_root], allow_hub=False)
+    with served(engine, Options(host="127.0.0.1", max_queue=2)) as url:
+        body = {"data": named(url, "generate", steps=400, pictures=1)}
+        answers, times = [], []
+        for _ in range(8):
+            began = time.monotonic()
+            answers.append(post(url, "/gradio_api/call/generate", body))
+            times.append(time.monotonic() - began)
+            wait_for(lambda: engine.running == 1)
+        refused = [i for i, (status, _) in enumerate(answers) if status == 503]
+        assert len(refused) == 8 - 3
+        assert all(b"Queue is full" in answers[i][1] for i in refused)
+        tell(f"refused as the queue was full: within {max(times[i] for i in refused):.3f} s")
+        assert engine.journal.counters["evaluations"] <= 400
+
+
+def test_files_beyond_the_limit_go_oldest_first(tmp_path: Path) -> None:
+    for i in range(10):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        (folder / "image.png").write_bytes(bytes(1000))
+        os.utime(folder / "image.png", (time.time() - 1000 + i,) * 2)
+    (tmp_path / "new.png").write_bytes(bytes(5000))
+    assert server.trim(tmp_path, 8_000) == 7
+    assert sorted(path.parent.name for path in tmp_path.rglob("image.png")) == ["7", "8", "9"]
+    page = frozenset({str(tmp_path / "7" / "image.png")})
+    assert server.trim(tmp_path, 7_000, page) == 0  # what the page itself shows does not count
+    assert server.trim(tmp_path, 6_000, page) == 1
+    assert (tmp_path / "7" / "image.png").exists()
+    assert server.trim(tmp_path, 1_000) == 2  # the new one may just be on its way to somebody
+    assert (tmp_path / "new.png").exists()
+
+
+def test_what_nobody_reads_is_dropped(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, built = Engine([tiny_root], allow_hub=False), []
+    monkeypatch.setattr(wire, "build_ui", lambda *arguments, **options: built.append(build_ui(*arguments, **options)) or built[0])
+    with served(engine) as url:
+        for _ in range(3):
+            assert post(url, "/gradio_api/call/generate", {"data": named(url, "generate", steps=2)})[0] == 200
+        queue = built[0]._queue
+        wait_for(lambda: engine.journal.counters["runs_done"] == 3 and not queue.event_ids_to_events)
+        assert len(queue.pending_messages_per_session) == 3
+        unread = server.Unread(built[0])
+        assert unread.sweep(0) == 0
+        assert unread.sweep(server.UNREAD_SECONDS - 1) == 0
+        session = next(iter(queue.pending_event_ids_session))
+        queue.pending_event_ids_session[session].add("another run, that has ended since")
+        assert unread.sweep(server.UNREAD_SECONDS) == 2
+        assert unread.sweep(2 * server.UNREAD_SECONDS - 1) == 0
+        assert unread.sweep(2 * server.UNREAD_SECONDS) == 1
+        assert len(queue.pending_messages_per_session) == 0
