@@ -14,7 +14,7 @@ from ddim_app import backends, model
 from ddim_app.latents import Shape
 from ddim_app.schedule import Schedule, from_config
 from ddim_app.train import config, dropout
-from ddim_app.train.batches import Batches
+from ddim_app.train.batches import Batches, cosine_edges
 from ddim_app.train.config import Settings, TrainError
 from ddim_app.train.data import Data
 from ddim_app.train.loop import Trainer, make_optimizer
@@ -134,6 +134,7 @@ def trainer(begin: Start, data: Data, settings: Settings, accelerate: Accelerato
     batches = Batches(
         data.pixels, data.train, begin.shape, begin.schedule.num_train_timesteps,
         settings.batch_size * settings.accumulate * accelerate.num_processes, settings.seed, settings.mirror,
+        cosine_edges(begin.schedule.alphas_cumprod) if settings.timestep_density == "cosine" else None,
     )  # fmt: skip
     state = State(network, average, optimizer, accelerate.scaler)
     return Trainer(accelerate, settings, begin.schedule, batches, state, wrapped, prepared, rows, settings.steps, stopper)
