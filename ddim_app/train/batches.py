@@ -42,6 +42,8 @@ class Batches:
     global_batch: int
     seed: int
     mirror: bool = False
+    edges: np.ndarray | None = None
+    """float64 (T + 1,): timestep t is drawn for u in edges[t] <= u < edges[t + 1]; None where all are equally likely."""
 
     def rows(self, step: int, first: int, count: int) -> Batch:
         draws = [keys.words(keys.key(keys.CHOICE, self.seed, step), first + i, 4) for i in range(count)]
@@ -52,12 +54,15 @@ class Batches:
         return Batch(step, first, to_tensor(x0), t, noise)
 
     def _timestep(self, index: int, word: int) -> int:
-        """Uniform over a step's batch and spread evenly in it: row i of B draws from the i-th of B equal parts of 0..T-1.
+        """The timestep of u in [0, 1), spread evenly over a step's batch: row i of B draws u from the i-th of B equal parts.
 
         The gradient stays unbiased and varies less than with independent draws (as in arXiv:2107.00630, I.1).
         """
         T, B = self.num_train_timesteps, self.global_batch
-        return T * ((index << 64) + int(word)) // (B << 64)
+        position, whole = (index << 64) + int(word), B << 64
+        if self.edges is None:
+            return T * position // whole
+        return int(np.searchsorted(self.edges[1:-1], position / whole, side="right"))
 
     def _picture(self, step: int, index: int, draw: np.ndarray) -> np.ndarray:
         """Every picture once per epoch, each epoch in an order of its own."""
@@ -72,6 +77,18 @@ class Batches:
 
     def _order(self, epoch: int) -> np.ndarray:
         return _order(len(self.chosen), self.seed, epoch)
+
+
+def cosine_edges(alphas_cumprod: Tensor) -> np.ndarray:
+    """float64 (T + 1,), 0 to 1: how the timesteps of a schedule share the cosine schedule's density of log-SNR.
+
+    On alpha_bar = cos^2(pi u / 2) with u uniform, a level alpha_bar lies at u = (2 / pi) arctan sqrt((1 - alpha_bar) / alpha_bar)
+    (arXiv:2102.09672, Eq. 17, without its offset). A timestep has the part of [0, 1] that is nearer to its own u than to those
+    of its neighbours, so levels that the schedule visits often, but the cosine schedule seldom, are drawn seldom.
+    """
+    alpha_bar = alphas_cumprod.double().numpy()
+    u = 2 / np.pi * np.arctan2(np.sqrt(1 - alpha_bar), np.sqrt(alpha_bar))
+    return np.concatenate(([0.0], (u[1:] + u[:-1]) / 2, [1.0]))
 
 
 @lru_cache(4)

@@ -55,6 +55,10 @@ class Settings:
         None, "noise schedule of a model from scratch [the preset's]", choices=("linear", "squaredcos_cap_v2")
     )
     min_snr: float | None = option(None, "gamma of min-SNR weighting (arXiv:2303.09556; its authors use 5) [off]", 0.01, 1000)
+    timestep_density: str = option(
+        "uniform", "how often each timestep is trained: uniform, or cosine: the cosine schedule's density of log-SNR",
+        choices=("uniform", "cosine"),
+    )  # fmt: skip
     dropout: float = option(0.0, "dropout inside the network", 0.0, 0.9)
     resolution: int | None = option(None, "side of the pictures [the model's]", 8, 1024)
     crop: str = option("center", "center, or random: a random part of seven eighths of the side", choices=("center", "random"))

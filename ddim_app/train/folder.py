@@ -116,9 +116,10 @@ def continued(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
     """The settings of a run that was begun with `stored` ones and is started again; raises TrainError when they disagree."""
     settings = {name: value for name, value in stored["settings"].items() if name in FIELDS}
     for name, value in given.items():
-        if name not in BY_CONTENT and not FIELDS[name].metadata["free"] and value != settings.get(name):
+        before = settings.get(name, FIELDS[name].default)
+        if name not in BY_CONTENT and not FIELDS[name].metadata["free"] and value != before:
             raise TrainError(
-                f"{flag(name)} was {settings.get(name)} when this run was begun, and is {value} now: keep it, or name another "
+                f"{flag(name)} was {before} when this run was begun, and is {value} now: keep it, or name another "
                 f"--output (with --init {given.get('output', 'THIS RUN')} that goes on from this run's model)"
             )
     if given.get("preset") is None and given.get("init") and settings.get("preset"):

@@ -15,7 +15,7 @@ from ddim_app.diffusion.noise import Shape
 from ddim_app.diffusion.schedule import Schedule, from_config
 from ddim_app.models import loading
 from ddim_app.train import config, dropout
-from ddim_app.train.batches import Batches
+from ddim_app.train.batches import Batches, cosine_edges
 from ddim_app.train.config import Settings, TrainError
 from ddim_app.train.data import Data
 from ddim_app.train.loop import Trainer, make_optimizer
@@ -135,6 +135,7 @@ def trainer(begin: Start, data: Data, settings: Settings, accelerate: Accelerato
     batches = Batches(
         data.pixels, data.train, begin.shape, begin.schedule.num_train_timesteps,
         settings.batch_size * settings.accumulate * accelerate.num_processes, settings.seed, settings.mirror,
+        cosine_edges(begin.schedule.alphas_cumprod) if settings.timestep_density == "cosine" else None,
     )  # fmt: skip
     state = State(network, average, optimizer, accelerate.scaler)
     return Trainer(accelerate, settings, begin.schedule, batches, state, wrapped, prepared, rows, settings.steps, stopper)

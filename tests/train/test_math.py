@@ -1,5 +1,6 @@
 """What a training step computes: keyed randomness, batches, loss, average, learning rate, dropout."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from torch import nn
 
 from ddim_app.diffusion import formulas
+from ddim_app.diffusion.schedule import betas, cumulative
 from ddim_app.train import dropout, ema, keys
-from ddim_app.train.batches import Ahead, Batches, to_tensor
+from ddim_app.train.batches import Ahead, Batches, cosine_edges, to_tensor
 from ddim_app.train.config import Settings, TrainError, presets, read_preset, resolve
 from ddim_app.train.evaluate import held_out, nearest
 from ddim_app.train.loop import learning_rate, make_optimizer
@@ -64,6 +66,29 @@ def test_timesteps_are_uniform_and_spread_over_each_batch():
     assert within.min() == 0
     assert within.max() == 99
     assert abs(float(within.mean()) - 49.5) < 3 * math.sqrt(100**2 / 12 / 3000)
+
+
+@pytest.mark.parametrize("kind", ["linear", "squaredcos_cap_v2"])
+def test_cosine_density_draws_the_levels_of_the_cosine_schedule_on_every_schedule(kind):
+    """log-SNR of alpha_bar = cos^2(pi u / 2) with u uniform has the distribution function (2 / pi) arctan(exp(x / 2))."""
+    alphas_cumprod = cumulative(betas(kind))
+    made = dataclasses.replace(batches(global_batch=1000), edges=cosine_edges(alphas_cumprod))
+    drawn = torch.tensor([made._timestep(i, word) for word in (0, 1 << 63, (1 << 64) - 1) for i in range(1000)])
+    log_snr = torch.log(alphas_cumprod / (1 - alphas_cumprod))
+    for x in (-6.0, -3.0, 0.0, 3.0, 6.0):
+        expected = 2 / math.pi * math.atan(math.exp(x / 2))
+        assert float((log_snr[drawn] < x).double().mean()) == pytest.approx(expected, abs=0.005)
+    counts = torch.bincount(drawn, minlength=1000)
+    assert counts.sum() == 3000
+    spread = counts.double() / 3000
+    assert float((spread - torch.from_numpy(np.diff(made.edges))).abs().max()) <= 1.5 / 1000
+    if kind == "squaredcos_cap_v2":  # its own density, so the timesteps are nearly uniform
+        assert int((counts[50:-50] - 3).abs().max()) <= 2
+
+
+def test_a_density_of_timesteps_keeps_parts_of_a_batch_equal():
+    made = dataclasses.replace(batches(), edges=cosine_edges(cumulative(betas())))
+    assert torch.equal(torch.cat([made.rows(5, 0, 2).t, made.rows(5, 2, 4).t]), made.rows(5, 0, 6).t)
 
 
 def test_noise_is_standard_normal():
