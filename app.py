@@ -25,7 +25,7 @@ from ddim_app.engine import Engine
 from ddim_app.engine import options as server_options
 from ddim_app.engine.options import Options
 from ddim_app.engine.zero_gpu import ZeroEngine
-from ddim_app.models.loading import ROOT
+from ddim_app.models.catalogue import ROOT
 from ddim_app.ui import build_ui, launch_options
 from ddim_app.ui.hosting import server
 

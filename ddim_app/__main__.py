@@ -5,7 +5,7 @@ import sys
 
 from ddim_app.backends import spare_cores
 from ddim_app.commands import benchmark, deploy, generate, interpolate, invert, likelihood
-from ddim_app.runs.base import FieldError, RunError
+from ddim_app.errors import FieldError, RunError
 
 COMMANDS = (benchmark, deploy, generate, interpolate, invert, likelihood)
 

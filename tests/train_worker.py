@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 import torch._dynamo  # noqa: E402 - AdamW would import it in every child
 
-from ddim_app.train import begin, evaluate, files, loop, run, setup, state  # noqa: E402
+from ddim_app.train import begin, evaluate, loop, run, run_folder, setup, state  # noqa: E402
 from ddim_app.train.__main__ import main  # noqa: E402
 
 
@@ -79,15 +79,15 @@ def arm(event):
         armed.pop()
         return result
 
-    armed, measure, save_whole = [True], begin.measure, files.save_file
+    armed, measure, save_whole = [True], begin.measure, run_folder.save_file
     begin.measure = not_measuring
     before(state, "save", enter("checkpoint"))
     before(run.Run, "publish", enter("publish"))
     kind, _, moment = where.partition(" ")
     if where == "mid-step":
-        before(loop.ema, "update", at_step)
+        before(loop, "update_average", at_step)
     elif where == "step end":
-        after(loop.ema, "update", at_step)
+        after(loop, "update_average", at_step)
     elif where == "backward":
         before(
             loop.Trainer,
@@ -95,20 +95,20 @@ def arm(event):
             lambda self, batch, last: fire() if batch.step == step and batch.first == 4 * event.get("rank", 0) else None,
         )
     elif moment == "half written":
-        files.save_file = write_half
+        run_folder.save_file = write_half
     elif moment == "not flushed":
-        before(files, "commit", lambda partial, path: fire() if inside[kind] else None)
+        before(run_folder, "put_in_place", lambda partial, path: fire() if inside[kind] else None)
     elif moment == "not renamed":
-        after(files, "sync", lambda path: fire() if inside[kind] and path.name.endswith(files.PARTIAL) else None)
+        after(run_folder, "flush", lambda path: fire() if inside[kind] and path.name.endswith(run_folder.PARTIAL) else None)
     elif moment == "renamed":
-        after(files, "commit", lambda partial, path: fire() if inside[kind] else None)
+        after(run_folder, "put_in_place", lambda partial, path: fire() if inside[kind] else None)
     else:
         module, name = POINTS[where]
         before(module, name, fire)
 
 
 POINTS = {
-    "loading": (setup.model, "load"), "building": (setup.model, "build"), "reading pictures": (begin.data, "load"),
+    "loading": (setup.loading, "load"), "building": (setup.loading, "build"), "reading pictures": (begin.data, "load"),
     "measuring": (begin, "clock"), "first measurement": (begin, "measure"), "preview": (evaluate, "to_pixels"),
     "closing report": (evaluate, "nearest"), "held-out loss": (evaluate, "bucket_means"),
 }  # fmt: skip
@@ -128,7 +128,7 @@ def poison(step):
 
 def fill_disk(step):
     """Makes the checkpoint of a step fail as on a full disk, after half of it."""
-    original = files.save_file
+    original = run_folder.save_file
 
     def full(tensors, path, metadata):
         original(tensors, path, metadata)
@@ -136,7 +136,7 @@ def fill_disk(step):
             os.truncate(path, os.path.getsize(path) // 2)
             raise OSError(28, "No space left on device")
 
-    files.save_file = full
+    run_folder.save_file = full
 
 
 def shift_noise(rank):

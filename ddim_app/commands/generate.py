@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ddim_app.diffusion.noise import picture_seed
+from ddim_app.errors import FieldError, RunError
 from ddim_app.media.images import to_pil, to_pixels
 from ddim_app.runs import codecs, key_values
-from ddim_app.runs.base import FieldError, Recipe, RunError
+from ddim_app.runs.sampling import Recipe
 
 HELP = {
     "model": "a model of weights/ or runs/, or an id on the Hugging Face Hub",

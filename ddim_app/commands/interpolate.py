@@ -7,8 +7,8 @@ from typing import Any
 from ddim_app.diffusion.latent_paths import WAYS
 from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES
 from ddim_app.diffusion.schedule import SPACINGS
+from ddim_app.errors import FieldError
 from ddim_app.runs import forms, path_files
-from ddim_app.runs.base import FieldError
 from ddim_app.runs.interpolation import MAX_FRAMES, NOISES
 from ddim_app.runs.mixing import Q_NOISES
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ddim_app.diffusion.schedule import SPACINGS
+from ddim_app.errors import FieldError
 from ddim_app.media.images import FORMATS, open_picture
-from ddim_app.runs.base import FieldError
 from ddim_app.runs.inversion import METHODS, PRECISIONS, InvertRecipe, Way
 from ddim_app.runs.latent_files import SUFFIX
 from ddim_app.runs.sources import Source, of_image

@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from ddim_app.engine import Engine
-    from ddim_app.runs.base import FieldError, whole
+    from ddim_app.errors import FieldError, whole
     from ddim_app.runs.likelihood import LikelihoodRecipe
     from ddim_app.studies import bound_table  # here, since it brings torch and the engine along
 

@@ -1,4 +1,7 @@
-"""How far two pictures are apart."""
+"""How far two pictures are apart, and how smoothly pictures follow one another along a path."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,3 +38,33 @@ def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (var_a + var_b + c2)
     return torch.flatten(luminance * structure, 1).mean(1)
+
+
+class Smoothness(NamedTuple):
+    """Distances of the neighbouring frames of one strip."""
+
+    rmse: list[float]
+    """Root mean squared error of each pair in levels of 8 bits, 0 to 255."""
+    ssim: list[float]
+    """Structural similarity of each pair; 1 for equal pictures."""
+
+    @property
+    def mean(self) -> float:
+        """Mean distance of neighbours in levels; the smaller the smoother for the same ends."""
+        return sum(self.rmse) / len(self.rmse)
+
+    @property
+    def largest(self) -> float:
+        """The largest jump in levels."""
+        return max(self.rmse)
+
+
+def rmse(a: Tensor, b: Tensor) -> Tensor:
+    """Root mean squared error per picture in levels of 8 bits, float64 (N,), from (N, C, H, W); outside [-1, 1] is cut off."""
+    return 255 * mse(a.clamp(-1, 1), b.clamp(-1, 1)).sqrt()
+
+
+def smoothness(pictures: Tensor, pairs: Sequence[tuple[int, int]]) -> Smoothness:
+    """Of (N, C, H, W) in [-1, 1]; `pairs` say which are neighbours."""
+    first, second = (pictures[[pair[side] for pair in pairs]].clamp(-1, 1) for side in (0, 1))
+    return Smoothness(rmse(first, second).tolist(), ssim(first, second).tolist())

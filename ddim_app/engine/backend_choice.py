@@ -15,8 +15,10 @@ from ddim_app import backends
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.engine.batch_loop import BatchLoop
 from ddim_app.engine.fidelity import Fidelity, fidelity
+from ddim_app.errors import choice
 from ddim_app.models.loading import Model
-from ddim_app.runs.base import BACKENDS, Arm, choice
+from ddim_app.runs.base import BACKENDS
+from ddim_app.runs.sampling import Arm
 
 log = logging.getLogger(__name__)
 

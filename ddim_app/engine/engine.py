@@ -20,11 +20,13 @@ from ddim_app.engine.batch_loop import BatchLoop, End, Ticket
 from ddim_app.engine.evaluators import Networks
 from ddim_app.engine.limits import LOCAL, SERVER, Budget, Visitors
 from ddim_app.engine.request_log import DONE, STOPPED, Entry, Journal
-from ddim_app.models import memory  # noqa: F401  (plans of all kinds)
+from ddim_app.errors import FieldError, RunError
 from ddim_app.models.cache import Shelf
-from ddim_app.models.loading import ROOT, Catalogue, Model
-from ddim_app.runs.base import Arm, BaseRecipe, FieldError, Recipe, RunError
-from ddim_app.runs.sampling import Plan, plan
+from ddim_app.models.catalogue import ROOT, Catalogue
+from ddim_app.models.loading import Model
+from ddim_app.runs import kinds  # noqa: F401  (the plans of all kinds)
+from ddim_app.runs.base import BaseRecipe, Plan, plan
+from ddim_app.runs.sampling import Arm, Recipe
 
 log = logging.getLogger(__name__)
 

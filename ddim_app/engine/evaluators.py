@@ -8,11 +8,11 @@ import torch
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.engine.backend_choice import Key, Tuning
 from ddim_app.engine.batch_loop import BatchLoop, Network, is_out_of_memory
+from ddim_app.errors import FieldError
 from ddim_app.models import memory
 from ddim_app.models.cache import Shelf
 from ddim_app.models.loading import Model
-from ddim_app.runs.base import FieldError
-from ddim_app.runs.sampling import Plan
+from ddim_app.runs.base import Plan
 
 
 @dataclass

@@ -11,8 +11,7 @@ from ddim_app.diffusion.metrics import psnr
 from ddim_app.diffusion.noise import NoisePath, initial_noise
 from ddim_app.diffusion.sampler import Predict, drive, sample
 from ddim_app.models.loading import Model
-from ddim_app.runs.base import Arm
-from ddim_app.runs.sampling import arm_row
+from ddim_app.runs.sampling import Arm, arm_row
 
 ROWS = 16
 

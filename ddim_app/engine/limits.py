@@ -10,7 +10,7 @@ from typing import Any
 
 from ddim_app.diffusion.sampler import Process
 from ddim_app.engine.batch_loop import Halt
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
 
 SERVER, VISITOR = "this server", "this visitor"
 """Field names of the refusals that no value is to blame for."""

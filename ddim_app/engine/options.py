@@ -11,8 +11,9 @@ from typing import Any
 
 from ddim_app.engine import space
 from ddim_app.engine.limits import HOSTED, LOCAL, Budget
-from ddim_app.models.loading import HUB_ID
-from ddim_app.runs.base import BACKENDS, FieldError, choice, shown
+from ddim_app.errors import FieldError, choice, shown
+from ddim_app.models.hub import HUB_ID
+from ddim_app.runs.base import BACKENDS
 
 MAX_QUEUE = 64
 """Runs that may wait by default."""

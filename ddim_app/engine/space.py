@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ddim_app.models.loading import ROOT
+from ddim_app.models.catalogue import ROOT
 
 PARTS = ("app.py", "ddim_app", "weights", "docs", "LICENSE")
 """What a Space gets of the project, besides README.md and requirements.txt, which are changed."""

@@ -16,9 +16,10 @@ import torch
 
 from ddim_app.engine import Emit, Engine, Finished
 from ddim_app.engine.batch_loop import BatchLoop, Ticket
+from ddim_app.errors import FieldError
 from ddim_app.models import memory
-from ddim_app.runs.base import BaseRecipe, FieldError, from_json
-from ddim_app.runs.sampling import Plan
+from ddim_app.runs.base import BaseRecipe, Plan
+from ddim_app.runs.kinds import from_json
 
 MAX_SECONDS = 120
 """Of GPU time that one run may ask for."""

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ddim_app.media.images import Pixels, png_bytes, to_pil
-from ddim_app.runs.codecs import RECIPE_KEY
+from ddim_app.media.images import RECIPE_KEY, Pixels, png_bytes, to_pil
 
 """The text entry of a PNG that holds its recipe."""
 USER_COMMENT, EXIF_FOLDER = 0x9286, 0x8769

@@ -149,3 +149,7 @@ def _flatten(image: Image.Image, background: str) -> Image.Image:
     canvas = Image.new("RGBA", image.size, background)
     canvas.alpha_composite(image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA"))
     return canvas.convert("RGB")
+
+
+RECIPE_KEY = "ddim_recipe"
+"""PNG text entry of every final picture: its recipe as JSON."""

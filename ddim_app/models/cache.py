@@ -4,8 +4,9 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 
-from ddim_app.models.loading import Catalogue, Model, ModelError
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
+from ddim_app.models.catalogue import Catalogue
+from ddim_app.models.loading import Model, ModelError
 
 KEPT = 4
 

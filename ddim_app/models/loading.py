@@ -9,15 +9,12 @@ import hashlib
 import inspect
 import json
 import logging
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from ddim_app.diffusion.noise import Shape
 from ddim_app.diffusion.schedule import Schedule, from_config
@@ -27,15 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The folder of the project, in which weights/ and runs/ lie."""
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIGS = ["config.json", "unet/config.json", "scheduler_config.json", "scheduler/scheduler_config.json"]
-HUB_FILES = [*CONFIGS, WEIGHTS, f"unet/{WEIGHTS}"]
-"""All that is ever fetched from the Hub."""
-MAX_DOWNLOAD = 4_000_000_000
-"""Bytes; no unconditional UNet is near it."""
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,94}[A-Za-z0-9]/[A-Za-z0-9][\w.-]{0,94}[A-Za-z0-9]", re.ASCII)
 
 FORWARD_KEYS = {
     "num_train_timesteps", "timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
@@ -73,69 +63,16 @@ class Model:
         return sum(p.numel() for p in self.unet.parameters())
 
 
-class Catalogue:
-    """The models that a visitor can name: folders of `roots`, found again at each look, and ids on the Hub.
-
-    A folder in the first root goes by its own name, in another by root/name (`runs/me`). Names are looked up in this list
-    and never joined to a path, so no name reaches outside. Of the Hub every id may be named, none, or those of a list, which are
-    then offered like the folders. The `first` model is the one that pages start with.
-    """
-
-    def __init__(self, roots: list[Path], allow_hub: bool | Collection[str] = True, first: str | None = None) -> None:
-        self._roots = roots
-        self._allow_hub = allow_hub
-        self._first = first
-
-    def folders(self) -> dict[str, Path]:
-        found = {}
-        for i, root in enumerate(self._roots):
-            for folder in sorted(root.iterdir()) if root.is_dir() else []:
-                if _unet_folder(folder) is not None:
-                    found[folder.name if i == 0 else f"{root.name}/{folder.name}"] = folder
-        return found
-
-    def names(self) -> list[str]:
-        offered = [*self.folders(), *([] if isinstance(self._allow_hub, bool) else self._allow_hub)]
-        first = [self._first] if self._first and (self._first in offered or self.is_on_hub(self._first)) else []
-        return list(dict.fromkeys(first + offered))
-
-    def version(self, name: str) -> object:
-        """Changes when a model here is written again, weights or configs; None for a model of the Hub."""
-        folder = self.folders().get(name)
-        files = sorted(path for end in ("safetensors", "config.json") for path in folder.rglob(f"*{end}")) if folder else []
-        return [(file.stat().st_mtime_ns, file.stat().st_size) for file in files] or None
-
-    def is_on_hub(self, name: str) -> bool:
-        """Whether a name that is not in the list can only mean a Hub id, and so neither a path nor a URL."""
-        here = name in self.folders() or any(name.startswith(f"{root.name}/") for root in self._roots)
-        allowed = self._allow_hub if isinstance(self._allow_hub, bool) else name in self._allow_hub
-        return allowed and not here and HUB_ID.fullmatch(name) is not None and ".." not in name and "--" not in name
-
-    def load(self, name: str, notify: Callable[[str], None] = log.info) -> Model:
-        """The model of that name; `notify` is told, in a sentence, before anything is downloaded.
-
-        Raises ModelError when there is no such model or it cannot be used.
-        """
-        folders = self.folders()
-        if name in folders:
-            return load(folders[name], name)
-        if not self.is_on_hub(name):
-            known = ", ".join(self.names()) or "none"
-            hub = ", or an id on the Hugging Face Hub such as google/ddpm-cifar10-32" if self._allow_hub is True else ""
-            raise ModelError(f"model must be one of the models here ({known}){hub}; got {name[:60]!r}")
-        return load(_download(name, notify), name)
-
-
 def load(folder: Path, name: str | None = None) -> Model:
     """The model in `folder`; raises ModelError, in one sentence, when it cannot be used."""
     name = name or folder.name
     if not folder.is_dir():
         raise ModelError(f"model {name}: there is no folder {folder.name}")
-    home = _unet_folder(folder)
+    home = unet_folder(folder)
     if home is None:
         raise ModelError(f"model {name}: there is no config.json, neither in the folder nor in its unet/ subfolder")
-    config = _read_config(home / "config.json", name)
-    shape = _check_unet_config(config, name)
+    config = read_config(home / "config.json", name)
+    shape = check_unet_config(config, name)
     weights = _weights_file(home, name)
     _check_size(config, weights, name)
     try:
@@ -152,18 +89,9 @@ def load(folder: Path, name: str | None = None) -> Model:
     return Model(name, unet.eval().requires_grad_(False), _schedule(folder, name), shape, _sha256(weights))
 
 
-def locate(where: str, notify: Callable[[str], None] = log.info) -> Path:
-    """The folder of a model named by whoever runs the program: a path on this machine, else an id on the Hub (downloaded)."""
-    if Path(where).is_dir():
-        return Path(where)
-    if not re.fullmatch(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", where):
-        raise ModelError(f"model {where[:80]}: there is no such folder, and it is no id on the Hugging Face Hub")
-    return _download(where, notify)
-
-
 def build(config: Mapping[str, Any], seed: int) -> "UNet2DModel":
     """A new network with random weights that depend on `seed` alone; raises ModelError when the config does not fit together."""
-    _check_unet_config({"_class_name": "UNet2DModel", **config}, "new")
+    check_unet_config({"_class_name": "UNet2DModel", **config}, "new")
     # torch initialises modules from its global generator only; it is put back afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
@@ -175,7 +103,7 @@ def build(config: Mapping[str, Any], seed: int) -> "UNet2DModel":
 
 def scheduler_config(folder: Path) -> dict[str, Any]:
     """The scheduler config of a model folder as it stands."""
-    return _read_config(_scheduler_file(folder, folder.name), folder.name)
+    return read_config(_scheduler_file(folder, folder.name), folder.name)
 
 
 def _network_class() -> "type[UNet2DModel]":
@@ -185,7 +113,7 @@ def _network_class() -> "type[UNet2DModel]":
     return UNet2DModel  # type: ignore[no-any-return]
 
 
-def _unet_folder(folder: Path) -> Path | None:
+def unet_folder(folder: Path) -> Path | None:
     """Where config.json and the weights lie: `folder/unet` in the pipeline layout, else `folder`."""
     return next((home for home in (folder / "unet", folder) if (home / "config.json").is_file()), None)
 
@@ -203,7 +131,7 @@ def _weights_file(home: Path, name: str) -> Path:
     raise ModelError(f"model {name}: there is no {WEIGHTS} beside config.json")
 
 
-def _read_config(path: Path, name: str) -> dict[str, Any]:
+def read_config(path: Path, name: str) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -213,7 +141,7 @@ def _read_config(path: Path, name: str) -> dict[str, Any]:
     return config
 
 
-def _check_unet_config(config: Mapping[str, Any], name: str) -> Shape:
+def check_unet_config(config: Mapping[str, Any], name: str) -> Shape:
     """(C, H, W) of the pictures, once the config is one of an unconditional UNet2DModel for grey or RGB pictures."""
     kind = config.get("_class_name")
     if kind != "UNet2DModel":
@@ -271,7 +199,7 @@ def _scheduler_file(folder: Path, name: str) -> Path:
 
 def _schedule(folder: Path, name: str) -> Schedule:
     path = _scheduler_file(folder, name)
-    config = _read_config(path, name)
+    config = read_config(path, name)
     _refuse_unknown(config, FORWARD_KEYS | SAMPLER_KEYS, path.name, name)
     try:
         return from_config(config)
@@ -286,45 +214,6 @@ def _refuse_unknown(config: Mapping[str, Any], known: set[str], file: str, name:
         raise ModelError(
             f"model {name}: {file} has unknown keys ({', '.join(unknown)[:120]}); remove them if the model does not depend on them"
         )
-
-
-def _download(name: str, notify: Callable[[str], None]) -> Path:
-    """The snapshot folder of a Hub repository, from the cache when it is there.
-
-    Its configs come first; the weights are fetched only when they are of a model that can be used, and not too large.
-    """
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=True))
-        home = _unet_folder(folder)
-        if home is not None and (home / WEIGHTS).is_file():
-            return folder
-    except (LocalEntryNotFoundError, HFValidationError):
-        pass
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=CONFIGS))
-        home = _unet_folder(folder)
-        if home is None:
-            raise ModelError(f"model {name}: there is no config.json of a UNet2DModel in this repository")
-        _check_unet_config(_read_config(home / "config.json", name), name)
-        files = HfApi().model_info(name, files_metadata=True).siblings or []
-        size = sum(file.size or 0 for file in files if file.rfilename in HUB_FILES)
-        if size > MAX_DOWNLOAD:
-            raise ModelError(f"model {name}: it has {size / 1e9:.1f} GB, and at most {MAX_DOWNLOAD / 1e9:.0f} GB are downloaded")
-        notify(f"Downloading {name} from the Hugging Face Hub: {size / 1e6:.0f} MB")
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
-    except ModelError:
-        raise
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelError(f"model {name}: there is no such public model on the Hugging Face Hub") from error
-    except LocalEntryNotFoundError as error:
-        raise ModelError(
-            f"model {name}: it is not on this machine, and the Hugging Face Hub cannot be reached to fetch it"
-        ) from error
-    except Exception as error:  # the HTTP library's own errors change with its versions
-        reason = str(error).strip().split("\n")[0][:120]
-        raise ModelError(
-            f"model {name}: it is not on this machine, and could not be fetched from the Hugging Face Hub ({reason})"
-        ) from error
 
 
 def _sha256(path: Path) -> str:

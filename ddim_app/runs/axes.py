@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from ddim_app.diffusion.noise import MAX_SEED
 from ddim_app.diffusion.sampler import CLIP_RULES
 from ddim_app.diffusion.schedule import SPACINGS
-from ddim_app.runs.base import MAX_ARMS, MAX_ETA, Arm, FieldError, check_model, choice, real, shown, whole
+from ddim_app.errors import FieldError, choice, real, shown, whole
+from ddim_app.runs.base import MAX_ETA, check_model
+from ddim_app.runs.sampling import MAX_ARMS, Arm
 
 MAX_VALUES = 24
 """Values of one axis."""

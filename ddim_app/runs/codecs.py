@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from ddim_app.media.images import png_bytes
-from ddim_app.runs.base import VERSION, Arm, BaseRecipe, FieldError, Recipe, compare, generate, shown
+from ddim_app.errors import FieldError, shown
+from ddim_app.media.images import RECIPE_KEY, png_bytes
+from ddim_app.runs.base import VERSION, BaseRecipe
+from ddim_app.runs.forms import compare, generate
 from ddim_app.runs.key_values import from_query, hints, nested
+from ddim_app.runs.kinds import KINDS
+from ddim_app.runs.sampling import Arm, Recipe
 
-RECIPE_KEY = "ddim_recipe"
-"""PNG text entry of every final picture: its recipe as JSON."""
 RUN_KEY = "ddim_run"
 """PNG text entry of a picture whose run was stopped: how far it came, as JSON."""
 MAX_FILE = 10_000_000
@@ -86,10 +88,10 @@ def read_values(values: object) -> Read:
     version, kind = values.get("version", VERSION), values.get("kind", Recipe.kind)
     if isinstance(version, int | float) and version > VERSION:
         raise FieldError("version", f"of this recipe is {shown(version)}, and this app reads up to {VERSION}: take a newer app")
-    if not isinstance(kind, str) or kind not in BaseRecipe.kinds:
-        raise FieldError("kind", f"must be one of {', '.join(BaseRecipe.kinds)}; got {shown(kind)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise FieldError("kind", f"must be one of {', '.join(KINDS)}; got {shown(kind)}")
     unknown: list[str] = []
-    cls = BaseRecipe.kinds[kind]
+    cls = KINDS[kind]
     known = _known(cls, {key: value for key, value in values.items() if key != "kind"}, "", unknown)
     try:
         recipe = cls.from_values(known)

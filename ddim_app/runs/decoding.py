@@ -16,12 +16,12 @@ from ddim_app.diffusion.naive_inversion import Network
 from ddim_app.diffusion.noise import MAX_SEED, NoisePath, initial_noise, picture_seed
 from ddim_app.diffusion.sampler import Process
 from ddim_app.diffusion.schedule import Level
+from ddim_app.errors import FieldError, choice, real, shown, whole
 from ddim_app.runs import latent_files
-from ddim_app.runs.base import MAX_ETA, BaseRecipe, FieldError, choice, put, real, shown, whole
+from ddim_app.runs.base import MAX_ETA, BaseRecipe, Load, Plan, plan, put
 from ddim_app.runs.inversion import PRECISIONS, InvertRecipe
 from ddim_app.runs.inversion_plan import Going, Log, Told
 from ddim_app.runs.latent_files import Latent
-from ddim_app.runs.sampling import Load, Plan, plan
 from ddim_app.runs.sources import Source
 
 MAX_TEXT = 20_000_000

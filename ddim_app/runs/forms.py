@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddim_app.diffusion.noise import MAX_SEED, Shape, picture_seed
-from ddim_app.media.images import open_picture, read_header
+from ddim_app.errors import FieldError, choice, shown, whole
+from ddim_app.media.images import RECIPE_KEY, open_picture, read_header
 from ddim_app.runs import latent_files
-from ddim_app.runs.base import Arm, FieldError, Recipe, choice, from_json, parse_noise_seed, shown, whole
-from ddim_app.runs.codecs import RECIPE_KEY
 from ddim_app.runs.interpolation import ENDS, MODES, MovingArm, PathRecipe
+from ddim_app.runs.kinds import from_json
 from ddim_app.runs.mixing import MixRecipe
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source, of_image, of_tensor
 
 ALL_MODES = (*MODES, "mix")
@@ -210,3 +211,60 @@ def _run(settings: Mapping[str, Any]) -> dict[str, Any]:
         "bucket": settings.get("bucket") or None,
         **{name: settings[name] for name in ("model", "branch", "precision")},
     }
+
+
+def compare(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:
+    """The recipe of a comparison, DDIM(eta) beside DDPM, from the raw values of the page's or the API's fields.
+
+    `ddpm_steps` of None or 0 means as many as `steps`. A `second_model` is sampled by the same two arms. Raises FieldError at
+    the first wrong value.
+    """
+    T = num_train_timesteps
+    steps = whole("steps", settings["steps"], 1, T)
+    ddpm_steps = whole("ddpm_steps", 0 if settings["ddpm_steps"] is None else settings["ddpm_steps"], 0, T) or steps
+    shared = {"spacing": settings["spacing"], "clip": settings["clip"]}
+    arms = (
+        Arm(method="ddim", steps=steps, eta=settings["eta"], **shared),
+        Arm(method="ddpm", steps=ddpm_steps, variance=settings["variance"], **shared),
+    )
+    second = settings.get("second_model") or None
+    return Recipe(arms=arms + tuple(replace(arm, model=second) for arm in arms if second), **_of_every_run(settings))
+
+
+def generate(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:
+    """The recipe of one arm from raw values; `timesteps` is None, a list, or text such as "999, 500, 0"."""
+    steps = whole("steps", settings["steps"], 1, num_train_timesteps)
+    listed = parse_timesteps(settings["timesteps"], num_train_timesteps)
+    keys = ("method", "spacing", "eta", "variance", "clip")
+    arm = Arm(steps=len(listed) if listed else steps, timesteps=listed, **{key: settings[key] for key in keys})
+    return Recipe(arms=(arm,), **_of_every_run(settings))
+
+
+def _of_every_run(settings: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("model", "seed", "pictures", "branch", "precision")
+    bucket = settings.get("bucket") or None
+    return {"noise_seed": parse_noise_seed(settings["noise_seed"]), "bucket": bucket, **{key: settings[key] for key in keys}}
+
+
+def parse_noise_seed(value: object) -> int | None:
+    """A noise seed given as a number or as text; empty means that it follows the seed."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
+        value = int(value)
+    return whole("noise_seed", value, 0, MAX_SEED)
+
+
+def parse_timesteps(value: object, num_train_timesteps: int) -> tuple[int, ...] | None:
+    """An explicit list of train timesteps, given as a list or as text; empty means none."""
+    if value is None or value == "" or value == []:
+        return None
+    if isinstance(value, str):
+        words = value.replace(",", " ").split()
+        value = [int(word) if word.isdecimal() and len(word) < 10 else word for word in words]
+    if not isinstance(value, list | tuple):
+        raise FieldError("timesteps", f"must be a list of whole numbers such as 999, 500, 0; got {shown(value)}")
+    entries = tuple(whole("timesteps", t, 0, num_train_timesteps - 1) for t in value)
+    if len(set(entries)) != len(entries):
+        raise FieldError("timesteps", f"must not name a timestep twice; got {shown(list(entries))}")
+    return tuple(sorted(entries, reverse=True))

@@ -15,7 +15,9 @@ from torch import Tensor
 from ddim_app.diffusion import latent_paths
 from ddim_app.diffusion.latent_paths import Path
 from ddim_app.diffusion.noise import MAX_SEED
-from ddim_app.runs.base import Arm, BaseRecipe, FieldError, choice, put, real, whole
+from ddim_app.errors import FieldError, choice, real, whole
+from ddim_app.runs.base import BaseRecipe, put
+from ddim_app.runs.sampling import Arm
 from ddim_app.runs.sources import Source
 
 MODES = ("line", "grid", "loop", "arithmetic", "variation", "truncation")

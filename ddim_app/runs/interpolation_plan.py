@@ -14,10 +14,11 @@ from ddim_app.diffusion.naive_inversion import Network, reachable
 from ddim_app.diffusion.noise import NoisePath, Shape, picture_seed
 from ddim_app.diffusion.sampler import Draw, Process, Query, Row, Step, sample
 from ddim_app.diffusion.schedule import Schedule
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
+from ddim_app.runs.base import Load, Plan, plan
 from ddim_app.runs.interpolation import MovingArm, PathRecipe
 from ddim_app.runs.inversion import BUDGET_PER_STEP
-from ddim_app.runs.sampling import Load, Plan, arm_row, plan
+from ddim_app.runs.sampling import arm_row
 
 
 class Laid(NamedTuple):

@@ -6,7 +6,8 @@ from typing import Any, Self
 
 from ddim_app.diffusion.noise import MAX_SEED
 from ddim_app.diffusion.schedule import SPACINGS
-from ddim_app.runs.base import MAX_ETA, BaseRecipe, FieldError, check_model, check_weights, choice, put, real, shown, whole
+from ddim_app.errors import FieldError, choice, real, shown, whole
+from ddim_app.runs.base import MAX_ETA, BaseRecipe, check_model, check_weights, put
 from ddim_app.runs.sources import Source
 
 METHODS = {

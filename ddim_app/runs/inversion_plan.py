@@ -18,11 +18,11 @@ from ddim_app.diffusion.naive_inversion import Move, Network, reachable
 from ddim_app.diffusion.noise import NoisePath, keyed_noise, noise_key, picture_seed
 from ddim_app.diffusion.sampler import Draw, Process, Query
 from ddim_app.diffusion.schedule import Level, Schedule
+from ddim_app.errors import FieldError, whole
 from ddim_app.models.loading import Model
-from ddim_app.runs.base import FieldError, whole
+from ddim_app.runs.base import Load, Plan, plan
 from ddim_app.runs.inversion import BUDGET_PER_STEP, STOCHASTIC, InvertRecipe, Way
 from ddim_app.runs.latent_files import Latent
-from ddim_app.runs.sampling import Load, Plan, plan
 
 BETWEEN = (0.25, 0.5, 0.75)
 """Where the self-interpolation test looks, from the true x_T to the one that was found."""

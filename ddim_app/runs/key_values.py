@@ -14,7 +14,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Union
 from urllib.parse import parse_qsl, quote, unquote
 
-from ddim_app.runs.base import BaseRecipe, FieldError, Recipe, shown
+from ddim_app.errors import FieldError, shown
+from ddim_app.runs.base import BaseRecipe
+from ddim_app.runs.kinds import KINDS
+from ddim_app.runs.sampling import Recipe
 
 MAX_QUERY = 16_000
 """Characters of a link's query that are read; 64 arms need about 3,000."""
@@ -104,7 +107,7 @@ def from_pairs(pairs: Iterable[Pair]) -> dict[str, Any]:
     further: dict[str, list[str]] = {}
     pairs = list(pairs)
     kind = dict(pairs).get("kind", Recipe.kind)
-    cls = BaseRecipe.kinds.get(kind, Recipe)
+    cls = KINDS.get(kind, Recipe)
     names = {part.name: part.key for part in parts(cls)}
     repeated = {part.key: part for part in parts(cls) if part.many}
     for key, text in pairs:

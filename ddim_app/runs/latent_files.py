@@ -13,7 +13,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ddim_app.runs.base import BaseRecipe, FieldError, check_model, check_weights, from_json, shown
+from ddim_app.errors import FieldError, shown
+from ddim_app.runs.base import BaseRecipe, check_model, check_weights
 
 FORMAT = "ddim-latent-1"
 KINDS = ("single", "pair", "stochastic")
@@ -96,6 +97,8 @@ def save(latent: Latent) -> bytes:
 
 def load(data: bytes) -> Latent:
     """The latent of a file that `save` wrote; raises FieldError, one sentence, for anything else."""
+    from ddim_app.runs.kinds import from_json  # here, since one of the kinds holds a latent file itself
+
     if len(data) > MAX_BYTES:
         raise FieldError("latent", f"must be a file of at most {MAX_BYTES // 1_000_000} MB; got {len(data) // 1_000_000} MB")
     metadata = _metadata(data)

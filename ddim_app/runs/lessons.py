@@ -13,8 +13,8 @@ from ddim_app.diffusion import formulas
 from ddim_app.diffusion.noise import MAX_SEED, NoisePath, initial_noise
 from ddim_app.diffusion.sampler import CLIP_RULES, Process, Query, Report, Row, Step, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
-from ddim_app.runs.base import MAX_ETA, BaseRecipe, FieldError, choice, put, real, shown, whole
-from ddim_app.runs.sampling import Load, Plan, plan
+from ddim_app.errors import FieldError, choice, real, shown, whole
+from ddim_app.runs.base import MAX_ETA, BaseRecipe, Load, Plan, plan, put
 from ddim_app.runs.sources import Source
 
 LESSONS = ("look", "denoise", "euler")

@@ -14,8 +14,9 @@ from ddim_app.diffusion.noise import MAX_SEED, keyed_noise, picture_seed
 from ddim_app.diffusion.sampler import CLIP_RULES, Process, Query, Report
 from ddim_app.diffusion.schedule import Schedule
 from ddim_app.diffusion.term_sampling import Design, Evaluation
-from ddim_app.runs.base import MAX_PICTURES, BaseRecipe, FieldError, choice, put, whole
-from ddim_app.runs.sampling import Load, Plan, plan
+from ddim_app.errors import FieldError, choice, whole
+from ddim_app.runs.base import BaseRecipe, Load, Plan, plan, put
+from ddim_app.runs.sampling import MAX_PICTURES
 from ddim_app.runs.sources import Source
 
 MODES = ("quick", "full")

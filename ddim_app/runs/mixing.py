@@ -19,9 +19,10 @@ from ddim_app.diffusion.formulas import add_noise
 from ddim_app.diffusion.noise import FORWARD_NOISE, MAX_SEED, NoisePath, initial_noise, keyed_noise, noise_key, picture_seed
 from ddim_app.diffusion.sampler import Process, Query, Row, Step, sample
 from ddim_app.diffusion.schedule import CLEAN, Level, Schedule, timesteps
-from ddim_app.runs.base import Arm, BaseRecipe, FieldError, choice, put, whole
+from ddim_app.errors import FieldError, choice, whole
+from ddim_app.runs.base import BaseRecipe, Load, Plan, plan, put
 from ddim_app.runs.interpolation_plan import cells_of
-from ddim_app.runs.sampling import Load, Plan, arm_row, plan
+from ddim_app.runs.sampling import Arm, arm_row
 from ddim_app.runs.sources import Source
 
 MAX_FRAMES = 33

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddim_app.diffusion.latent_paths import norms, spread
-from ddim_app.diffusion.smoothness import Smoothness, rmse, smoothness
+from ddim_app.diffusion.metrics import Smoothness, rmse, smoothness
 from ddim_app.media import animation
 from ddim_app.media.images import Pixels, enlargement, to_pil, to_pixels
 from ddim_app.runs import latent_files

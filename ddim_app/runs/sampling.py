@@ -1,78 +1,131 @@
 """A recipe made ready to run: checked against its models, with the rows it samples and the frames that come of them."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, singledispatch
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from ddim_app.diffusion.noise import NoisePath, initial_noise, picture_seed
-from ddim_app.diffusion.sampler import Process, Report, Row, Step, first_rounds, sample
-from ddim_app.diffusion.schedule import Level, Schedule
-from ddim_app.models.loading import Model
-from ddim_app.runs.base import Arm, BaseRecipe, FieldError, Recipe, whole
+from ddim_app.diffusion.noise import MAX_SEED, NoisePath, initial_noise, picture_seed
+from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES, Process, Report, Row, Step, first_rounds, sample
+from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
+from ddim_app.errors import FieldError, choice, real, shown, whole
+from ddim_app.runs.base import MAX_ETA, BaseRecipe, Load, Plan, check_model, check_weights, plan, put
+
+METHODS = ("ddim", "ddpm")
 
 
-@dataclass(frozen=True)
-class Plan(ABC):
-    """A checked recipe with everything that the engine needs to run it. There is one kind for each kind of recipe."""
+MAX_PICTURES = 16
 
-    recipe: Any
-    models: tuple[Model, ...]
-    """In the order in which its queries name them."""
+
+MAX_ARMS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One of the runs laid side by side: a sampler and its settings, for all pictures of the recipe.
+
+    `steps` transitions on the grid `spacing`, or on the train timesteps listed in `timesteps`. DDIM has `eta`, DDPM has
+    `variance`: "small" is the posterior's (what DDIM has at eta 1), "large" is beta's. An arm may have a `model`, `seed`,
+    `noise_seed` or `branch` of its own in place of the recipe's. It may begin where the earlier arm `start_arm` is after
+    `start_step` transitions; it then visits those of its timesteps that are still to come.
+    """
+
+    method: str = "ddim"
+    steps: int = 25
+    spacing: str = "trailing"
+    timesteps: tuple[int, ...] | None = None
+    eta: float = 0.0
+    variance: str = "small"
+    clip: str = "clip"
+    model: str | None = None
+    seed: int | None = None
+    noise_seed: int | None = None
+    branch: int | None = None
+    weights: str | None = None
+    start_arm: int | None = None
+    start_step: int | None = None
+
+    def __post_init__(self) -> None:
+        choice("method", self.method, METHODS)
+        put(self, "steps", whole("steps", self.steps, 1))
+        choice("spacing", self.spacing, SPACINGS)
+        put(self, "eta", real("eta", self.eta, 0, MAX_ETA, " (0 is DDIM, 1 has DDPM's variance)"))
+        choice("variance", self.variance, VARIANCES)
+        choice("clip", self.clip, CLIP_RULES)
+        if self.timesteps is not None:
+            if not isinstance(self.timesteps, tuple | list):
+                raise FieldError("timesteps", f"must be a list of whole numbers; got {shown(self.timesteps)}")
+            put(self, "timesteps", tuple(whole("timesteps", t, 0) for t in self.timesteps))
+        if self.model is not None:
+            check_model(self.model)
+        for name in ("seed", "noise_seed", "branch"):
+            if getattr(self, name) is not None:
+                put(self, name, whole(name, getattr(self, name), 0, MAX_SEED))
+        check_weights(self.weights)
+        if (self.start_arm is None) != (self.start_step is None):
+            raise FieldError("start_step", "and start_arm must be given together")
+        for name in ("start_arm", "start_step"):
+            if getattr(self, name) is not None:
+                put(self, name, whole(name, getattr(self, name), 0))
 
     @property
-    def model(self) -> Model:
-        return self.models[0]
+    def label(self) -> str:
+        """What the arm is called on the page: DDIM(eta) or DDPM, and its model where it has one of its own."""
+        ddpm = "DDPM" if self.variance == "small" else "DDPM(σ̂)"
+        sampler = f"DDIM(η = {self.eta:g})" if self.method == "ddim" else ddpm
+        return f"{sampler}, {self.model}" if self.model else sampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(BaseRecipe):
+    """A run of samplers: `pictures` pictures of seeds seed, seed + 1, ... (mod 2^32), each sampled by every arm from the same x_T.
+
+    `noise_seed` and `branch` name the step noise; without a noise_seed it follows the picture's own seed.
+    """
+
+    kind = "sampling"
+
+    arms: tuple[Arm, ...]
+    seed: int = 0
+    pictures: int = 1
+    noise_seed: int | None = None
+    branch: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        put(self, "seed", whole("seed", self.seed, 0, MAX_SEED))
+        put(self, "pictures", whole("pictures", self.pictures, 1, MAX_PICTURES))
+        if self.noise_seed is not None:
+            put(self, "noise_seed", whole("noise_seed", self.noise_seed, 0, MAX_SEED))
+        put(self, "branch", whole("branch", self.branch, 0, MAX_SEED))
+        if not 1 <= len(self.arms) <= MAX_ARMS:
+            raise FieldError("arms", f"must be 1 to {MAX_ARMS} arms; got {len(self.arms)}")
+        for i, arm in enumerate(self.arms):
+            if arm.start_arm is not None and arm.start_arm >= i:
+                raise FieldError("start_arm", f"must be an earlier arm than arm {i}; got {arm.start_arm}")
+
+    def with_arms(self, *arms: Arm) -> Self:
+        return replace(self, arms=arms)
 
     @property
-    @abstractmethod
-    def evaluations(self) -> int:
-        """Rows that the networks evaluate in all."""
+    def models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.model, *(arm.model for arm in self.arms if arm.model))))
 
     @property
-    @abstractmethod
-    def transitions(self) -> int:
-        """How many steps the run reports, as the status line counts them."""
+    def known_weights(self) -> dict[str, str | None]:
+        return super().known_weights | {arm.model: arm.weights for arm in self.arms if arm.model}
 
-    @property
-    @abstractmethod
-    def at_once(self) -> int:
-        """Pictures that are on their way at a time, those of all its arms."""
+    def made(self, hashes: Mapping[str, str]) -> Self:
+        arms = tuple(replace(arm, weights=hashes[arm.model]) if arm.model else arm for arm in self.arms)
+        return replace(super().made(hashes), arms=arms)
 
-    @property
-    @abstractmethod
-    def nfe(self) -> tuple[int, ...]:
-        """Evaluations really made per picture; several numbers where its arms differ."""
-
-    @abstractmethod
-    def calls(self, max_rows: int) -> int:
-        """Network calls that the run needs when it is alone and a call may have `max_rows` rows."""
-
-    @abstractmethod
-    def process(self, device: torch.device) -> Process:
-        """The run itself."""
-
-    @abstractmethod
-    def frames(self, report: Any) -> Iterator[Any]:
-        """What readers are told of a report, with its tensors on the CPU; every frame has `k`, the 0-based step."""
-
-    def evaluated(self, done: int) -> int:
-        """Rows evaluated after `done` steps."""
-        return self.evaluations * done // self.transitions
-
-
-Load = Callable[[str], Model]
-
-
-@singledispatch
-def plan(recipe: BaseRecipe, load: Load) -> Plan:
-    """The recipe's plan on its models; raises FieldError when they cannot do what it asks for."""
-    raise TypeError(f"no plan for a {type(recipe).__name__}")
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{**values, "arms": tuple(Arm(**arm) for arm in values["arms"])})
 
 
 class Frame(NamedTuple):

@@ -9,9 +9,10 @@ from typing import Any
 
 from ddim_app.diffusion.noise import picture_seed
 from ddim_app.diffusion.schedule import Schedule, timesteps
-from ddim_app.runs.base import Arm, BaseRecipe, Recipe
+from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.codecs import compare_values, generate_values
 from ddim_app.runs.key_values import to_arguments
+from ddim_app.runs.sampling import Arm, Recipe
 
 COMMANDS = {Recipe.kind: "generate"}
 """The command that runs recipes of a kind."""

@@ -16,8 +16,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ddim_app.diffusion.noise import MAX_SEED, initial_noise
+from ddim_app.errors import FieldError, shown, whole
 from ddim_app.media.images import fit, png_bytes, to_pil, to_pixels
-from ddim_app.runs.base import FieldError, put, shown, whole
+from ddim_app.runs.base import put
 
 MAX_TEXT = 20_000_000
 """Characters of base64 that a source may have."""

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from ddim_app.errors import FieldError
 from ddim_app.runs.axes import SIGMA_HAT, cells, parse
-from ddim_app.runs.base import Arm, FieldError
+from ddim_app.runs.sampling import Arm
 
 NAMES = ("steps", "eta", "spacing", "clip", "seed", "noise_seed", "branch", "model")
 """Settings that an axis is looked for in."""

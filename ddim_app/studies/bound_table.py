@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ddim_app.engine import Engine
+from ddim_app.errors import FieldError
 from ddim_app.media.images import FORMATS, open_picture
-from ddim_app.runs.base import FieldError
 from ddim_app.runs.likelihood import Bound, Collector, LikelihoodRecipe, with_picture
 from ddim_app.runs.sources import of_image
 

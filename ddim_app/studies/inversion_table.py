@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ddim_app.diffusion import gaussianity, metrics
 from ddim_app.engine import Engine
+from ddim_app.errors import FieldError
 from ddim_app.media.images import to_pixels
-from ddim_app.runs.base import FieldError
 from ddim_app.runs.inversion import METHODS, InvertRecipe, Way
 from ddim_app.runs.inversion_plan import Inverted
 from ddim_app.runs.sources import Source

@@ -21,7 +21,7 @@ from ddim_app import backends
 from ddim_app.engine import Engine
 from ddim_app.engine.fidelity import fidelity, pictures
 from ddim_app.models.loading import Model
-from ddim_app.runs.base import Arm, Recipe
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.studies import contenders
 
 STEPS = (10, 50)

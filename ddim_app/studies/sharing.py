@@ -10,8 +10,8 @@ import psutil
 import torch
 
 from ddim_app.engine import Engine, Finished
-from ddim_app.runs.base import Arm, Recipe, RunError
-from ddim_app.runs.sampling import Frame
+from ddim_app.errors import RunError
+from ddim_app.runs.sampling import Arm, Frame, Recipe
 
 MIXED_STEPS = (10, 20, 30, 40, 50, 60, 80, 100)
 MATRIX_STEPS = (5, 10, 20, 50)

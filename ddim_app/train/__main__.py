@@ -22,11 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None, stopper: Stopper) -> int:
     with stopper.interruptible():
-        from ddim_app.train import options  # here, so that a signal during the imports is answered like any other
+        from ddim_app.train import config  # here, so that a signal during the imports is answered like any other
         from ddim_app.train.config import TrainError
 
         try:
-            given = options.parse(arguments)
+            given = config.parse(arguments)
         except TrainError as error:
             return _fail(error)
         from ddim_app.train import begin

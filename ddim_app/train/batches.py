@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion.noise import Shape, keyed_noise
-from ddim_app.train import keys
+from ddim_app.train import keyed_random
 
 
 class Batch(NamedTuple):
@@ -46,9 +46,9 @@ class Batches:
     """float64 (T + 1,): timestep t is drawn for u in edges[t] <= u < edges[t + 1]; None where all are equally likely."""
 
     def rows(self, step: int, first: int, count: int) -> Batch:
-        draws = [keys.words(keys.key(keys.CHOICE, self.seed, step), first + i, 4) for i in range(count)]
+        draws = [keyed_random.words(keyed_random.key(keyed_random.CHOICE, self.seed, step), first + i, 4) for i in range(count)]
         x0 = np.stack([self._picture(step, first + i, draw) for i, draw in enumerate(draws)])
-        noise_key = keys.key(keys.NOISE, self.seed, step)
+        noise_key = keyed_random.key(keyed_random.NOISE, self.seed, step)
         noise = torch.stack([keyed_noise(noise_key, first + i, self.shape) for i in range(count)])
         t = torch.tensor([self._timestep(first + i, draw[0]) for i, draw in enumerate(draws)])
         return Batch(step, first, to_tensor(x0), t, noise)
@@ -69,11 +69,11 @@ class Batches:
         epoch, position = divmod(step * self.global_batch + index, len(self.chosen))
         picture = self.pixels[self.chosen[self._order(epoch)[position]]]
         _, height, width = self.shape
-        top = keys.below(draw[1], picture.shape[0] - height + 1)
-        left = keys.below(draw[2], picture.shape[1] - width + 1)
+        top = keyed_random.below(draw[1], picture.shape[0] - height + 1)
+        left = keyed_random.below(draw[2], picture.shape[1] - width + 1)
         part = picture[top : top + height, left : left + width]
         mirrored: np.ndarray = part[:, ::-1]
-        return mirrored if self.mirror and keys.below(draw[3], 2) else part
+        return mirrored if self.mirror and keyed_random.below(draw[3], 2) else part
 
     def _order(self, epoch: int) -> np.ndarray:
         return _order(len(self.chosen), self.seed, epoch)
@@ -93,7 +93,7 @@ def cosine_edges(alphas_cumprod: Tensor) -> np.ndarray:
 
 @lru_cache(4)
 def _order(n: int, seed: int, epoch: int) -> np.ndarray:
-    return keys.permutation(n, seed, epoch)
+    return keyed_random.permutation(n, seed, epoch)
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

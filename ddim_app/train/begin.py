@@ -1,20 +1,22 @@
 """Beginning a run, or continuing one, from the options that were given."""
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from ddim_app.train import config, data, files, folder, hub, setup, state
+from ddim_app.train import bundle, config, data, setup, state
 from ddim_app.train.config import Settings, TrainError
-from ddim_app.train.estimate import clock, measure
-from ddim_app.train.folder import RunFolder
-from ddim_app.train.looks import Looks
+from ddim_app.train.evaluate import PICTURES, PREVIEW_STEPS, Looks
+from ddim_app.train.loop import Trainer
 from ddim_app.train.run import Run
+from ddim_app.train.run_folder import RunFolder, continued, remove_partial, versions, write_file
 from ddim_app.train.stop import Stopper
 
 
@@ -23,7 +25,7 @@ def run(given: Mapping[str, Any], stopper: Stopper) -> None:
     given = dict(given)
     home = RunFolder(Path(config.output(given)))
     stored = home.stored()
-    settings = folder.continued(stored, given) if stored else config.resolve(given)
+    settings = continued(stored, given) if stored else config.resolve(given)
     with stopper.interruptible():
         accelerator, precision = setup.accelerator(settings)
     if not accelerator.is_main_process:
@@ -88,7 +90,7 @@ def _facts(
         "parameters": sum(p.numel() for p in begin.network.parameters()), "data": found.key,
         "global_batch": settings.batch_size * settings.accumulate * accelerator.num_processes,
         "processes": accelerator.num_processes, "precision": precision, "threads": torch.get_num_threads(),
-        "versions": folder.versions(),
+        "versions": versions(),
     }  # fmt: skip
 
 
@@ -127,7 +129,7 @@ def _prepare(running: Run, continues: bool, tell: Any) -> bool:
     if running.main and not settings.dry_run:
         for place in (home.path, home.path / "unet", home.path / "scheduler", home.previews):
             if place.is_dir():
-                files.clean(place)
+                remove_partial(place)
         home.write_run(running.facts)
         home.rewind(trainer.state.step)
         running.publish()  # the app lists it from now on
@@ -158,7 +160,7 @@ def _finish(running: Run, tell: Any) -> None:
         final = running.looks.final()
         running.publish(final)
         preview = running.home.previews / f"step-{running.trainer.steps:09d}.png"
-        files.write(running.home.path / "preview.png", preview.read_bytes())
+        write_file(running.home.path / "preview.png", preview.read_bytes())
         running.facts["finished"] = True
         running.home.write_run(running.facts)
         held = [line for line in running.home.logged() if line["kind"] == "held_out"]
@@ -170,8 +172,63 @@ def _finish(running: Run, tell: Any) -> None:
 
 def _push(settings: Settings, home: RunFolder, accelerator: Accelerator) -> None:
     if settings.push_to_hub and accelerator.is_main_process:
-        print(f"Uploaded: {hub.push(home.path, settings.push_to_hub)}")
+        print(f"Uploaded: {bundle.push(home.path, settings.push_to_hub)}")
 
 
 def _silent(text: str) -> None:
     """What the processes that are not the main one say."""
+
+
+WARM_UP, MEASURED = 2, 4
+
+
+LOOK_EVALUATIONS = PICTURES * PREVIEW_STEPS + 250
+"""Forward passes of a preview with held-out loss; one costs about a third of training on a picture."""
+
+
+class Estimate(NamedTuple):
+    """Seconds of one step and of one look."""
+
+    step: float
+    look: float
+
+    def seconds(self, steps: int, preview_every: int) -> float:
+        return steps * self.step + self._looks(steps, preview_every) * self.look
+
+    def steps(self, seconds: float, preview_every: int) -> int:
+        """As many steps as fit, at least 10."""
+        per_step = self.step + (self.look / preview_every if preview_every else 0)
+        return max(10, math.floor((seconds - 3 * self.look) / per_step))
+
+    @staticmethod
+    def _looks(steps: int, preview_every: int) -> float:
+        return 3 + (steps / preview_every if preview_every else 0)
+
+
+def measure(trainer: Trainer) -> Estimate:
+    """Times a few real steps and puts the state back bit by bit; in all processes alike."""
+    before, facts, steps = trainer.state.tensors(), trainer.state.facts(), trainer.steps
+    trainer.steps = trainer.state.step + WARM_UP + MEASURED
+    times = []
+    loop = trainer.train()
+    try:
+        for _ in range(WARM_UP + MEASURED):
+            started = time.perf_counter()
+            float(next(loop).loss)
+            times.append(time.perf_counter() - started)
+    finally:
+        loop.close()
+        trainer.steps = steps
+        trainer.state.restore(before, facts)
+    seconds = torch.tensor(sorted(times[WARM_UP:])[MEASURED // 2], device=trainer.accelerator.device, dtype=torch.float32)
+    step = float(trainer.accelerator.reduce(seconds, "mean"))
+    look = step / 3 * LOOK_EVALUATIONS / trainer.batches.global_batch * trainer.accelerator.num_processes
+    return Estimate(step, look)
+
+
+def clock(seconds: float) -> str:
+    """Seconds in words: 40 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

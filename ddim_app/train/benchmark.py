@@ -24,7 +24,7 @@ from PIL import Image
 from torch.nn.functional import mse_loss
 
 from ddim_app.train import config, data, setup
-from ddim_app.train.looks import peak_memory_mb
+from ddim_app.train.evaluate import peak_memory_mb
 from ddim_app.train.stop import Stopper
 
 Step = Callable[[], float]

@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors.torch import load_file
 
 from ddim_app.models.loading import WEIGHTS, ModelError, load
-from ddim_app.train import files
+from ddim_app.train.config import TrainError
+from ddim_app.train.run_folder import MODEL_FILES, write_file, write_tensors
 
 CARD = "README.md"
 CONFIGS = ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json")
@@ -48,13 +51,28 @@ def bundle(source: Path, folder: Path) -> None:
     if not all(weight.isfinite().all() for weight in weights.values()):
         raise ValueError(f"{source} has weights beyond the range of fp16, {torch.finfo(torch.half).max:g}: keep it as it is")
     (folder / "unet").mkdir(parents=True, exist_ok=True)
-    files.write_tensors(folder / "unet" / WEIGHTS, weights)
+    write_tensors(folder / "unet" / WEIGHTS, weights)
     for name in CONFIGS:
         (folder / name).parent.mkdir(exist_ok=True)
-        files.write(folder / name, (source / name).read_bytes())
+        write_file(folder / name, (source / name).read_bytes())
     if not (folder / CARD).exists() and (source / CARD).exists():
         shutil.copy(source / CARD, folder / CARD)
 
 
 if __name__ == "__main__":
     main()
+
+
+def push(folder: Path, repository: str) -> str:
+    """The address of the uploaded model; only the model's files travel, no training picture. Raises TrainError."""
+    api = HfApi()
+    try:
+        address = api.create_repo(repository, exist_ok=True)
+        api.upload_folder(repo_id=address.repo_id, folder_path=folder, allow_patterns=MODEL_FILES, commit_message="Upload model")
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrainError(
+            f"--push-to-hub {repository}: the upload failed ({reason}); the model is whole in {folder}, and the same command "
+            "tries again"
+        ) from error
+    return str(address)

@@ -1,18 +1,20 @@
 """The settings of a run: one frozen value that checks itself, its defaults from a small commented file per preset."""
 
+import argparse
 import dataclasses
 import math
+import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from PIL import ImageColor
 
-from ddim_app.models.loading import ROOT
+from ddim_app.models.catalogue import ROOT
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 FINE_TUNE = "fine-tune"
@@ -169,3 +171,50 @@ def output(given: Mapping[str, Any]) -> str:
         return str(given["output"])
     source = Path(given.get("data") or "run").resolve()
     return str(ROOT / "runs" / (source.stem if source.suffix == ".npz" else source.name))
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise TrainError(f"{message}; --help lists all options")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = Parser(
+        prog="python -m ddim_app.train", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=textwrap.dedent("""\
+            Turns a folder of pictures into a model that the app shows.
+
+              python -m ddim_app.train --data my_photos                      fine-tunes the bundled model
+              python -m ddim_app.train --data my_photos --minutes 30         the same, in about half an hour
+              python -m ddim_app.train --data my_photos --preset tiny-32     a small model from scratch
+              torchrun --nproc_per_node 4 -m ddim_app.train --data my_photos on four GPUs
+
+            A run that was stopped, in whatever way, goes on when it is started again with the same command."""),
+    )  # fmt: skip
+    for name, field in FIELDS.items():
+        rule = field.metadata
+        default = "" if field.default in (None, "", False) or "[" in rule["text"] else f" [{field.default}]"
+        text = (rule["text"] + default).replace("%", "%%")
+        if kind(field) is bool:
+            top.add_argument(flag(name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        else:
+            metavar = rule["name"] or ("|".join(rule["choices"]) if rule["choices"] else kind(field).__name__.upper())
+            top.add_argument(flag(name), type=_converter(name), default=argparse.SUPPRESS, metavar=metavar, help=text)
+    return top
+
+
+def parse(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """The options that were given, by field name; raises TrainError, or prints the help and exits."""
+    return vars(parser().parse_args(arguments))
+
+
+def _converter(name: str) -> Callable[[str], Any]:
+    field = FIELDS[name]
+
+    def convert(text: str) -> Any:
+        try:
+            return kind(field)(text)
+        except ValueError:
+            return text  # which Settings refuses, naming the range
+
+    return convert

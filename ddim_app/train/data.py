@@ -18,8 +18,8 @@ from PIL import Image
 
 from ddim_app.media import folders
 from ddim_app.media.folders import Picture, Rejected, Source
-from ddim_app.train import files
 from ddim_app.train.config import TrainError
+from ddim_app.train.run_folder import PARTIAL, flush, write_json
 
 VERSION = 1
 """Part of every cache's name, so that a change of how pictures are prepared makes new ones."""
@@ -138,13 +138,13 @@ def _open(folder: Path, key: str, form: Form) -> Cache:
 
 def _build(folder: Path, key: str, decoded: Iterator[tuple[str, Picture | str]], form: Form, rejected: list[Rejected]) -> None:
     """Writes the cache beside and renames it when it is whole."""
-    partial_folder = folder / f"{key}.{os.getpid()}{files.PARTIAL}"
+    partial_folder = folder / f"{key}.{os.getpid()}{PARTIAL}"
     try:
         partial_folder.mkdir(parents=True)
         with (partial_folder / "pixels.bin").open("wb") as file:
             names, hashes, facts = _collect(decoded, file.write, form, rejected)
-        files.write_json(partial_folder / "about.json", {"names": names, "hashes": hashes, "facts": facts})
-        files.sync(partial_folder / "pixels.bin")
+        write_json(partial_folder / "about.json", {"names": names, "hashes": hashes, "facts": facts})
+        flush(partial_folder / "pixels.bin")
         if not (folder / key).exists():
             partial_folder.rename(folder / key)
     except OSError as error:

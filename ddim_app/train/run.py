@@ -9,11 +9,10 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ddim_app.train import data, setup, state
-from ddim_app.train.card import card
 from ddim_app.train.config import Settings, TrainError
-from ddim_app.train.folder import RunFolder
-from ddim_app.train.looks import Looks
+from ddim_app.train.evaluate import Looks
 from ddim_app.train.loop import Done, Trainer, is_broken
+from ddim_app.train.run_folder import RunFolder, card
 from ddim_app.train.stop import Stopped, Stopper
 
 LOG_EVERY = 10

@@ -13,8 +13,8 @@ from accelerate import Accelerator  # type: ignore[import-untyped]
 from ddim_app import backends
 from ddim_app.diffusion.noise import Shape
 from ddim_app.diffusion.schedule import Schedule, from_config
-from ddim_app.models import loading
-from ddim_app.train import config, dropout
+from ddim_app.models import catalogue, loading
+from ddim_app.train import config, keyed_random
 from ddim_app.train.batches import Batches, cosine_edges
 from ddim_app.train.config import Settings, TrainError
 from ddim_app.train.data import Data
@@ -56,7 +56,7 @@ def start(settings: Settings) -> Start:
 
 
 def _fine_tune(settings: Settings) -> Start:
-    folder = loading.locate(str(settings.init), print)
+    folder = catalogue.locate(str(settings.init), print)
     base = loading.load(folder)
     scheduler = loading.scheduler_config(folder)
     unet = {key: value for key, value in base.unet.config.items() if not key.startswith("_")}
@@ -120,9 +120,9 @@ def accelerator(settings: Settings) -> tuple[Accelerator, str]:
 
 def trainer(begin: Start, data: Data, settings: Settings, accelerate: Accelerator, stopper: Stopper) -> Trainer:
     """The trainer at step 0. Changes `begin.network` in place."""
-    rows = dropout.Rows(settings.seed)
+    rows = keyed_random.Rows(settings.seed)
     if settings.dropout:
-        dropout.install(begin.network, settings.dropout, rows)
+        keyed_random.install_dropout(begin.network, settings.dropout, rows)
     device = accelerate.device
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True  # exact resume is worth more than its few per cent

@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ddim_app.train import files
 from ddim_app.train.config import TrainError
+from ddim_app.train.run_folder import remove_partial, write_tensors
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -89,7 +89,7 @@ def save(folder: Path, state: State, keep: int) -> Path:
     metadata = {"facts": json.dumps(state.facts()), "digest": digest(tensors)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_tensors(path, tensors, metadata)
+        write_tensors(path, tensors, metadata)
     except OSError as error:
         usable = checkpoints(folder)
         last = f"the last good checkpoint is {usable[-1]}" if usable else "there is no checkpoint yet"
@@ -105,7 +105,7 @@ def save(folder: Path, state: State, keep: int) -> Path:
 def load_last(folder: Path, state: State, tell: Callable[[str], None]) -> Path | None:
     """Restores the newest usable checkpoint and returns its path; None when there is none. Damaged ones are told and skipped."""
     if folder.is_dir():
-        files.clean(folder)
+        remove_partial(folder)
     for path in reversed(checkpoints(folder)):
         try:
             tensors, facts = read(path)

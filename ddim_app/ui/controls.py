@@ -9,7 +9,8 @@ from gradio.components import Component
 
 from ddim_app.diffusion.schedule import SPACINGS
 from ddim_app.engine import Engine
-from ddim_app.runs.base import FieldError, Recipe, shown
+from ddim_app.errors import FieldError, shown
+from ddim_app.runs.sampling import Recipe
 from ddim_app.ui.fields import PRIVATE, dial, raw
 
 UNKNOWN_TIMESTEPS = 100_000

@@ -3,7 +3,7 @@
 import json
 
 from ddim_app.engine import Engine
-from ddim_app.runs.base import Arm, Recipe
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.ui.assets import FOLDER
 from ddim_app.ui.components.stage import Reel
 from ddim_app.ui.text import recipe_line

@@ -7,8 +7,8 @@ import gradio as gr
 
 from ddim_app.engine import Engine
 from ddim_app.engine.options import MAX_QUEUE
-from ddim_app.runs import base as recipes
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
+from ddim_app.runs import forms
 from ddim_app.ui import controls as settings
 from ddim_app.ui import text
 from ddim_app.ui.assets import asset
@@ -170,7 +170,7 @@ def _connect_models(engine: Engine, controls: settings.Settings, demo: gr.Blocks
 def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, demo: gr.Blocks) -> None:
     def say(*values: Any) -> str:
         try:
-            recipe = settings.checked(engine, recipes.compare, controls.named(values))
+            recipe = settings.checked(engine, forms.compare, controls.named(values))
             if not all(map(engine.is_here, recipe.models)):
                 return text.DOWNLOADED
             plan = engine.plan(recipe)

@@ -11,8 +11,8 @@ import gradio as gr
 
 from ddim_app.engine import Engine, Finished
 from ddim_app.engine.batch_loop import Ticket
-from ddim_app.runs.base import BaseRecipe, FieldError
-from ddim_app.runs.sampling import Plan
+from ddim_app.errors import FieldError
+from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.ui.hosting.visitors import Callers
 from ddim_app.ui.run_history import Past
 

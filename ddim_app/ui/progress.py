@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from ddim_app.runs.sampling import Plan
+from ddim_app.runs.base import Plan
 
 EVERY_SECONDS = 0.2
 """Between two progress events; each costs the server about as much as a small network call."""

@@ -6,10 +6,12 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from ddim_app.errors import FieldError
 from ddim_app.media.images import to_pil
 from ddim_app.runs import codecs, key_values
-from ddim_app.runs.base import Arm, BaseRecipe, FieldError, Recipe
+from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.codecs import MAX_STEPS, Read
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.tables import table_of
 from ddim_app.ui import text
 from ddim_app.ui.compare.tab import CompareTab

@@ -15,8 +15,8 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from ddim_app.errors import FieldError, choice, whole
 from ddim_app.media import animation
-from ddim_app.runs.base import FieldError, choice, whole
 from ddim_app.ui.components import download, stage
 from ddim_app.ui.fields import raw
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ddim_app.media.images import Pixels, to_pixels
-from ddim_app.runs.base import BaseRecipe
+from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.runs.codecs import Stopped
-from ddim_app.runs.sampling import Frame, Plan, SamplingPlan
+from ddim_app.runs.sampling import Frame, SamplingPlan
 from ddim_app.ui import text
 
 MAX_RUNS = 12

@@ -12,8 +12,9 @@ import gradio as gr
 from gradio.components import Component
 
 from ddim_app.engine import Finished
-from ddim_app.runs.base import BaseRecipe, FieldError
-from ddim_app.runs.sampling import Frame, Plan
+from ddim_app.errors import FieldError
+from ddim_app.runs.base import BaseRecipe, Plan
+from ddim_app.runs.sampling import Frame
 from ddim_app.ui import text
 from ddim_app.ui.controls import Settings
 from ddim_app.ui.page_runs import Runs

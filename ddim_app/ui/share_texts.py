@@ -4,8 +4,9 @@ import os
 from typing import Any
 
 from ddim_app.engine import Engine
+from ddim_app.errors import FieldError
 from ddim_app.runs import key_values, snippets
-from ddim_app.runs.base import BaseRecipe, FieldError
+from ddim_app.runs.base import BaseRecipe
 
 FORMS = ("Link", "Python", "diffusers", "Command line", "curl", "JSON")
 MAX_LINK = 8_000

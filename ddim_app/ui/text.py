@@ -3,8 +3,8 @@
 import gradio as gr
 
 from ddim_app.diffusion.noise import picture_seed
-from ddim_app.runs.base import Recipe
-from ddim_app.runs.sampling import Plan, SamplingPlan
+from ddim_app.runs.base import Plan
+from ddim_app.runs.sampling import Recipe, SamplingPlan
 
 DOWNLOADED = "This model is downloaded when you run it."
 CLIP_WORDS = {"clip": "x₀ clipped", "off": "x₀ not clipped", "dynamic": "x₀ thresholded"}

@@ -6,8 +6,8 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from ddim_app.errors import FieldError
 from ddim_app.media.images import open_picture
-from ddim_app.runs.base import FieldError
 from ddim_app.runs.sources import MIDDLE, Crop, Source, of_image
 
 MAX_SIDE = 1024

@@ -16,9 +16,12 @@ from ddim_app.backends import batch_invariance, mixture, openvino_backend, openv
 from ddim_app.diffusion import metrics
 from ddim_app.engine import Engine
 from ddim_app.engine.fidelity import fidelity
+from ddim_app.errors import FieldError
 from ddim_app.models import memory
-from ddim_app.models.loading import ROOT, load
-from ddim_app.runs.base import Arm, FieldError, Recipe, from_json
+from ddim_app.models.catalogue import ROOT
+from ddim_app.models.loading import load
+from ddim_app.runs.kinds import from_json
+from ddim_app.runs.sampling import Arm, Recipe
 from tests import toys
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ddim_app.engine import Engine
-from ddim_app.models.loading import ROOT
+from ddim_app.models.catalogue import ROOT
 from tests.browser.conftest import FLAGS, chromium, open_page
 from tests.browser.test_compare import fill, run, until_drawn
 from tests.browser.test_invert import bring, choose, open_invert, picture, run_inversion

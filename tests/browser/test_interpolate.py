@@ -7,8 +7,9 @@ from playwright.sync_api import Page, expect
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.media.images import png_bytes, to_pil, to_pixels
-from ddim_app.runs.base import Arm, Recipe, from_json
 from ddim_app.runs.interpolation import PathRecipe
+from ddim_app.runs.kinds import from_json
+from ddim_app.runs.sampling import Arm, Recipe
 from tests.browser.conftest import screenshot
 from tests.browser.test_compare import fill, until_drawn
 from tests.wire import calls_after, wait_for

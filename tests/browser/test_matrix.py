@@ -4,7 +4,7 @@ from playwright.sync_api import Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
-from ddim_app.runs.base import from_json
+from ddim_app.runs.kinds import from_json
 from tests.browser.conftest import screenshot
 from tests.browser.test_compare import fill, run, status, until_drawn
 from tests.wire import calls_after, wait_for

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.runs import codecs
-from ddim_app.runs.base import Arm, Recipe
+from ddim_app.runs.sampling import Arm, Recipe
 from tests.browser.conftest import open_page, screenshot, until_quiet
 from tests.browser.test_compare import fill, pixels, run, start_long_run, until_drawn
 

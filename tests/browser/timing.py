@@ -13,7 +13,7 @@ import time
 
 from playwright.sync_api import Page, sync_playwright
 
-from ddim_app.models.loading import ROOT
+from ddim_app.models.catalogue import ROOT
 from tests.browser.conftest import FLAGS, chromium
 from tests.browser.test_learn import open_panel
 

@@ -11,7 +11,8 @@ from ddim_app.diffusion.naive_inversion import Move, Network
 from ddim_app.diffusion.noise import initial_noise
 from ddim_app.diffusion.sampler import Query
 from ddim_app.diffusion.schedule import SPACINGS, Schedule
-from ddim_app.models.loading import ROOT, load
+from ddim_app.models.catalogue import ROOT
+from ddim_app.models.loading import load
 from tests import toys
 from tests.oracle import Gaussian
 from tests.toys import LINEAR

@@ -12,8 +12,9 @@ from ddim_app import backends
 from ddim_app.diffusion.noise import NoisePath, initial_noise
 from ddim_app.diffusion.sampler import Row
 from ddim_app.engine import Engine, Finished
+from ddim_app.errors import FieldError, RunError
 from ddim_app.models.loading import ModelError, load
-from ddim_app.runs.base import Arm, FieldError, Recipe, RunError
+from ddim_app.runs.sampling import Arm, Recipe
 from tests import toys
 from tests.toys import LINEAR
 from tests.wire import wait_for

@@ -8,8 +8,9 @@ import pytest
 
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget, Visitors
-from ddim_app.models.loading import Catalogue
-from ddim_app.runs.base import Arm, FieldError, Recipe
+from ddim_app.errors import FieldError
+from ddim_app.models.catalogue import Catalogue
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.ui.hosting.visitors import Callers
 from tests.wire import wait_for
 

@@ -14,7 +14,8 @@ from ddim_app import backends
 from ddim_app.engine import Engine, zero_gpu
 from ddim_app.engine.batch_loop import Ticket
 from ddim_app.engine.zero_gpu import ZeroEngine
-from ddim_app.runs.base import Arm, FieldError, Recipe, RunError
+from ddim_app.errors import FieldError, RunError
+from ddim_app.runs.sampling import Arm, Recipe
 from tests.wire import Brake, patient_client, served, wait_for
 from tests.zero import Lender
 

@@ -20,7 +20,7 @@ def _first(names: str, *modules: str) -> Any:
 
 
 Engine = _first("Engine", "engine")
-from_json = _first("from_json", "runs.codecs", "runs.base", "recipe")
+from_json = _first("from_json", "runs.kinds", "runs.base", "recipe")
 to_query = _first("to_query", "runs.key_values", "pairs")
 snippets = _first("python", "runs.snippets", "snippets").__globals__
 initial_noise = _first("initial_noise", "diffusion.noise", "latents")

@@ -10,7 +10,7 @@ from PIL import Image
 from ddim_app.media import animation
 from ddim_app.media.animation import AnimationError, gif_bytes, labelled_sheet, mp4_bytes, sheet_bytes, text_inside, webp_bytes
 from ddim_app.media.images import to_pil
-from ddim_app.runs.base import Arm, Recipe
+from ddim_app.runs.sampling import Arm, Recipe
 
 RECIPE = Recipe(arms=(Arm(), Arm(method="ddpm")), seed=3).to_json()
 NOISE = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), np.uint8)

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ddim_app.models import loading as model_module
-from ddim_app.models.loading import WEIGHTS, Catalogue, ModelError
+from ddim_app.models import hub as hub_module
+from ddim_app.models.catalogue import Catalogue
+from ddim_app.models.loading import WEIGHTS, ModelError
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_a_download_is_announced_with_its_size_and_fetches_no_code(tiny_root, fo
 
     def snapshot(name, allow_patterns, local_files_only=False):
         if local_files_only:
-            raise model_module.LocalEntryNotFoundError("not in the cache")
+            raise hub_module.LocalEntryNotFoundError("not in the cache")
         assert told or not any(name.endswith(".safetensors") for name in allow_patterns), "announced first"
         fetched.append(allow_patterns)
         return str(folder)
@@ -37,12 +38,12 @@ def test_a_download_is_announced_with_its_size_and_fetches_no_code(tiny_root, fo
     sizes = {"unet/config.json": 1_000, f"unet/{WEIGHTS}": 142_999_000, "unet/diffusion_pytorch_model.bin": 143_000_000, "x.py": 5}
     siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in sizes.items()]
     hub = SimpleNamespace(model_info=lambda name, files_metadata: SimpleNamespace(siblings=siblings))
-    monkeypatch.setattr(model_module, "snapshot_download", snapshot)
-    monkeypatch.setattr(model_module, "HfApi", lambda: hub)
+    monkeypatch.setattr(hub_module, "snapshot_download", snapshot)
+    monkeypatch.setattr(hub_module, "HfApi", lambda: hub)
     assert Catalogue([tiny_root]).load("somebody/model", told.append).name == "somebody/model"
     assert told == ["Downloading somebody/model from the Hugging Face Hub: 143 MB"]
-    assert fetched == [model_module.CONFIGS, model_module.HUB_FILES]
-    assert all(file.endswith((".json", ".safetensors")) for file in model_module.HUB_FILES)
+    assert fetched == [hub_module.CONFIGS, hub_module.HUB_FILES]
+    assert all(file.endswith((".json", ".safetensors")) for file in hub_module.HUB_FILES)
 
 
 def test_weights_that_no_run_could_use_are_not_downloaded(tiny_root, folder, monkeypatch):
@@ -51,21 +52,21 @@ def test_weights_that_no_run_could_use_are_not_downloaded(tiny_root, folder, mon
 
     def snapshot(name, allow_patterns, local_files_only=False):
         if local_files_only:
-            raise model_module.LocalEntryNotFoundError("not in the cache")
+            raise hub_module.LocalEntryNotFoundError("not in the cache")
         fetched.append(allow_patterns)
         return str(folder)
 
     files = [SimpleNamespace(rfilename=WEIGHTS, size=300_000_000_000)]
     hub = SimpleNamespace(model_info=lambda name, files_metadata: SimpleNamespace(siblings=files))
-    monkeypatch.setattr(model_module, "snapshot_download", snapshot)
-    monkeypatch.setattr(model_module, "HfApi", lambda: hub)
+    monkeypatch.setattr(hub_module, "snapshot_download", snapshot)
+    monkeypatch.setattr(hub_module, "HfApi", lambda: hub)
     with pytest.raises(ModelError, match=r"it has 300\.0 GB, and at most 4 GB are downloaded"):
         Catalogue([tiny_root]).load("somebody/large")
     config = folder / "unet" / "config.json"
     config.write_text(config.read_text().replace("UNet2DModel", "LlamaForCausalLM"))
     with pytest.raises(ModelError, match="must describe a UNet2DModel; got LlamaForCausalLM"):
         Catalogue([tiny_root]).load("somebody/language-model")
-    assert fetched == [model_module.CONFIGS] * 2
+    assert fetched == [hub_module.CONFIGS] * 2
 
 
 @pytest.mark.parametrize("name", ["weights/tiny", "a--b/c", "a..b/c", "ü/b", "a/b/c", "-a/b", "a/b-", "http://a/b"])
@@ -74,7 +75,7 @@ def test_what_is_no_hub_id_is_not_looked_for_there(tiny_root, name):
 
 
 def test_a_cached_hub_model_is_loaded_without_a_word(tiny_root, folder, monkeypatch):
-    monkeypatch.setattr(model_module, "snapshot_download", lambda name, allow_patterns, local_files_only: str(folder))
+    monkeypatch.setattr(hub_module, "snapshot_download", lambda name, allow_patterns, local_files_only: str(folder))
     told = []
     assert Catalogue([tiny_root]).load("somebody/model", told.append).shape == (3, 8, 8)
     assert not told

@@ -13,8 +13,9 @@ from diffusers import DDPMPipeline
 from safetensors.torch import load_file, save_file
 
 from ddim_app.diffusion.schedule import from_config
-from ddim_app.models import loading as model_module
-from ddim_app.models.loading import WEIGHTS, Catalogue, ModelError, load
+from ddim_app.models import catalogue as catalogue_module
+from ddim_app.models.catalogue import Catalogue
+from ddim_app.models.loading import WEIGHTS, ModelError, load
 from tests import toys
 
 BUNDLED = Path(__file__).parent.parent.parent / "weights" / "avatars-32"
@@ -240,7 +241,7 @@ def test_catalogue_lists_folders_and_sees_new_ones(tiny_root, tmp_path):
 )
 def test_names_that_no_model_has_are_refused_with_the_list(tiny_root, tmp_path, name, monkeypatch):
     """None is joined to a path, and none is asked of the Hub."""
-    monkeypatch.setattr(model_module, "_download", lambda *args: pytest.fail("asked the Hub"))
+    monkeypatch.setattr(catalogue_module, "download", lambda *args: pytest.fail("asked the Hub"))
     (tmp_path / "runs").mkdir()
     with pytest.raises(ModelError) as caught:
         Catalogue([tiny_root, tmp_path / "runs"]).load(name)

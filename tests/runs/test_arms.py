@@ -5,8 +5,9 @@ import torch
 
 from ddim_app.diffusion.sampler import Row, drive, sample
 from ddim_app.engine import Engine
-from ddim_app.runs.base import Arm, FieldError, Recipe
-from ddim_app.runs.sampling import plan
+from ddim_app.errors import FieldError
+from ddim_app.runs.base import plan
+from ddim_app.runs.sampling import Arm, Recipe
 from tests import toys
 from tests.toys import LINEAR
 

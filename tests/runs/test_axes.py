@@ -2,8 +2,9 @@
 
 import pytest
 
+from ddim_app.errors import FieldError
 from ddim_app.runs.axes import AXES, MAX_VALUES, Axis, cells, parse
-from ddim_app.runs.base import Arm, FieldError
+from ddim_app.runs.sampling import Arm
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,14 @@ from PIL import Image, PngImagePlugin
 
 from ddim_app.commands import generate
 from ddim_app.commands.generate import recipe_of
-from ddim_app.runs import base, codecs, key_values, snippets
-from ddim_app.runs.base import Arm, BaseRecipe, FieldError, Recipe
+from ddim_app.errors import FieldError
+from ddim_app.runs import codecs, forms, key_values, snippets
+from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.codecs import Stopped, read_file, read_json, read_query, read_text
 from ddim_app.runs.inversion import InvertRecipe, Way
 from ddim_app.runs.key_values import to_arguments, to_query
+from ddim_app.runs.kinds import KINDS
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source
 from tests.recipes import arms, names, recipes, seeds
 
@@ -52,12 +55,9 @@ class Other(BaseRecipe):
         return cls(**{**values, **lists, **ends, "arm": Arm(**values["arm"])})
 
 
-del BaseRecipe.kinds["other"]  # for the other tests of this process
-
-
 @pytest.fixture(autouse=True)
 def other(monkeypatch):
-    monkeypatch.setitem(BaseRecipe.kinds, "other", Other)
+    monkeypatch.setitem(KINDS, "other", Other)
 
 
 text = st.text('ab~,:"[{%5-. é', max_size=8)
@@ -119,10 +119,10 @@ def test_python(value):
 @given(recipes)
 def test_fields_of_the_page_and_the_api_are_those_of_the_recipe(value):
     """What the fields say is the run that the recipe says; where they cannot say it there are none."""
-    for values, make in ((codecs.compare_values(value), base.compare), (codecs.generate_values(value), base.generate)):
+    for values, make in ((codecs.compare_values(value), forms.compare), (codecs.generate_values(value), forms.generate)):
         if values is not None:
             assert codecs._same(make(values, 1001), value)
-        elif len(value.arms) == 1 and make is base.generate:
+        elif len(value.arms) == 1 and make is forms.generate:
             arm = value.arms[0]
             assert arm.model or arm.timesteps is not None or {arm.seed, arm.noise_seed, arm.branch} != {None}
 
@@ -130,7 +130,7 @@ def test_fields_of_the_page_and_the_api_are_those_of_the_recipe(value):
 @given(st.floats(0, 2), st.integers(1, 1000), st.integers(1, 1000), seeds)
 def test_every_comparison_has_its_fields(eta, steps, ddpm_steps, seed):
     value = Recipe(arms=(Arm(steps=steps, eta=eta), Arm(method="ddpm", steps=ddpm_steps, variance="large")), seed=seed)
-    assert base.compare(codecs.compare_values(value), 1000) == value
+    assert forms.compare(codecs.compare_values(value), 1000) == value
 
 
 # Links are short, and can be written by hand.

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ddim_app.diffusion import metrics
-from ddim_app.runs import base, decoding, latent_files
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
+from ddim_app.runs import decoding, kinds, latent_files
 from ddim_app.runs.decoding import Decoded
 from ddim_app.runs.inversion import Way
 from ddim_app.runs.sources import Source, of_tensor
@@ -29,7 +29,7 @@ def latent_of(engine, method, **settings):  # noqa: F811
 def test_a_saved_latent_is_decoded_as_it_was(engine, method):  # noqa: F811
     found, data = latent_of(engine, method)
     value = decoding.of_file(data, model="a")
-    assert base.from_json(value.to_json()) == value
+    assert kinds.from_json(value.to_json()) == value
     torch.testing.assert_close(decoded(engine, data), found.back, rtol=0, atol=1e-4)
     planned = engine.plan(value)
     assert planned.evaluations == found.evaluations[1] == planned.transitions
@@ -53,7 +53,7 @@ def test_a_noise_map_is_used_under_another_start(engine):  # noqa: F811
     assert not torch.allclose(decoded(engine, data, edited=other), same)
     assert not torch.allclose(decoded(engine, data, seed=3), same)
     value = decoding.of_file(data, model="a", edited=other)
-    assert base.from_json(value.to_json()) == value
+    assert kinds.from_json(value.to_json()) == value
 
 
 @pytest.mark.parametrize(

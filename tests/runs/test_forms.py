@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 
 from ddim_app.diffusion.noise import MAX_SEED, initial_noise
+from ddim_app.errors import FieldError
 from ddim_app.media.images import png_bytes
 from ddim_app.runs import forms, latent_files
-from ddim_app.runs.base import Arm, FieldError, Recipe
 from ddim_app.runs.forms import interpolation, parse_seeds, read_end
 from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.latent_files import Latent
 from ddim_app.runs.mixing import MixRecipe
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source
 
 SHAPE = (3, 8, 8)

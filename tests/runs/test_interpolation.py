@@ -8,15 +8,17 @@ import pytest
 import torch
 
 from ddim_app.diffusion import latent_paths
+from ddim_app.diffusion.metrics import rmse, smoothness
 from ddim_app.diffusion.noise import MAX_SEED, NoisePath, initial_noise
 from ddim_app.diffusion.sampler import drive
-from ddim_app.diffusion.smoothness import rmse, smoothness
 from ddim_app.engine import Engine
+from ddim_app.errors import FieldError
 from ddim_app.models.loading import Model
-from ddim_app.runs.base import Arm, FieldError, Recipe, from_json
+from ddim_app.runs.base import plan
 from ddim_app.runs.interpolation import NOISES, MovingArm, PathRecipe
 from ddim_app.runs.interpolation_plan import Cells, Laid, PathPlan, Result, collect
-from ddim_app.runs.sampling import plan
+from ddim_app.runs.kinds import from_json
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source, of_pixels, of_tensor
 from tests.oracle import Gaussian
 from tests.toys import LINEAR

@@ -13,8 +13,8 @@ from ddim_app.diffusion.lockstep import abreast
 from ddim_app.diffusion.sampler import Query, drive
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
-from ddim_app.runs import base, inversion_plan, latent_files
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
+from ddim_app.runs import inversion_plan, kinds, latent_files, sampling
 from ddim_app.runs.inversion import METHODS, InvertRecipe, Way
 from ddim_app.runs.inversion_plan import Going, Inverted
 from ddim_app.runs.sources import Source, of_tensor
@@ -44,7 +44,7 @@ def test_a_recipe_goes_through_json():
         *(Way(method=method, steps=7) for method in METHODS), sources=(PICTURE, Source(seed=3)), decode_model="b", clamped=True,
         noise_seed=9, precision="fp64", bucket=4,
     )  # fmt: skip
-    assert base.from_json(value.to_json()) == value
+    assert kinds.from_json(value.to_json()) == value
     assert json.loads(value.to_json())["kind"] == "invert"
 
 
@@ -57,7 +57,7 @@ def test_in_float64_calls_have_no_more_rows_than_the_largest_bucket(engine):
 def test_every_method_runs_beside_the_others_and_costs_what_was_said(engine, precision):
     value = asked(*(Way(method=method, steps=6) for method in METHODS), sources=(PICTURE, PICTURE), precision=precision)
     planned = engine.plan(value)
-    engine.final(base.Recipe(arms=(base.Arm(steps=1),), model="a"))
+    engine.final(sampling.Recipe(arms=(sampling.Arm(steps=1),), model="a"))
     before, rows = engine.loop.calls, 0
     found, going = {}, []
     for frame in engine.run(value):

@@ -7,9 +7,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from ddim_app.errors import FieldError
 from ddim_app.runs import latent_files
-from ddim_app.runs.base import Arm, FieldError, Recipe
 from ddim_app.runs.latent_files import Latent
+from ddim_app.runs.sampling import Arm, Recipe
 from tests import toys
 
 X = toys.pictures(2, (3, 4, 4))

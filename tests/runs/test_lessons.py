@@ -10,8 +10,9 @@ from ddim_app.diffusion.formulas import add_noise, ddim_step, predict_x0
 from ddim_app.diffusion.noise import initial_noise
 from ddim_app.diffusion.sampler import drive
 from ddim_app.diffusion.schedule import Schedule, betas, cumulative
+from ddim_app.errors import FieldError
 from ddim_app.runs import lessons
-from ddim_app.runs.base import FieldError, from_json
+from ddim_app.runs.kinds import from_json
 from ddim_app.runs.lessons import LessonRecipe
 from ddim_app.runs.sources import Source, of_pixels
 from tests.oracle import Gaussian

@@ -15,8 +15,8 @@ from ddim_app.diffusion.formulas import add_noise
 from ddim_app.diffusion.sampler import Query, drive
 from ddim_app.diffusion.schedule import Schedule, betas, cumulative
 from ddim_app.engine import Engine
-from ddim_app.runs import base, likelihood
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
+from ddim_app.runs import kinds, likelihood
 from ddim_app.runs.likelihood import COLUMNS, Collector, LikelihoodPlan, LikelihoodRecipe
 from ddim_app.runs.sources import Source, of_pixels
 from tests.oracle import Gaussian
@@ -164,7 +164,7 @@ def test_what_a_plan_costs():
 
 def test_the_recipe_comes_back_from_its_json_and_judges_its_values():
     made = planned("quick", seed=5, draws=4).recipe
-    assert base.from_json(made.to_json()) == made
+    assert kinds.from_json(made.to_json()) == made
     assert json.loads(made.to_json())["kind"] == "likelihood"
     assert made.precision == "fp32"
     cases = {"evaluations": 59, "draws": 1, "seed": -1, "mode": "slow", "clip": "hard", "pictures": made.pictures * 17}

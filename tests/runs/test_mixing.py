@@ -10,13 +10,15 @@ import torch
 from ddim_app.diffusion.noise import FORWARD_NOISE, NoisePath, initial_noise, keyed_noise, noise_key
 from ddim_app.diffusion.sampler import drive
 from ddim_app.engine import Engine
+from ddim_app.errors import FieldError
 from ddim_app.media.images import to_pixels
 from ddim_app.models.loading import Model
-from ddim_app.runs.base import Arm, FieldError, Recipe, from_json
+from ddim_app.runs.base import plan
 from ddim_app.runs.interpolation_plan import Cells
+from ddim_app.runs.kinds import from_json
 from ddim_app.runs.mixing import FIG_9, Drawn, MixRecipe, Noised, levels_from
 from ddim_app.runs.path_files import Gathered
-from ddim_app.runs.sampling import plan
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source, of_tensor
 from tests.oracle import Gaussian
 from tests.toys import LINEAR

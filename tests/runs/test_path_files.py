@@ -13,8 +13,8 @@ from ddim_app import engine as engine_package
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.runs import latent_files, path_files
-from ddim_app.runs.base import from_json
 from ddim_app.runs.interpolation import MovingArm, PathRecipe
+from ddim_app.runs.kinds import from_json
 from ddim_app.runs.mixing import MixRecipe
 from ddim_app.runs.sources import Source
 

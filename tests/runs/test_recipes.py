@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES
 from ddim_app.diffusion.schedule import SPACINGS
-from ddim_app.runs import base
-from ddim_app.runs.base import Arm, FieldError, Recipe, from_json
+from ddim_app.errors import FieldError
+from ddim_app.runs import base, forms, sampling
+from ddim_app.runs.kinds import from_json
+from ddim_app.runs.sampling import Arm, Recipe
 
 SETTINGS = {
     "model": "avatars-32", "steps": 25, "ddpm_steps": None, "spacing": "trailing", "eta": 0.0, "variance": "small", "clip": "clip",
@@ -20,7 +22,7 @@ SETTINGS = {
 
 seeds = st.integers(0, 2**32 - 1)
 arms = st.builds(
-    Arm, method=st.sampled_from(base.METHODS), steps=st.integers(1, 1000), spacing=st.sampled_from(SPACINGS),
+    Arm, method=st.sampled_from(sampling.METHODS), steps=st.integers(1, 1000), spacing=st.sampled_from(SPACINGS),
     timesteps=st.none() | st.lists(st.integers(0, 999), min_size=1, max_size=5, unique=True).map(tuple),
     eta=st.floats(0, 2), variance=st.sampled_from(VARIANCES), clip=st.sampled_from(CLIP_RULES),
 )  # fmt: skip
@@ -100,7 +102,7 @@ def test_recipes_are_frozen_values():
 )
 def test_bad_values_get_one_sentence(field, value, sentence):
     with pytest.raises(FieldError) as caught:
-        base.compare(SETTINGS | {field: value}, 1000)
+        forms.compare(SETTINGS | {field: value}, 1000)
     assert str(caught.value) == sentence
     assert caught.value.field == field
 
@@ -116,7 +118,7 @@ def refusal(judge, settings):
 @pytest.mark.parametrize("value", [0, 3.7, "x", None, True, math.nan, [1], {}, 10**400])
 @pytest.mark.parametrize("field", [*SETTINGS])
 def test_no_value_of_any_field_breaks_the_judge(field, value):
-    for judge in (base.compare, base.generate):
+    for judge in (forms.compare, forms.generate):
         error = refusal(judge, SETTINGS | {field: value})
         assert error is None or error.field == field
         assert error is None or len(str(error)) < 300
@@ -124,14 +126,14 @@ def test_no_value_of_any_field_breaks_the_judge(field, value):
 
 def test_whole_floats_are_whole_numbers():
     """JSON clients and sliders send 25.0 for 25."""
-    value = base.compare(SETTINGS | {"steps": 25.0, "seed": 7.0}, 1000)
+    value = forms.compare(SETTINGS | {"steps": 25.0, "seed": 7.0}, 1000)
     assert (type(value.seed), value.seed) == (int, 7)
     assert (type(value.arms[0].steps), value.arms[0].steps) == (int, 25)
 
 
 @pytest.mark.parametrize(("ddpm_steps", "expected"), [(None, 25), (0, 25), (1000, 1000)])
 def test_compare_is_ddim_beside_ddpm(ddpm_steps, expected):
-    value = base.compare(SETTINGS | {"ddpm_steps": ddpm_steps, "eta": 0.5, "variance": "large", "spacing": "leading"}, 1000)
+    value = forms.compare(SETTINGS | {"ddpm_steps": ddpm_steps, "eta": 0.5, "variance": "large", "spacing": "leading"}, 1000)
     ddim, ddpm = value.arms
     assert (ddim.method, ddim.steps, ddim.eta, ddim.spacing) == ("ddim", 25, 0.5, "leading")
     assert (ddpm.method, ddpm.steps, ddpm.variance, ddpm.spacing) == ("ddpm", expected, "large", "leading")
@@ -142,7 +144,7 @@ def test_compare_is_ddim_beside_ddpm(ddpm_steps, expected):
     ("given", "expected"), [(None, None), ("", None), ([], None), ("999, 500 0", (999, 500, 0)), ([0, 500.0, 999], (999, 500, 0))]
 )
 def test_lists_of_timesteps(given, expected):
-    value = base.generate(SETTINGS | {"timesteps": given}, 1000)
+    value = forms.generate(SETTINGS | {"timesteps": given}, 1000)
     assert value.arms[0].timesteps == expected
     assert value.arms[0].steps == (25 if expected is None else 3)
 
@@ -160,13 +162,13 @@ def test_lists_of_timesteps(given, expected):
 )
 def test_bad_lists_of_timesteps(given, sentence):
     with pytest.raises(FieldError) as caught:
-        base.generate(SETTINGS | {"timesteps": given}, 1000)
+        forms.generate(SETTINGS | {"timesteps": given}, 1000)
     assert str(caught.value) == sentence
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, None), ("", None), (" ", None), ("12", 12), (12, 12), (12.0, 12)])
 def test_noise_seeds(given, expected):
-    assert base.compare(SETTINGS | {"noise_seed": given}, 1000).noise_seed == expected
+    assert forms.compare(SETTINGS | {"noise_seed": given}, 1000).noise_seed == expected
 
 
 @pytest.mark.parametrize("count", [0, 65])

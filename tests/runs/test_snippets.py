@@ -16,9 +16,9 @@ from PIL import Image
 from ddim_app.__main__ import main
 from ddim_app.engine import Engine
 from ddim_app.media.images import to_pixels
-from ddim_app.models.loading import ROOT
+from ddim_app.models.catalogue import ROOT
 from ddim_app.runs import codecs, snippets
-from ddim_app.runs.base import Arm, Recipe
+from ddim_app.runs.sampling import Arm, Recipe
 from tests.toys import SCHEDULES, save_tiny
 
 FP32 = Recipe(arms=(Arm(steps=10),), model="tiny", seed=2**32 - 1, pictures=2, precision="fp32")

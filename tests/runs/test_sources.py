@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from ddim_app.diffusion.noise import initial_noise
+from ddim_app.errors import FieldError
 from ddim_app.runs import sources
-from ddim_app.runs.base import FieldError
 from ddim_app.runs.sources import Crop, Source
 from tests import toys
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ddim_app.runs.axes import cells, parse
-from ddim_app.runs.base import Arm
+from ddim_app.runs.sampling import Arm
 from ddim_app.runs.tables import table_of
 
 BASE = Arm(steps=12, eta=0.25, spacing="leading", clip="off")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ddim_app import __main__, engine
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
 from ddim_app.runs.inversion import METHODS, Way
 from ddim_app.studies import inversion_table, inversion_table_files
 from tests import toys

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from ddim_app.diffusion.batch_sizes import BUCKETS, bucket_of, filled
 from ddim_app.engine import Engine, Finished
 from ddim_app.engine.limits import Budget
+from ddim_app.errors import FieldError
 from ddim_app.models import memory
-from ddim_app.runs.base import Arm, FieldError, Recipe, from_json
-from ddim_app.runs.sampling import Frame
+from ddim_app.runs.kinds import from_json
+from ddim_app.runs.sampling import Arm, Frame, Recipe
 from ddim_app.studies import sharing
 from tests import toys
 from tests.wire import wait_for

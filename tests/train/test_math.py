@@ -10,7 +10,7 @@ from torch import nn
 
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.schedule import betas, cumulative
-from ddim_app.train import dropout, ema, keys
+from ddim_app.train import keyed_random, loop
 from ddim_app.train.batches import Ahead, Batches, cosine_edges, to_tensor
 from ddim_app.train.config import Settings, TrainError, presets, read_preset, resolve
 from ddim_app.train.evaluate import held_out, nearest
@@ -111,8 +111,8 @@ def test_ahead_gives_the_steps_in_order():
 
 def test_keys_are_the_same_for_ever():
     """Values of NumPy 2.4, whose SeedSequence and Philox are guaranteed; another one would break every resumed run."""
-    assert keys.words(keys.key(keys.CHOICE, 1, 2), 3, 2).tolist() == KNOWN_WORDS
-    assert keys.permutation(6, 1, 2).tolist() == KNOWN_ORDER
+    assert keyed_random.words(keyed_random.key(keyed_random.CHOICE, 1, 2), 3, 2).tolist() == KNOWN_WORDS
+    assert keyed_random.permutation(6, 1, 2).tolist() == KNOWN_ORDER
 
 
 KNOWN_WORDS = [10469127648661248174, 17287353439162147021]
@@ -180,10 +180,10 @@ def test_the_average_spans_a_tenth_of_a_short_run():
         average.weight.fill_(1.0)
         current.weight.fill_(0.0)
     for step in range(2000):
-        ema.update(average, current, step, 0.9999)
+        loop.update_average(average, current, step, 0.9999)
     assert float(average.weight.detach()) < 1e-9  # the share of the start; with a fixed 0.9999 it would be 0.82
-    assert ema.decay(2000, 0.9999) == pytest.approx(2001 / 2010)
-    assert ema.decay(10**6, 0.9995) == 0.9995
+    assert loop.ema_decay(2000, 0.9999) == pytest.approx(2001 / 2010)
+    assert loop.ema_decay(10**6, 0.9995) == 0.9995
 
 
 def test_the_learning_rate_rises_and_falls():
@@ -204,8 +204,8 @@ def test_norms_and_biases_are_not_decayed_unless_asked():
 
 
 def test_dropout_belongs_to_the_row_not_to_its_batch():
-    rows = dropout.Rows(seed=1, step=2)
-    layer = dropout.KeyedDropout(0.3, 4, rows).train()
+    rows = keyed_random.Rows(seed=1, step=2)
+    layer = keyed_random.KeyedDropout(0.3, 4, rows).train()
     x = torch.ones(6, 50, 10, 10)
     whole = layer(x)
     rows.first = 4
@@ -223,8 +223,8 @@ def test_dropout_replaces_that_of_the_residual_blocks():
 
     network = build({**read_preset("tiny-32")["unet"], "block_out_channels": [16, 16, 32], "attention_head_dim": 8}, 0)
     before = [name for name, _ in network.named_parameters()]
-    dropout.install(network, 0.2, dropout.Rows(0))
-    keyed = [module for module in network.modules() if isinstance(module, dropout.KeyedDropout)]
+    keyed_random.install_dropout(network, 0.2, keyed_random.Rows(0))
+    keyed = [module for module in network.modules() if isinstance(module, keyed_random.KeyedDropout)]
     assert len({module.layer for module in keyed}) == len(keyed) > 5
     assert [name for name, _ in network.named_parameters()] == before
 

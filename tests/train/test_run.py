@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from ddim_app.models import loading
+from ddim_app.models.catalogue import Catalogue
 from ddim_app.train import config
 from tests.train_tools import ROOT, TOY, Worker, final_digest, save_drawings
 
@@ -41,7 +42,7 @@ def finished(place, worker):
 
 def test_the_run_is_a_model_that_the_app_and_diffusers_load(finished):
     run, _ = finished
-    catalogue = loading.Catalogue([run.parent.parent / "weights", run.parent], allow_hub=False)
+    catalogue = Catalogue([run.parent.parent / "weights", run.parent], allow_hub=False)
     assert catalogue.names() == ["runs/me"]
     loaded = catalogue.load("runs/me")
     assert loaded.shape == (3, 8, 8)
@@ -93,7 +94,7 @@ def test_the_app_lists_the_run_before_its_first_step(place, worker):
     event = {"signal": 9, "where": "backward", "step": 0}
     ran = worker.run("--data", place / "pictures", "--preset", place / "toy.toml", "--output", run, event=event)
     assert ran.code == -9
-    assert "runs/early" in loading.Catalogue([place / "weights", place / "runs"], allow_hub=False).names()
+    assert "runs/early" in Catalogue([place / "weights", place / "runs"], allow_hub=False).names()
     assert loading.load(run).shape == (3, 8, 8)
 
 

@@ -89,8 +89,8 @@ def run_folder(tmp_path):
 def push(folder, hub):
     """In an interpreter of its own, since the Hub's address is read when its library is imported."""
     code = (
-        "import sys; from pathlib import Path; from ddim_app.train import hub\n"
-        "try: print(hub.push(Path(sys.argv[1]), 'me/model'))\nexcept ValueError as error: print('error:', error)"
+        "import sys; from pathlib import Path; from ddim_app.train import bundle\n"
+        "try: print(bundle.push(Path(sys.argv[1]), 'me/model'))\nexcept ValueError as error: print('error:', error)"
     )
     environment = {
         **os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_TOKEN": "hf_stub", "HF_HUB_OFFLINE": "0",

@@ -15,7 +15,8 @@ import torch
 from ddim_app import backends
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
-from ddim_app.runs.base import Arm, Recipe, RunError
+from ddim_app.errors import RunError
+from ddim_app.runs.sampling import Arm, Recipe
 from tests import toys
 from tests.server import Server, app, call, named, post
 from tests.wire import Brake, served, wait_for

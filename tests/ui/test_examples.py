@@ -5,7 +5,8 @@ import json
 import torch
 
 from ddim_app.engine import Engine
-from ddim_app.runs.base import Recipe, compare
+from ddim_app.runs.forms import compare
+from ddim_app.runs.sampling import Recipe
 from ddim_app.ui.compare.tab import EXAMPLE_FIELDS, EXAMPLES
 from ddim_app.ui.components.stage import stored_run
 from ddim_app.ui.first_run import RECIPE

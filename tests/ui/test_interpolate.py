@@ -13,8 +13,8 @@ from PIL import Image
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.runs import latent_files
-from ddim_app.runs.base import from_json
 from ddim_app.runs.interpolation import PathRecipe
+from ddim_app.runs.kinds import from_json
 from tests.wire import patient_client, served
 
 

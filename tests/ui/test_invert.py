@@ -10,8 +10,9 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from ddim_app.engine import Engine
-from ddim_app.runs import codecs, latent_files
-from ddim_app.runs.base import from_json
+from ddim_app.media import images
+from ddim_app.runs import latent_files
+from ddim_app.runs.kinds import from_json
 from tests import toys
 from tests.ui.test_uploads import header_of
 from tests.wire import patient_client, served
@@ -49,7 +50,7 @@ def test_a_picture_comes_back_with_its_latent_and_recipe(client, tmp_path):
     recipe = from_json(summary["recipe"])
     assert recipe.precision == "fp32"
     with Image.open(pictures[1]["image"]) as image:
-        assert from_json(image.text[codecs.RECIPE_KEY]) == recipe
+        assert from_json(image.text[images.RECIPE_KEY]) == recipe
 
 
 def test_without_a_picture_the_model_makes_one_and_its_noise_is_looked_for(client):

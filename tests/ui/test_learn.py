@@ -15,7 +15,7 @@ from gradio_client.exceptions import ValidationError
 from PIL import Image
 
 from ddim_app.engine import Engine
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
 from ddim_app.runs.likelihood import Collector
 from ddim_app.ui.learn import figures, picture, tour
 from ddim_app.ui.learn import panel as panels

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ddim_app.engine import Engine
-from ddim_app.runs.base import Arm, Recipe
 from ddim_app.runs.codecs import Stopped
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.ui import build_ui, run_history
 from ddim_app.ui import controls as settings
 from ddim_app.ui.compare.tab import CompareTab

@@ -14,8 +14,7 @@ from ddim_app.diffusion.schedule import Level
 from ddim_app.media import animation
 from ddim_app.media.animation import text_inside
 from ddim_app.media.images import to_pixels
-from ddim_app.runs.base import Arm, Recipe
-from ddim_app.runs.sampling import Frame, SamplingPlan, arm_row
+from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan, arm_row
 from ddim_app.ui import run_films
 from ddim_app.ui.components.stage import FEWEST_FRAMES, FINAL_BYTES, REPLAY_BYTES, Reel, stored_run, unique
 from ddim_app.ui.run_films import make, moments, sheet

@@ -8,7 +8,7 @@ import pytest
 from gradio.data_classes import ImageData
 from PIL import Image
 
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
 from ddim_app.ui import uploads
 from tests import toys
 from tests.media.test_images import encoded

@@ -14,11 +14,10 @@ import torch
 
 from ddim_app.diffusion.noise import picture_seed
 from ddim_app.engine import Finished
+from ddim_app.errors import FieldError
 from ddim_app.media.images import to_pixels
-from ddim_app.runs import base as recipes
-from ddim_app.runs import codecs
-from ddim_app.runs.base import FieldError, Recipe
-from ddim_app.runs.sampling import SamplingPlan
+from ddim_app.runs import codecs, forms
+from ddim_app.runs.sampling import Recipe, SamplingPlan
 from ddim_app.ui.components import stage
 from ddim_app.ui.controls import Settings, checked, validator
 from ddim_app.ui.fields import raw
@@ -39,10 +38,10 @@ def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
         bucket = raw(gr.Number(0, label="Rows of every network call; 0: whatever comes"))
         compare_button, generate_button = gr.Button("compare"), gr.Button("generate")
     fields = {**settings.fields, "bucket": bucket}
-    _endpoint(compare_button, _compare(runs), runs, recipes.compare, fields, [pictures, others, summary], queued)
+    _endpoint(compare_button, _compare(runs), runs, forms.compare, fields, [pictures, others, summary], queued)
     fields = {"method": method, **fields, "timesteps": timesteps}
     del fields["ddpm_steps"], fields["second_model"]
-    _endpoint(generate_button, _generate(runs), runs, recipes.generate, fields, [pictures, summary], queued)
+    _endpoint(generate_button, _generate(runs), runs, forms.generate, fields, [pictures, summary], queued)
 
 
 def _endpoint(
@@ -99,7 +98,7 @@ def _compare(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
             DDIM's pictures, DDPM's pictures (each model's in turn), and a summary with recipe, NFE, seconds, PSNR and SSIM
         """
         named = {key: value for key, value in locals().items() if key not in ("request", "runs")}
-        async for shown, summary in _follow(runs, recipes.compare, named, request):
+        async for shown, summary in _follow(runs, forms.compare, named, request):
             yield [*chain(*shown[::2])], [*chain(*shown[1::2])], summary
 
     return compare
@@ -132,7 +131,7 @@ def _generate(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
             the pictures, and a summary with recipe, NFE and seconds
         """
         named = {key: value for key, value in locals().items() if key not in ("request", "runs")}
-        async for shown, summary in _follow(runs, recipes.generate, named, request):
+        async for shown, summary in _follow(runs, forms.generate, named, request):
             yield shown[0] if shown else [], summary
 
     return generate

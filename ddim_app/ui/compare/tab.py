@@ -7,10 +7,9 @@ import gradio as gr
 from PIL import Image
 
 from ddim_app.media.images import contact_sheet, enlargement, to_pixels
-from ddim_app.runs import base as recipes
-from ddim_app.runs import codecs
-from ddim_app.runs.base import BaseRecipe, Recipe
-from ddim_app.runs.sampling import Frame, SamplingPlan
+from ddim_app.runs import codecs, forms
+from ddim_app.runs.base import BaseRecipe
+from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
 from ddim_app.ui import text
 from ddim_app.ui.compare.charts import Charts
 from ddim_app.ui.components import stage
@@ -64,7 +63,7 @@ class CompareTab(RunTab):
         return [button.click(lambda values=values: list(values), None, inputs, **PRIVATE) for button, values in buttons.items()]
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
-        return checked(self.runs.engine, recipes.compare, self.settings.named(values)), None
+        return checked(self.runs.engine, forms.compare, self.settings.named(values)), None
 
     def values_of(self, recipe: BaseRecipe) -> list[Any] | None:
         values = codecs.compare_values(recipe)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ddim_app.media.images import Pixels, contact_sheet, png_bytes, to_pil
-from ddim_app.runs.base import Recipe
+from ddim_app.runs.sampling import Recipe
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import stage
 from ddim_app.ui.run_history import Past, PastRun

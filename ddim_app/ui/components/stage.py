@@ -15,8 +15,7 @@ import torch
 from ddim_app.diffusion import metrics
 from ddim_app.diffusion.noise import picture_seed
 from ddim_app.media.images import png_bytes, strip, to_pixels
-from ddim_app.runs.base import Recipe
-from ddim_app.runs.sampling import Frame, SamplingPlan
+from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
 from ddim_app.ui.assets import asset, component_files
 from ddim_app.ui.text import grid_note, recipe_line, replay_note
 

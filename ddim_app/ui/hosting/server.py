@@ -22,7 +22,7 @@ from starlette.routing import Route
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import SERVER
 from ddim_app.engine.options import Options
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
 from ddim_app.ui.hosting.gate import Gate, Streams
 from ddim_app.ui.page_runs import Runs
 

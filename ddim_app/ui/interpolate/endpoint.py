@@ -10,12 +10,11 @@ from typing import Any
 import gradio as gr
 
 from ddim_app.engine import Finished
+from ddim_app.errors import FieldError
 from ddim_app.media.animation import AnimationError
-from ddim_app.media.images import to_pixels
+from ddim_app.media.images import RECIPE_KEY, to_pixels
 from ddim_app.runs import path_files
-from ddim_app.runs.base import FieldError
-from ddim_app.runs.codecs import RECIPE_KEY
-from ddim_app.runs.sampling import Plan
+from ddim_app.runs.base import Plan
 from ddim_app.ui.controls import Settings, validator
 from ddim_app.ui.fields import raw
 from ddim_app.ui.interpolate import tab

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from ddim_app.errors import FieldError
 from ddim_app.media.animation import AnimationError, ffmpeg
 from ddim_app.runs import forms, path_files
-from ddim_app.runs.base import FieldError
 from ddim_app.runs.interpolation_plan import PathPlan
 from ddim_app.runs.mixing import MixPlan
 from ddim_app.ui import text

@@ -9,7 +9,7 @@ import gradio as gr
 import pandas as pd
 
 from ddim_app.diffusion.latent_paths import WAYS, norms
-from ddim_app.diffusion.smoothness import rmse
+from ddim_app.diffusion.metrics import rmse
 from ddim_app.media.images import png_bytes, strip, to_pixels
 from ddim_app.runs.interpolation import PathRecipe, name_of
 from ddim_app.runs.interpolation_plan import Cells, PathPlan

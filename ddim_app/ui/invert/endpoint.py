@@ -9,10 +9,9 @@ import gradio as gr
 
 from ddim_app.diffusion import gaussianity
 from ddim_app.engine import Finished
-from ddim_app.media.images import png_bytes, to_pixels
+from ddim_app.errors import FieldError
+from ddim_app.media.images import RECIPE_KEY, png_bytes, to_pixels
 from ddim_app.runs import latent_files
-from ddim_app.runs.base import FieldError
-from ddim_app.runs.codecs import RECIPE_KEY
 from ddim_app.runs.inversion import METHODS
 from ddim_app.runs.inversion_plan import Inverted
 from ddim_app.runs.sources import MIDDLE

@@ -10,10 +10,12 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
+from ddim_app.errors import FieldError, choice, shown, whole
 from ddim_app.media.images import png_bytes
 from ddim_app.runs import latent_files
-from ddim_app.runs.base import BaseRecipe, FieldError, choice, parse_noise_seed, shown, whole
+from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.decoding import of_file
+from ddim_app.runs.forms import parse_noise_seed
 from ddim_app.runs.inversion import METHODS, STOCHASTIC, InvertRecipe, Way
 from ddim_app.runs.sources import MIDDLE, Crop, Source, of_image
 from ddim_app.studies.inversion_table import arms, parse_methods, parse_steps

@@ -5,9 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from ddim_app.diffusion import elbo
-from ddim_app.runs.base import Arm, Recipe
 from ddim_app.runs.lessons import LessonPlan, LessonRecipe, Move
-from ddim_app.runs.sampling import Frame, SamplingPlan
+from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
 from ddim_app.ui.learn.panel import RunPanel, Scene

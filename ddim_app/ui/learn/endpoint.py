@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ddim_app.engine import Finished
-from ddim_app.runs.base import FieldError
+from ddim_app.errors import FieldError
 from ddim_app.runs.likelihood import Bound, Collector, LikelihoodPlan, LikelihoodRecipe
 from ddim_app.runs.sources import of_image
 from ddim_app.ui import uploads

@@ -10,8 +10,8 @@ import gradio as gr
 import pandas as pd
 from torch import Tensor
 
+from ddim_app.errors import real
 from ddim_app.media.images import png_bytes, to_pil, to_pixels
-from ddim_app.runs.base import real
 from ddim_app.ui.assets import asset, component_files
 
 DELIMITERS: list[dict[str, str | bool]] = [

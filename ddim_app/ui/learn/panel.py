@@ -13,10 +13,12 @@ from torch import Tensor
 from ddim_app.diffusion.noise import Shape, initial_noise
 from ddim_app.diffusion.schedule import Level, Schedule, betas, cumulative
 from ddim_app.engine import Engine
+from ddim_app.errors import FieldError, whole
 from ddim_app.models.loading import Model
-from ddim_app.runs import base as recipes
-from ddim_app.runs.base import BaseRecipe, FieldError, Recipe, whole
+from ddim_app.runs import forms
+from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.lessons import LessonRecipe, Sight
+from ddim_app.runs.sampling import Recipe
 from ddim_app.runs.sources import Source, of_image
 from ddim_app.ui.run_tab import KEEP
 
@@ -127,7 +129,7 @@ def scene(engine: Engine, named: dict[str, Any], image: Image.Image) -> Scene:
         raise FieldError("model", "is not here yet: it is downloaded when you press Run on the Compare tab")
     model, reason = _usable(engine, name)
     T = model.schedule.num_train_timesteps if model else 1000
-    return Scene(engine, named, recipes.compare(named, T), model, reason, image)
+    return Scene(engine, named, forms.compare(named, T), model, reason, image)
 
 
 def _usable(engine: Engine, name: str) -> tuple[Model | None, str]:

@@ -6,7 +6,8 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
-from ddim_app.runs.base import BaseRecipe, FieldError
+from ddim_app.errors import FieldError
+from ddim_app.runs.base import BaseRecipe
 from ddim_app.ui import text
 from ddim_app.ui.controls import Settings
 from ddim_app.ui.fields import PRIVATE, on_any

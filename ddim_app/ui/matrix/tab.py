@@ -7,10 +7,11 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
+from ddim_app.errors import FieldError
 from ddim_app.runs import axes
 from ddim_app.runs.axes import Axis
-from ddim_app.runs.base import Arm, FieldError, Recipe, compare
-from ddim_app.runs.sampling import Frame, SamplingPlan
+from ddim_app.runs.forms import compare
+from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan
 from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import download

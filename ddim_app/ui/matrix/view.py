@@ -13,8 +13,7 @@ from ddim_app.diffusion import metrics
 from ddim_app.media.animation import labelled_sheet, sheet_bytes
 from ddim_app.media.images import contact_sheet, enlargement, png_bytes, to_pixels
 from ddim_app.runs.axes import NOISE_AXES, Axis
-from ddim_app.runs.base import Arm, Recipe
-from ddim_app.runs.sampling import Frame, SamplingPlan
+from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan
 from ddim_app.ui import text
 
 DISTANCE_HINT = (

@@ -1,8 +1,9 @@
 """The folder of a run: its settings, its measurements, and the model that it publishes there."""
 
 import json
+import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 from ddim_app.models.loading import WEIGHTS
-from ddim_app.train import files
 from ddim_app.train.config import FIELDS, Settings, TrainError, flag
 
 BY_CONTENT = ("data", "holdout", "init", "output")
@@ -66,7 +69,7 @@ class RunFolder:
             raise TrainError(f"--output {self.path} cannot be used as a folder ({error.strerror})") from error
 
     def write_run(self, facts: Mapping[str, Any]) -> None:
-        files.write_json(self.path / "run.json", facts)
+        write_json(self.path / "run.json", facts)
 
     def log(self, line: Mapping[str, Any]) -> None:
         with self.metrics.open("a", encoding="utf-8") as file:
@@ -85,7 +88,7 @@ class RunFolder:
     def rewind(self, step: int) -> None:
         """Forgets measurements of steps that a resumed run makes again."""
         kept = [line for line in self.logged() if line["step"] <= step]
-        files.write(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        write_file(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def publish(self, network: torch.nn.Module, unet: Mapping[str, Any], scheduler: Mapping[str, Any], card: str) -> None:
         """Makes the folder the model of these weights. A reader finds the old ones or the new, whole, at any moment."""
@@ -93,18 +96,18 @@ class RunFolder:
             (self.path / name).mkdir(exist_ok=True)
         weights = {name: p.detach().to("cpu", torch.float32).contiguous().clone() for name, p in network.named_parameters()}
         try:
-            files.write_tensors(self.path / "unet" / WEIGHTS, weights)
-            files.write(self.path / "README.md", card.encode())
+            write_tensors(self.path / "unet" / WEIGHTS, weights)
+            write_file(self.path / "README.md", card.encode())
             if not (self.path / "unet" / "config.json").exists():
                 index = {
                     "_class_name": "DDPMPipeline",
                     "scheduler": ["diffusers", "DDPMScheduler"],
                     "unet": ["diffusers", "UNet2DModel"],
                 }
-                files.write_json(self.path / "scheduler" / "scheduler_config.json", scheduler)
-                files.write_json(self.path / "model_index.json", index)
+                write_json(self.path / "scheduler" / "scheduler_config.json", scheduler)
+                write_json(self.path / "model_index.json", index)
                 # Last, since it is by this file that the app knows a model.
-                files.write_json(self.path / "unet" / "config.json", unet)
+                write_json(self.path / "unet" / "config.json", unet)
         except OSError as error:
             raise TrainError(
                 f"the model cannot be written to {self.path} ({error}); the checkpoints are whole: free some space and start "
@@ -136,3 +139,117 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def card(
+    facts: Mapping[str, Any], step: int, lines: Sequence[Mapping[str, Any]], report: str, final: Mapping[str, Any] | None
+) -> str:
+    """Markdown with the Hub's front matter. `facts` is run.json, `lines` are the metrics, `final` the closing measurements."""
+    settings = facts["settings"]
+    base = facts["init"]
+    front = ["---", "library_name: diffusers", "pipeline_tag: unconditional-image-generation", "tags:", "- ddpm", "- ddim"]
+    if base and "/" in base["name"] and not base["name"].startswith(("/", ".")):
+        front.append(f"base_model: {base['name']}")
+    state = "finished" if final else "still training, or stopped"
+    begun = (
+        f"fine-tuned from `{base['name']}` (sha256 {base['sha256'][:16]})"
+        if base
+        else f"trained from scratch by preset `{Path(settings['preset']).stem}`"
+    )
+    text = [
+        *front, "---", "", f"# {facts['name']}", "",
+        f"Unconditional `UNet2DModel`, {facts['parameters'] / 1e6:.1f} million parameters, pictures of "
+        f"{facts['shape'][2]}x{facts['shape'][1]}, predicts {facts['prediction_type']}; {begun}.",
+        f"The weights are the running average after step {step} of {facts['steps']} ({state}), "
+        f"{step * facts['global_batch']} pictures seen.", "",
+        *_results(final, lines), "## Data", "", "```", report, "```", "",
+        "The pictures' own licence decides what may be done with this model: name it here before you share it.", "",
+        "## Settings", "", *_markdown_table(["setting", "value"], _setting_rows(settings)), "",
+        f"Global batch {facts['global_batch']}, {facts['processes']} process(es), {facts['precision']}, "
+        f"{facts['threads']} threads; " + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()) + ".", "",
+        "## Use", "", "```python", "from diffusers import DDIMPipeline", "",
+        'picture = DDIMPipeline.from_pretrained("THIS FOLDER")(num_inference_steps=50).images[0]', "```", "",
+    ]  # fmt: skip
+    return "\n".join(text)
+
+
+def _setting_rows(settings: Mapping[str, Any]) -> list[list[str]]:
+    private = ("data", "holdout", "output", "cache", "init", "preset", "push_to_hub", "dry_run")  # places on the trainer's machine
+    return [[name, str(value)] for name, value in settings.items() if name not in private]
+
+
+def _results(final: Mapping[str, Any] | None, lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    speeds = [line for line in lines if line["kind"] == "train"]
+    seconds = sum(line["seconds"] for line in speeds)
+    text = ["## Result", ""]
+    if speeds:
+        done = sum(line["pictures"] for line in speeds)
+        text += [f"{seconds / 60:.1f} minutes of training at {done / max(seconds, 1e-9):.1f} pictures per second.", ""]
+    held = [line for line in lines if line["kind"] == "held_out"]
+    if held:
+        first, last = held[0], held[-1]
+        head = ["held-out loss", *(f"t {i * 10}-{i * 10 + 10} %" for i in range(len(first["buckets"]))), "mean"]
+        text += [*_markdown_table(head, [_held_out_row(line) for line in (first, last)]), ""]
+    if final:
+        text += [final["memorisation"], "", f"Peak memory {final['peak_memory_mb']:.0f} MB.", ""]
+    return text
+
+
+def _held_out_row(line: Mapping[str, Any]) -> list[str]:
+    return [f"step {line['step']}", *(f"{value:.4f}" for value in line["buckets"]), f"{line['loss']:.5f}"]
+
+
+def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+
+
+PARTIAL = ".partial"
+"""Suffix of a file that is being written; what is left of one after a crash is worthless."""
+
+
+def write_file(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        partial.write_bytes(data)
+        put_in_place(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_file(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        save_file(tensors, partial, {"format": "pt", **(metadata or {})})
+        put_in_place(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"{path.name} could not be written ({str(error)[:160]})") from error
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """Makes `partial` durable under the name `path`, replacing what is there in one step."""
+    flush(partial)
+    os.replace(partial, path)
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Flushes a file or a folder's list of names to the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot open folders, and keeps their lists itself
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes what interrupted writes have left in `folder`."""
+    for partial in folder.glob("*" + PARTIAL):
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""What a user is told of a value or a run that cannot be, and the judges of single values; below everything else."""
+
+
+class FieldError(ValueError):
+    """A value that a run cannot have. `field` is its name on the page, in the API and on the command line."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field} {message}")
+        self.field = field
+
+
+class RunError(RuntimeError):
+    """A run that had to end; the message is a sentence for the user."""
+
+
+def shown(value: object) -> str:
+    """A value from outside, short enough for a sentence."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def whole(name: str, value: object, low: int, high: int | None = None) -> int:
+    """`value` as an int in low..high; a float is taken when it is whole, everything else is refused."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        limits = f"{low} or more" if high is None else f"from {low} to {high}"
+        raise FieldError(name, f"must be a whole number {limits}; got {shown(value)}")
+    return value
+
+
+def real(name: str, value: object, low: float, high: float, hint: str = "") -> float:
+    """`value` as a float in low..high; NaN, infinities, truth values and text are refused."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise FieldError(name, f"must be a number from {low:g} to {high:g}{hint}; got {shown(value)}")
+    return float(value)
+
+
+def choice(name: str, value: object, options: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in options:
+        raise FieldError(name, f"must be one of {', '.join(options)}; got {shown(value)}")
+    return value
