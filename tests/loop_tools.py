@@ -7,8 +7,8 @@ import time
 import torch
 
 from ddim_app.diffusion.sampler import Row, Step, sample
-from ddim_app.engine import batch_loop as loops
-from ddim_app.engine.batch_loop import End
+from ddim_app.engine import tickets
+from ddim_app.engine.tickets import End
 from tests import toys
 from tests.toys import LINEAR
 
@@ -56,7 +56,7 @@ class Run:
         self.items = []
         self.ended = threading.Event()
         self.on_step = lambda step: None
-        self.ticket = loop.join(sample(self.x, self.rows), [loops.Network(network, group=group)], self.emit)
+        self.ticket = loop.join(sample(self.x, self.rows), [tickets.Evaluator(network, group=group)], self.emit)
 
     def emit(self, item):
         self.items.append(item)

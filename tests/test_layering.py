@@ -1,44 +1,64 @@
-"""Which module may know which, read from the import statements and from what a fresh interpreter has loaded."""
+"""Which package may know which, read from the import statements and from what a fresh interpreter has loaded."""
 
 import ast
+import collections
 import functools
 import graphlib
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from ddim_app.models.catalogue import ROOT
+
 PACKAGE = ROOT / "ddim_app"
-ORDER = [
-    "schedule", "ddim", "forward", "coding", "designs", "latents", "paths", "images", "metrics", "smoothness",
-    "sample", "recipe", "source", "latent_files", "inversion", "fixed_point", "exact", "diagnosis", "invert", "interpolate",
-    "pairs", "codecs", "animation", "snippets", "model", "backends", "fidelity", "loop", "tuning", "networks", "lessons",
-    "likelihood", "engine", "ui",
-]  # fmt: skip
-"""Imports point to the left only. `train` stands beside the engine; members that are not named here may not close a circle."""
-CORE = [
-    "schedule", "ddim", "forward", "coding", "designs", "latents", "paths", "images", "metrics", "smoothness",
-    "sample", "recipe", "pairs", "codecs", "animation", "snippets", "loop",
-]  # fmt: skip
+MAY_USE = {
+    "errors": "",
+    "diffusion": "errors",
+    "media": "errors",
+    "models": "errors diffusion media",
+    "backends": "errors diffusion media models",
+    "runs": "errors diffusion media models backends",
+    "engine": "errors diffusion media models backends runs",
+    "studies": "errors diffusion media models backends runs engine",
+    "train": "errors diffusion media models backends",
+    "commands": "errors diffusion media models backends runs engine studies",
+    "ui": "errors diffusion media models backends runs engine studies",
+}
+"""The packages of `ddim_app`, and what each may import besides itself."""
+TOP = {*MAY_USE, "__init__", "__main__", "_old_paths"}
+LIBRARIES = {
+    "diffusers": {"models/loading.py", "studies/contenders.py", "studies/sampling_benchmark.py", "train/benchmark.py"},
+    "gradio": {"ui"},
+    "accelerate": {"train"},
+    "spaces": set(),
+}
+"""Who may import a library: packages or single modules."""
+SHARED_NAMES = {"__init__", "__main__", "tab", "view", "endpoint"}
+CORE = "errors diffusion.reference diffusion.exact_inversion diffusion.lockstep media.animation runs.codecs runs.snippets".split()
 
 
+def files():
+    """Every source file, with its place in the package."""
+    return [(path.relative_to(PACKAGE), path) for path in sorted(PACKAGE.rglob("*.py"))]
+
+
+@functools.cache
 def imports(path):
     """Full names that a file imports, wherever in it the statement is."""
+    names = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            names += [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+            names += [f"{node.module}.{name.name}" for name in node.names]
+    return names
 
 
-def members(package):
-    """(member of ddim_app, file) for every source file."""
-    for path in sorted(package.rglob("*.py")):
-        inside = path.relative_to(package).with_suffix("").parts
-        yield inside[0], path
+def member(place):
+    """The package or top module that a file belongs to."""
+    return place.with_suffix("").parts[0]
 
 
 def in_fresh_interpreter(code):
@@ -47,37 +67,98 @@ def in_fresh_interpreter(code):
     return ran.stdout.split()
 
 
-@functools.cache
-def uses():
-    """What each member of the package imports of the others."""
-    known = {member: set() for member, _ in members(PACKAGE)}
-    for member, path in members(PACKAGE):
-        known[member] |= {name.split(".")[1] for name in imports(path) if name.startswith("ddim_app.")} - {member}
-    return known
+def test_the_top_has_no_other_entries():
+    entries = {member(place) for place, _ in files()}
+    assert entries == TOP
+    assert len(entries) <= 14
 
 
-@pytest.mark.parametrize("member", ORDER)
-def test_imports_point_one_way(member):
-    later = set(ORDER[ORDER.index(member) + 1 :]) | {"train"}
-    assert not uses()[member] & later
+@pytest.mark.parametrize("package", MAY_USE)
+def test_imports_point_one_way(package):
+    allowed = {package, *MAY_USE[package].split()}
+    used = {
+        (str(place), name)
+        for place, path in files()
+        if member(place) == package
+        for name in imports(path)
+        if name.startswith("ddim_app.")
+    }
+    assert {(place, name) for place, name in used if name.split(".")[1] not in allowed} == set()
 
 
-def test_imports_make_no_circle():
-    order = list(graphlib.TopologicalSorter(uses()).static_order())
-    assert order.index("schedule") < order.index("engine")
+def test_modules_make_no_circle():
+    """Imports inside a function, which wait until they are needed, are left out."""
+    known = {module_name(place) for place, _ in files()}
+    uses = {
+        module_name(place): {found for name in top_imports(path) if (found := nearest(name, known))} - {module_name(place)}
+        for place, path in files()
+        if place.name not in ("__init__.py", "__main__.py")
+    }
+    order = list(graphlib.TopologicalSorter(uses).static_order())
+    assert order.index("diffusion.schedule") < order.index("engine.engine")
 
 
-def test_training_knows_neither_engine_nor_page():
-    assert not uses().get("train", set()) & {"engine", "ui"}
+def top_imports(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ddim_app"):
+            yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
-@pytest.mark.parametrize(
-    ("library", "known_to"),
-    [("diffusers", {"model", "benchmark"}), ("gradio", {"ui"}), ("accelerate", {"train"})],
-)
-def test_libraries_are_known_where_they_belong(library, known_to):
-    users = {member for member, path in members(PACKAGE) for name in imports(path) if name.split(".")[0] == library}
-    assert users <= known_to
+def module_name(place):
+    return ".".join(place.with_suffix("").parts)
+
+
+def nearest(name, known):
+    """The module that an imported name lies in, without `ddim_app.`; None for a package."""
+    inside = name.removeprefix("ddim_app.")
+    return inside if inside in known else inside.rpartition(".")[0] if inside.rpartition(".")[0] in known else None
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_libraries_are_known_where_they_belong(library):
+    users = {str(place) for place, path in files() for name in imports(path) if name.split(".")[0] == library}
+    assert {user for user in users if user not in LIBRARIES[library] and user.split("/")[0] not in LIBRARIES[library]} == set()
+
+
+def test_class_names_are_unique():
+    places = collections.defaultdict(list)
+    for place, path in files():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(str(place))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_module_names_are_unique():
+    """No module shares its name with one of another package, except commands and a tab's `tab`, `view` and `endpoint`."""
+    places = collections.defaultdict(list)
+    for place, _ in files():
+        if member(place) != "commands" and place.stem not in SHARED_NAMES:
+            places[place.stem].append(str(place))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_modules_and_functions_are_short():
+    long_modules = {str(place): lines for place, path in files() if (lines := len(path.read_text("utf-8").splitlines())) > 300}
+    functions = [
+        (node.end_lineno - node.lineno + 1, f"{place}: {node.name}")
+        for place, path in files()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    lengths = sorted(length for length, _ in functions)
+    assert long_modules == {}
+    assert [name for length, name in functions if length > 60] == []
+    assert lengths[len(lengths) // 2] <= 6
+
+
+def test_there_is_one_root():
+    """The folder of the project is found from a file's own place once; others find only what lies beside them."""
+    finders = {str(place) for place, path in files() if "parents[" in (text := path.read_text("utf-8")) or ".parent.parent" in text}
+    assert finders == {"models/catalogue.py"}
+    assert (ROOT / "app.py").is_file()
+    assert (ROOT / "weights").is_dir()
 
 
 def test_what_a_fresh_interpreter_has_loaded():
@@ -85,12 +166,13 @@ def test_what_a_fresh_interpreter_has_loaded():
     a device."""
     code = (
         "import sys; seen = []; sys.addaudithook(lambda event, args: event == 'open' and seen.append(str(args[0])));"
-        f"{'; '.join(f'import ddim_app.{name}' for name in CORE)}; print(*sys.modules); import ddim_app.engine, torch;"
+        f"{'; '.join(f'import ddim_app.{name}' for name in CORE)}; print(*sys.modules);"
+        "import ddim_app.engine.engine, torch;"
         "weights = [path for path in seen if path.endswith(('.safetensors', '.bin', '.pt', '.ckpt')) or '/weights/' in path];"
         "print('gradio' in sys.modules, len(weights), torch.cuda.is_initialized(), len(seen) > 100)"
     )
     *loaded, gradio, weights, device, hook_works = in_fresh_interpreter(code)
     core = {name.split(".")[0] for name in loaded}
     assert {"ddim_app", "torch"} <= core
-    assert not core & {"diffusers", "gradio", "accelerate", "transformers", "huggingface_hub", "safetensors"}
+    assert not core & {"diffusers", "gradio", "accelerate", "transformers"}
     assert (gradio, weights, device, hook_works) == ("False", "0", "False", "True")

@@ -82,7 +82,7 @@ def arm(event):
     armed, measure, save_whole = [True], begin.measure, run_folder.save_file
     begin.measure = not_measuring
     before(state, "save", enter("checkpoint"))
-    before(run.Run, "publish", enter("publish"))
+    before(run.TrainingRun, "publish", enter("publish"))
     kind, _, moment = where.partition(" ")
     if where == "mid-step":
         before(loop, "update_average", at_step)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ddim_app.backends import cuda, mixture
-from ddim_app.backends.single_row import Lone
+from ddim_app.backends.single_row import SingleRow
 from ddim_app.diffusion.batch_sizes import BUCKETS, bucket_of, filled
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.models.loading import Model
@@ -22,7 +22,7 @@ def predictor(model: Model, device: torch.device, fmt: str, pinned: int | None =
     """
     unet = network(model, device, fmt)
     evaluate = cuda.captured(unet, device) if device.type == "cuda" else _plain(unet)
-    alone = Lone(unet, evaluate) if device.type == "cpu" and smallest(fmt) == 2 else None
+    alone = SingleRow(unet, evaluate) if device.type == "cpu" and smallest(fmt) == 2 else None
     return in_buckets(evaluate, device, pinned, smallest(fmt), alone)
 
 

@@ -15,7 +15,7 @@ HANDED_ON = ("conv_in", "time_emb_proj")
 """Those of them whose output is; left in fp32 it would make the sums with it, and so most of the network, fp32."""
 
 
-class Rounded(nn.Module):
+class RoundedLayer(nn.Module):
     """A convolution or linear layer with its weights rounded once, whose input is rounded at each call."""
 
     def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
@@ -27,7 +27,7 @@ class Rounded(nn.Module):
         return self.layer(x.to(self.dtype))  # type: ignore[no-any-return]
 
 
-class Exact(nn.Module):
+class ExactLayer(nn.Module):
     """A layer that is not rounded; its output is where 16 bits go on from it.
 
     Linear layers compute in float64: in fp32 their last bits would depend on how many rows there are, and now and then
@@ -44,7 +44,7 @@ class Exact(nn.Module):
         return self.layer(x.to(self.inside)).to(self.dtype)  # type: ignore[no-any-return]
 
 
-class Pointwise(nn.Module):
+class PointwiseConvolution(nn.Module):
     """A linear layer over (N, features) as a convolution of one pixel, for OpenVINO, which keeps only those in fp32."""
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -67,15 +67,17 @@ def rounded(unet: nn.Module, dtype: torch.dtype) -> nn.Module:
         if not isinstance(module, nn.Conv2d | nn.Linear):
             return None
         if not is_exact(name):
-            return Rounded(module, dtype)
-        return Exact(module, dtype if any(part in name for part in HANDED_ON) else torch.float32)
+            return RoundedLayer(module, dtype)
+        return ExactLayer(module, dtype if any(part in name for part in HANDED_ON) else torch.float32)
 
     return replaced(unet, layer)
 
 
 def pointwise(unet: nn.Module) -> nn.Module:
     """The network with the linear layers of its timestep as convolutions; it shares the weights of `unet`."""
-    return replaced(unet, lambda name, module: Pointwise(module) if isinstance(module, nn.Linear) and is_exact(name) else None)
+    return replaced(
+        unet, lambda name, module: PointwiseConvolution(module) if isinstance(module, nn.Linear) and is_exact(name) else None
+    )
 
 
 def replaced(module: nn.Module, layer, name: str = "") -> nn.Module:  # type: ignore[no-untyped-def]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ddim_app.backends import eager, mixture
 from ddim_app.backends.devices import threads
-from ddim_app.backends.openvino_cache import Cache, UnavailableError
+from ddim_app.backends.openvino_cache import ConversionCache, UnavailableError
 from ddim_app.backends.single_row import Positional
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.models.loading import Model
@@ -65,17 +65,17 @@ def _check_room(model: Model) -> None:
         raise UnavailableError(f"OpenVINO needs about {needed / 1e9:.1f} GB for {model.name}, and {free / 1e9:.1f} GB are free")
 
 
-class Converted:
+class ConvertedNetwork:
     """A model's network as OpenVINO's, ready to be compiled for any batch size; checked against the model's own."""
 
-    def __init__(self, model: Model, fmt: str, cache: Cache | None = None) -> None:
+    def __init__(self, model: Model, fmt: str, cache: ConversionCache | None = None) -> None:
         if fmt not in HINTS:
             raise UnavailableError(f"OpenVINO computes in {' or '.join(HINTS)} here, and not in {fmt}")
         _check_room(model)
         self._fmt, self._shape = fmt, model.shape
         self._requests: OrderedDict[int, Any] = OrderedDict()
         self._busy = threading.Lock()
-        self._source = _source(model, cache or Cache())
+        self._source = _source(model, cache or ConversionCache())
         self.error = self._check(model)
         """Relative root mean square of the difference to torch in fp32."""
 
@@ -119,7 +119,7 @@ class Converted:
         return float(apart)
 
 
-def _source(model: Model, cache: Cache) -> tuple[str, Any]:
+def _source(model: Model, cache: ConversionCache) -> tuple[str, Any]:
     """(IR as text, weights) of a model, from the cache or converted now."""
     key = cache.key(model, runtime().__version__)
     found = cache.find(key)

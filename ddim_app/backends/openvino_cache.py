@@ -28,7 +28,7 @@ class UnavailableError(RuntimeError):
     """A backend that cannot serve a model; the message is a sentence, and the next best backend goes on."""
 
 
-class Cache:
+class ConversionCache:
     """The folder DDIM_CACHE, or `ddim-explorer` under the user's cache folder."""
 
     def __init__(self, folder: Path | None = None, max_bytes: int = MAX_BYTES) -> None:

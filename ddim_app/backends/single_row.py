@@ -47,7 +47,7 @@ class Positional(nn.Module):
         return self.unet(x, t, return_dict=False)[0]  # type: ignore[no-any-return]
 
 
-class Twice(nn.Module):
+class DoubledRow(nn.Module):
     """A layer that gets its lone row twice."""
 
     def __init__(self, layer: nn.Module) -> None:
@@ -58,7 +58,7 @@ class Twice(nn.Module):
         return self.layer(torch.cat((x, x)))[:1]  # type: ignore[no-any-return]
 
 
-class Watched(nn.Module):
+class WatchedLayer(nn.Module):
     """A layer that notes whether a row of two comes out as it does alone."""
 
     def __init__(self, layer: nn.Module, name: str, odd: set[str]) -> None:
@@ -76,20 +76,20 @@ def watched(unet: nn.Module, odd: set[str]) -> nn.Module:
     """The network for pairs of equal rows that notes in `odd` the layers whose bits for a lone row are others."""
 
     def layer(name: str, module: nn.Module) -> nn.Module | None:
-        return Watched(module, name, odd) if isinstance(module, nn.Linear | nn.Conv2d | nn.GroupNorm) else None
+        return WatchedLayer(module, name, odd) if isinstance(module, nn.Linear | nn.Conv2d | nn.GroupNorm) else None
 
     return Positional(replaced(unet, layer))
 
 
 def network(unet: nn.Module, odd: set[str], x: Tensor, t: Tensor) -> Predict:
     """The network for lone rows such as x, traced and frozen; its odd layers get the row twice."""
-    paired = Positional(replaced(unet, lambda name, module: Twice(module) if name in odd else None)).eval()
+    paired = Positional(replaced(unet, lambda name, module: DoubledRow(module) if name in odd else None)).eval()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # that tracing will go one day; then two rows serve
         return torch.jit.freeze(torch.jit.trace(paired, (x, t), check_trace=False))  # type: ignore[no-any-return, no-untyped-call]
 
 
-class Lone:
+class SingleRow:
     """Evaluates lone rows as two; after `PATIENCE` of them makes a network of their own, and changes over once its bits agree.
 
     Bits are compared in calls that are made anyway, since they may depend on the thread that makes them.

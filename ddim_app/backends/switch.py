@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.backends import eager, openvino_backend
-from ddim_app.backends.openvino_cache import Cache, UnavailableError
+from ddim_app.backends.openvino_cache import ConversionCache, UnavailableError
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.models.loading import Model
 
@@ -35,7 +35,7 @@ def here(predict: Predict, x: Tensor, t: Tensor) -> Tensor:
     return predict(x, t)
 
 
-class Race(NamedTuple):
+class BackendTimes(NamedTuple):
     """Seconds of one call by both, by the rows that it had."""
 
     torch: dict[int, float]
@@ -48,16 +48,16 @@ class Race(NamedTuple):
 
 
 @dataclass
-class Candidate:
+class OpenVinoCandidate:
     """What is known of OpenVINO for one model in one number format."""
 
-    converted: openvino_backend.Converted | None = None
+    converted: openvino_backend.ConvertedNetwork | None = None
     is_faster: bool = False
     sentence: str = ""
     """How it came out, for the log and the page."""
 
 
-class Switch:
+class BackendSwitch:
     """Backends by model, as `wanted` says: "torch", "openvino", or "auto" to let OpenVINO in where it wins a race.
 
     Preparing takes seconds and is done by `prepare`, on whatever thread calls it; the calls of a race are made through `call`.
@@ -74,8 +74,8 @@ class Switch:
             self.reason = "OpenVINO is not installed (pip install openvino)"
         if wanted == "openvino" and self.reason:
             log.warning("%s, so torch goes on", self.reason)
-        self._cache, self._call = Cache(cache), call
-        self._known: dict[tuple[str, str], Candidate] = {}
+        self._cache, self._call = ConversionCache(cache), call
+        self._known: dict[tuple[str, str], OpenVinoCandidate] = {}
         self._preparing = threading.Lock()
 
     @property
@@ -83,9 +83,9 @@ class Switch:
         """Whether OpenVINO is still to be looked at for new models."""
         return self.wanted == "auto" and not self.reason
 
-    def candidate(self, model: Model, fmt: str) -> Candidate:
+    def candidate(self, model: Model, fmt: str) -> OpenVinoCandidate:
         """What is known by now."""
-        return self._known.get((model.sha256, fmt), Candidate())
+        return self._known.get((model.sha256, fmt), OpenVinoCandidate())
 
     def refuse(self, model: Model, fmt: str, sentence: str) -> None:
         """Keeps OpenVINO from serving a model that does not ask for it."""
@@ -97,10 +97,10 @@ class Switch:
         """Drops all models but those with these hashes."""
         self._known = {key: known for key, known in self._known.items() if key[0] in kept}
 
-    def prepare(self, model: Model, fmt: str, *, race: bool) -> Candidate:
+    def prepare(self, model: Model, fmt: str, *, race: bool) -> OpenVinoCandidate:
         """Converts the model, once, and lets it run against torch when asked; what cannot be done is said in the candidate."""
         with self._preparing:
-            known = self._known.setdefault((model.sha256, fmt), Candidate())
+            known = self._known.setdefault((model.sha256, fmt), OpenVinoCandidate())
             if known.converted is None and not known.sentence:
                 try:
                     known.converted = self._convert(model, fmt)
@@ -114,12 +114,12 @@ class Switch:
                 log.info("%s", known.sentence)
             return known
 
-    def _convert(self, model: Model, fmt: str) -> openvino_backend.Converted:
+    def _convert(self, model: Model, fmt: str) -> openvino_backend.ConvertedNetwork:
         if self.reason:
             raise UnavailableError(self.reason)
         began = time.perf_counter()
         try:
-            converted = openvino_backend.Converted(model, fmt, self._cache)
+            converted = openvino_backend.ConvertedNetwork(model, fmt, self._cache)
         except UnavailableError:
             raise
         except Exception as error:  # of the runtime or its plugin, which has no common class
@@ -129,7 +129,9 @@ class Switch:
         return converted
 
 
-def measure(by_torch: Predict, by_openvino: Predict, model: Model, rows: tuple[int, ...] = RACE_ROWS, call: Call = here) -> Race:
+def measure(
+    by_torch: Predict, by_openvino: Predict, model: Model, rows: tuple[int, ...] = RACE_ROWS, call: Call = here
+) -> BackendTimes:
     """Both in turns, the best of the rounds: others' work on the machine only ever adds to a call."""
     seconds: tuple[dict[int, list[float]], ...] = ({}, {})
     for count in rows:
@@ -140,4 +142,4 @@ def measure(by_torch: Predict, by_openvino: Predict, model: Model, rows: tuple[i
                 call(predict, x, t)
                 if turn:  # the first prepares its weights
                     times.setdefault(count, []).append(time.perf_counter() - began)
-    return Race(*({count: min(values) for count, values in times.items()} for times in seconds))
+    return BackendTimes(*({count: min(values) for count, values in times.items()} for times in seconds))

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.sharing:
         sharing.main(arguments.repeats)
     else:
-        plan = sampling_benchmark.Plan(
+        plan = sampling_benchmark.BenchmarkPlan(
             arguments.repeats, arguments.quick, arguments.models, arguments.pictures or sampling_benchmark.PICTURES,
             arguments.steps or sampling_benchmark.STEPS, ("torch",) if arguments.backend == "torch" else BACKENDS,
         )  # fmt: skip

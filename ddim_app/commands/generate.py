@@ -75,7 +75,7 @@ def pairs_of(arguments: argparse.Namespace) -> list[key_values.Pair]:
     return [*given, *(("arm", text) for text in arguments.arm)]
 
 
-def recipe_of(arguments: argparse.Namespace) -> codecs.Read:
+def recipe_of(arguments: argparse.Namespace) -> codecs.ReadRecipe:
     """The recipe of the file, with the settings that were given in place of its own; raises FieldError."""
     given = pairs_of(arguments)
     if arguments.recipe is None:

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = engine.model(arguments.model, print)
     files = [_read(path) for path in arguments.end]
     recipe = forms.interpolation(vars(arguments), files, model.schedule.num_train_timesteps, model.shape)
-    gathered = path_files.Gathered(engine.plan(recipe))
+    gathered = path_files.CollectedFrames(engine.plan(recipe))
     finished: list[Any] = []
     for frame in engine.run(recipe, finished.append):
         gathered.add(frame)

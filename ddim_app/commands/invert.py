@@ -10,7 +10,7 @@ from typing import Any
 from ddim_app.diffusion.schedule import SPACINGS
 from ddim_app.errors import FieldError
 from ddim_app.media.images import FORMATS, open_picture
-from ddim_app.runs.inversion import METHODS, PRECISIONS, InvertRecipe, Way
+from ddim_app.runs.inversion import METHODS, PRECISIONS, InversionArm, InvertRecipe
 from ddim_app.runs.latent_files import SUFFIX
 from ddim_app.runs.sources import Source, of_image
 
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
     engine = Engine()
     steps, methods = inversion_table.parse_steps(arguments.steps), inversion_table.parse_methods(arguments.methods)
     sources = _sources(arguments, engine)
-    common = Way(
+    common = InversionArm(
         spacing=arguments.spacing, strength=arguments.strength, eta=arguments.eta, decode_steps=arguments.decode_steps,
         evaluations=arguments.evaluations, tolerance=arguments.tolerance,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.fixed_point import time
-from ddim_app.diffusion.naive_inversion import Levels, Move, Moves, Network, ask, up
+from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove, Levels, Moves, ask, up
 from ddim_app.diffusion.sampler import Query
 from ddim_app.diffusion.schedule import Level
 
@@ -18,7 +18,7 @@ Noise = Callable[[Level], Tensor]
 """level -> standard normal (N, C, H, W)."""
 
 
-class Pair(NamedTuple):
+class LatentPair(NamedTuple):
     """Two neighbouring levels."""
 
     x: Tensor
@@ -38,7 +38,7 @@ class NoiseMap(NamedTuple):
     """x_0 minus what is predicted at the last level, where the sampler adds no noise."""
 
 
-def belm_up(x0: Tensor, levels: Levels, network: Network) -> Generator[Query | Move, Tensor, Pair]:
+def belm_up(x0: Tensor, levels: Levels, network: AskedNetwork) -> Generator[Query | InversionMove, Tensor, LatentPair]:
     """O-BELM (arXiv:2410.07273) from the clean picture up, after one step of DDIM; S evaluations.
 
     With z = x / sqrt(ab), h and h' the steps of `time` below and above a level and r = h / h', its rule is
@@ -47,18 +47,18 @@ def belm_up(x0: Tensor, levels: Levels, network: Network) -> Generator[Query | M
     rising = list(reversed(levels))
     eps = yield from ask(x0, rising[1], network)
     below, (x, pred_x0) = x0, up(x0, eps, rising[0], rising[1])
-    yield Move(0, rising[1], x, pred_x0)
+    yield InversionMove(0, rising[1], x, pred_x0)
     for k, (low, cur, high) in enumerate(zip(rising, rising[1:], rising[2:], strict=False), 1):
         eps = yield from ask(x, cur, network)
         r, h = _ratio(low, cur, high)
         z, z_below = x / math.sqrt(cur.alpha_bar), below / math.sqrt(low.alpha_bar)
         above = math.sqrt(high.alpha_bar) * (z_below - (1 - r**2) * z + h * (1 + r) * eps) / r**2
         below, x = x, above
-        yield Move(k, high, x, formulas.predict_x0(below, eps, cur.alpha_bar))
-    return Pair(x, below)
+        yield InversionMove(k, high, x, formulas.predict_x0(below, eps, cur.alpha_bar))
+    return LatentPair(x, below)
 
 
-def belm_down(pair: Pair, levels: Levels, network: Network) -> Moves:
+def belm_down(pair: LatentPair, levels: Levels, network: AskedNetwork) -> Moves:
     """The picture of a pair, to rounding; S - 1 evaluations, since the pair has taken the first step already."""
     above, x = pair
     for k, (high, cur, low) in enumerate(zip(levels, levels[1:], levels[2:], strict=False)):
@@ -66,7 +66,7 @@ def belm_down(pair: Pair, levels: Levels, network: Network) -> Moves:
         r, h = _ratio(low, cur, high)
         z, z_above = x / math.sqrt(cur.alpha_bar), above / math.sqrt(high.alpha_bar)
         below = math.sqrt(low.alpha_bar) * (r**2 * z_above + (1 - r**2) * z - h * (1 + r) * eps)
-        yield Move(k, low, below, formulas.predict_x0(x, eps, cur.alpha_bar))
+        yield InversionMove(k, low, below, formulas.predict_x0(x, eps, cur.alpha_bar))
         above, x = x, below
     return x
 
@@ -92,8 +92,8 @@ def chained(x0: Tensor, levels: Levels, noise: Noise, eta: float) -> list[Tensor
 
 
 def noise_up(
-    x0: Tensor, drawn: list[Tensor], levels: Levels, network: Network, eta: float
-) -> Generator[Query | Move, Tensor, NoiseMap]:
+    x0: Tensor, drawn: list[Tensor], levels: Levels, network: AskedNetwork, eta: float
+) -> Generator[Query | InversionMove, Tensor, NoiseMap]:
     """The noise map that makes the sampler of `eta` > 0 pass through (nearly) the `drawn` x_t and end in x0; S evaluations.
 
     z_t = (x_next - mu(x_t)) / sigma_t. It walks down on the x that the way back will have, so that this repeats it bit by bit.
@@ -103,17 +103,17 @@ def noise_up(
         eps = yield from ask(x, cur, network)
         pred_x0 = formulas.predict_x0(x, eps, cur.alpha_bar)
         if nxt.is_clean:
-            yield Move(k, nxt, x0, pred_x0)
+            yield InversionMove(k, nxt, x0, pred_x0)
             break
         mean, sigma = _mean(pred_x0, eps, cur, nxt, eta)
         noises.append((drawn[k + 1] - mean) / sigma)
         x = mean + sigma * noises[-1]
-        yield Move(k, nxt, x, pred_x0, noise=noises[-1])
+        yield InversionMove(k, nxt, x, pred_x0, noise=noises[-1])
     stacked = torch.stack(noises) if noises else x0.new_zeros((0, *x0.shape))
     return NoiseMap(drawn[0], stacked, x0 - pred_x0)
 
 
-def noise_down(latent: NoiseMap, levels: Levels, network: Network, eta: float) -> Moves:
+def noise_down(latent: NoiseMap, levels: Levels, network: AskedNetwork, eta: float) -> Moves:
     """The picture of a noise map; without its residual, what the sampler itself ends in."""
     x = latent.x
     for k, (cur, nxt) in enumerate(pairwise(levels)):
@@ -124,7 +124,7 @@ def noise_down(latent: NoiseMap, levels: Levels, network: Network, eta: float) -
         else:
             mean, sigma = _mean(pred_x0, eps, cur, nxt, eta)
             x = mean + sigma * latent.noises[k]
-        yield Move(k, nxt, x, pred_x0)
+        yield InversionMove(k, nxt, x, pred_x0)
     return x
 
 

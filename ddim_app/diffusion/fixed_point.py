@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddim_app.diffusion.naive_inversion import Levels, Move, Moves, Network, ask, up
+from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove, Levels, Moves, ask, up
 from ddim_app.diffusion.sampler import Query
 from ddim_app.diffusion.schedule import Level
 
@@ -27,7 +27,7 @@ DAMPING = 0.5
 """Part of a plain step that is taken where it is more, and again of that the next time."""
 
 
-class Found(NamedTuple):
+class SolvedStep(NamedTuple):
     """The y of one step."""
 
     y: Tensor
@@ -54,7 +54,7 @@ def allotment(transitions: int, budget: int) -> tuple[int, ...]:
     return (1 + first, 1 + second, *(1 + each for each in more))
 
 
-def fixed_point(x0: Tensor, levels: Levels, network: Network, evaluations: Sequence[int], tolerance: float = 0.0) -> Moves:
+def fixed_point(x0: Tensor, levels: Levels, network: AskedNetwork, evaluations: Sequence[int], tolerance: float = 0.0) -> Moves:
     """x at levels[0] whose plain DDIM decode is x0, as near as `evaluations` of the network for each step bring it.
 
     A step ends early once no picture's residual, a root mean square, is above `tolerance`.
@@ -66,7 +66,7 @@ def fixed_point(x0: Tensor, levels: Levels, network: Network, evaluations: Seque
         found = yield from _solve(x, start, cur, nxt, network, evaluations[k], tolerance, plain)
         known = [*known[-1:], (time(nxt), found.eps)]
         x = found.y
-        yield Move(k, nxt, x, found.pred_x0, found.residual)
+        yield InversionMove(k, nxt, x, found.pred_x0, found.residual)
     return x
 
 
@@ -84,8 +84,8 @@ def _extrapolated(known: Sequence[tuple[float, Tensor]], at: float) -> Tensor | 
 
 
 def _solve(
-    x: Tensor, start: Tensor, cur: Level, nxt: Level, network: Network, evaluations: int, tolerance: float, plain: int
-) -> Generator[Query, Tensor, Found]:
+    x: Tensor, start: Tensor, cur: Level, nxt: Level, network: AskedNetwork, evaluations: int, tolerance: float, plain: int
+) -> Generator[Query, Tensor, SolvedStep]:
     """Anderson's method of depth 1 for y = up(x, eps(y)), each picture on its own, after `plain` steps unless it runs away.
 
     With g = up(x, eps(y)) and f = g - y the next y is g - gamma (g - g_before), where gamma takes f - gamma (f - f_before) to
@@ -114,7 +114,7 @@ def _solve(
         if float(best.max()) <= tolerance:
             break
     assert best is not None
-    return Found(y, eps, pred_x0, best)
+    return SolvedStep(y, eps, pred_x0, best)
 
 
 def _anderson(g: Tensor, f: Tensor, g_before: Tensor | None, f_before: Tensor | None) -> Tensor:

@@ -12,7 +12,7 @@ SPREAD = 0.1
 """How far from 1 the standard deviation may be."""
 
 
-class Look(NamedTuple):
+class LatentMoments(NamedTuple):
     """Moments of one latent's values. N(0, I) has 0, 1, 0, 0, 0, up to a few of `errors`."""
 
     mean: float
@@ -39,25 +39,25 @@ class Look(NamedTuple):
         return "Looks like noise: it will interpolate well."
 
 
-def errors(count: int) -> Look:
+def errors(count: int) -> LatentMoments:
     """Standard errors of a Look at `count` independent normal values, to first order."""
-    return Look(count**-0.5, (2 * count) ** -0.5, (6 / count) ** 0.5, (24 / count) ** 0.5, (2 * count) ** -0.5)
+    return LatentMoments(count**-0.5, (2 * count) ** -0.5, (6 / count) ** 0.5, (24 / count) ** 0.5, (2 * count) ** -0.5)
 
 
-def look(x: Tensor) -> list[Look]:
+def look(x: Tensor) -> list[LatentMoments]:
     """How each latent of (N, C, H, W) looks."""
     return [_look(one.double()) for one in x]
 
 
-def _look(x: Tensor) -> Look:
+def _look(x: Tensor) -> LatentMoments:
     mean, std = float(x.mean()), float(x.std(correction=0))
     if not (math.isfinite(mean) and math.isfinite(std)) or std == 0:
-        return Look(mean, std, 0.0, 0.0, 0.0) if std == 0 else Look(mean, std, math.nan, math.nan, math.nan)
+        return LatentMoments(mean, std, 0.0, 0.0, 0.0) if std == 0 else LatentMoments(mean, std, math.nan, math.nan, math.nan)
     z = (x - mean) / std
     sideways, upright = z[..., 1:] * z[..., :-1], z[..., 1:, :] * z[..., :-1, :]
     pairs = sideways.numel() + upright.numel()
     neighbours = float(sideways.sum() + upright.sum()) / pairs if pairs else 0.0
-    return Look(mean, std, float(z.pow(3).mean()), float(z.pow(4).mean()) - 3, neighbours)
+    return LatentMoments(mean, std, float(z.pow(3).mean()), float(z.pow(4).mean()) - 3, neighbours)
 
 
 def cosine(a: Tensor, b: Tensor) -> list[float]:

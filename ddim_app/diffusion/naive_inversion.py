@@ -21,7 +21,7 @@ from ddim_app.diffusion.schedule import Level
 Levels = Sequence[Level]
 
 
-class Network(NamedTuple):
+class AskedNetwork(NamedTuple):
     """Which of the run's networks is asked, and what it gives out."""
 
     lowest: Level
@@ -30,7 +30,7 @@ class Network(NamedTuple):
     number: int = 0
 
 
-class Move(NamedTuple):
+class InversionMove(NamedTuple):
     """One transition of all pictures, up or down."""
 
     k: int
@@ -50,7 +50,7 @@ class Move(NamedTuple):
         return math.isfinite(float(self.x.sum()))
 
 
-Moves = Generator[Query | Move, Tensor, Tensor]
+Moves = Generator[Query | InversionMove, Tensor, Tensor]
 
 
 def reachable(levels: Levels, strength: float = 1.0) -> list[Level]:
@@ -63,7 +63,7 @@ def reachable(levels: Levels, strength: float = 1.0) -> list[Level]:
     return usable[transitions - max(1, round(strength * transitions)) :]
 
 
-def naive(x0: Tensor, levels: Levels, network: Network, told: str = "target") -> Moves:
+def naive(x0: Tensor, levels: Levels, network: AskedNetwork, told: str = "target") -> Moves:
     """x at levels[0] by DDIM run backwards (arXiv:2010.02502, 4.3): each step takes its eps where it starts from.
 
     The network is `told` the timestep of that level ("source") or of the one that the step goes to ("target"). Neither eps is
@@ -73,11 +73,11 @@ def naive(x0: Tensor, levels: Levels, network: Network, told: str = "target") ->
     for k, (cur, nxt) in enumerate(pairwise(reversed(levels))):
         at = nxt if told == "target" else network.lowest if cur.is_clean else cur
         x, pred_x0 = up(x, (yield from ask(x, at, network)), cur, nxt)
-        yield Move(k, nxt, x, pred_x0)
+        yield InversionMove(k, nxt, x, pred_x0)
     return x
 
 
-def down(x: Tensor, levels: Levels, network: Network, eta: float = 0.0, draws: Sequence[Draw] = ()) -> Moves:
+def down(x: Tensor, levels: Levels, network: AskedNetwork, eta: float = 0.0, draws: Sequence[Draw] = ()) -> Moves:
     """The pictures that the sampler of `eta` makes of x, latents at levels[0]; `draws` is the noise of each, for eta > 0."""
     row = Row(levels, eta, network=network.number, prediction_type=network.prediction_type)
     process = sample(x, [replace(row, draw=draws[i] if draws else None) for i in range(len(x))])
@@ -92,10 +92,10 @@ def down(x: Tensor, levels: Levels, network: Network, eta: float = 0.0, draws: S
         else:
             assert isinstance(item, Step)
             x, reply = item.x_next, None
-            yield Move(item.k, levels[item.k + 1], x, item.pred_x0)
+            yield InversionMove(item.k, levels[item.k + 1], x, item.pred_x0)
 
 
-def ask(x: Tensor, at: Level, network: Network) -> Generator[Query, Tensor, Tensor]:
+def ask(x: Tensor, at: Level, network: AskedNetwork) -> Generator[Query, Tensor, Tensor]:
     """eps of x by the network, which is told that x is at level `at`."""
     output = yield Query(x, torch.full((len(x),), at.t, device=x.device), network.number)
     return formulas.denoise(output.to(x.dtype), x, at.alpha_bar, network.prediction_type)[1]

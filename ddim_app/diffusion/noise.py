@@ -52,7 +52,7 @@ def keyed_noise(key: np.ndarray, t: int, shape: Shape) -> Tensor:
     return torch.cat((angle.cos().mul_(radius), angle.sin().mul_(radius)))[:count].float().view(shape)
 
 
-class NoisePath:
+class BrownianPath:
     """The noise of one picture as Brownian motion in signal-to-noise time, SNR = alpha_bar / (1 - alpha_bar).
 
     `between(cur, nxt)` is the path's increment from train timestep cur down to nxt, divided by its standard deviation:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ddim_app.engine.engine import Emit, Engine, Finished
+    from ddim_app.engine.engine import Emit, Engine
+    from ddim_app.engine.tickets import Finished
 
 __all__ = ["Emit", "Engine", "Finished"]
 

@@ -30,7 +30,7 @@ LEAST_DECIBELS = 30.0
 """OpenVINO's pictures that are further from fp32 than this are for those who ask for them."""
 
 
-class Key(NamedTuple):
+class EvaluatorKey(NamedTuple):
     """What runs must have in common to share a network call."""
 
     sha256: str
@@ -39,45 +39,45 @@ class Key(NamedTuple):
     bucket: int | None = None
 
 
-class Tuning:
+class BackendChoice:
     """The backends of one engine. `wanted` is "torch", "openvino" or "auto" (see `Engine`)."""
 
     def __init__(self, wanted: str, device: torch.device, loop: BatchLoop, cache: Path | None = None) -> None:
         self.wanted = choice("backend", wanted, (*BACKENDS, "auto"))
         self._device, self._loop = device, loop
-        self._switch = backends.Switch(wanted, device, cache, loop.call)
-        self._nearness: dict[Key, Fidelity] = {}
-        self._invariant: dict[Key, list[set[int]]] = {}
+        self._switch = backends.BackendSwitch(wanted, device, cache, loop.call)
+        self._nearness: dict[EvaluatorKey, Fidelity] = {}
+        self._invariant: dict[EvaluatorKey, list[set[int]]] = {}
         self._begun: set[str] = set()
         self._closing = threading.Event()
 
     def number_format(self, precision: str) -> str:
         return backends.number_format(precision, self._device)
 
-    def key(self, model: Model, precision: str, asked: str | None = None) -> Key:
+    def key(self, model: Model, precision: str, asked: str | None = None) -> EvaluatorKey:
         """How a new run of the model is evaluated: by OpenVINO where it is ready and asked for, or faster, else by torch."""
         fmt, wanted = self.number_format(precision), asked or self.wanted
         known = self._switch.candidate(model, fmt)
         served = known.converted is not None and (wanted == "openvino" or (wanted == "auto" and known.is_faster))
         # Without a wish for it, exact is torch's.
-        return Key(model.sha256, fmt, "openvino" if served and (precision == "fast" or wanted == "openvino") else "torch")
+        return EvaluatorKey(model.sha256, fmt, "openvino" if served and (precision == "fast" or wanted == "openvino") else "torch")
 
-    def evaluator(self, key: Key, model: Model) -> Predict:
+    def evaluator(self, key: EvaluatorKey, model: Model) -> Predict:
         """The model's network as the key says."""
         converted = self._switch.candidate(model, key.number_format).converted if key.backend == "openvino" else None
         if converted is not None:
             return converted.predictor(key.bucket)
         return backends.predictor(model, self._device, key.number_format, key.bucket)
 
-    def smallest_bucket(self, key: Key) -> int:
+    def smallest_bucket(self, key: EvaluatorKey) -> int:
         """What a call of one row is filled up to."""
         return 1 if key.backend == "openvino" else backends.smallest(key.number_format)
 
-    def nearness(self, key: Key) -> Fidelity | None:
+    def nearness(self, key: EvaluatorKey) -> Fidelity | None:
         """How far the pictures of runs with this key are from those of fp32, as far as it was measured."""
         return self._nearness.get(key._replace(bucket=None))
 
-    def equal_buckets(self, key: Key) -> list[set[int]]:
+    def equal_buckets(self, key: EvaluatorKey) -> list[set[int]]:
         """Groups of buckets that are known to give the same bits."""
         return self._invariant.get(key._replace(bucket=None), [])
 

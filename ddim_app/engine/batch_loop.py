@@ -13,80 +13,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ddim_app.diffusion.batch_sizes import BUCKETS, half_bucket
-from ddim_app.diffusion.sampler import Predict, Process, Query, Report
+from ddim_app.diffusion.sampler import Process, Query, Report
+from ddim_app.engine.tickets import Emit, End, Evaluator, Halt, Portion, Ticket
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-class Halt(Exception):  # noqa: N818
-    """Raised by a process that has to end; the message is a sentence for the user."""
-
-
-class End(NamedTuple):
-    """The last thing that a run emits: done when `error` is None."""
-
-    error: str | None = None
-    sizes: frozenset[int] = frozenset()
-    """How many rows the calls had that it took part in."""
-    shared: bool = False
-    """Whether some of them were others'."""
-
-
-class Network(NamedTuple):
-    """A network that a run asks."""
-
-    predict: Predict
-    max_rows: int = BUCKETS[-1]
-    """Rows that one call may have."""
-    observe: Callable[[float, int], None] = lambda seconds, rows: None
-    """Told how long a call took, its rows' updates included, and how many rows it had."""
-    group: Hashable = None
-    """What runs must have in common to share its calls: model, precision."""
-
-
-Emit = Callable[[Report | End], None]
-"""Called on the loop's thread, so it must be quick; raising ends the run."""
-
-
-@dataclass(eq=False)
-class Ticket:
-    """One run in the loop, from `join` to its End."""
-
-    process: Process
-    networks: Sequence[Network]
-    emit: Emit
-    sizes: set[int] = field(default_factory=set)
-    shared: bool = False
-    evaluations: int = 0
-    """Rows evaluated for it so far."""
-    query: Query | None = None
-    outputs: list[Tensor] = field(default_factory=list)
-    turn: int = 0
-    """Round in which it was last served; the smallest goes first."""
-
-    @property
-    def network(self) -> Network:
-        """The one that its query asks."""
-        return self.networks[self.query.network if self.query else 0]
-
-    def waiting_rows(self) -> int:
-        return 0 if self.query is None else len(self.query.t) - sum(map(len, self.outputs))
-
-
-class Portion(NamedTuple):
-    """Rows of one run that take part in a call."""
-
-    ticket: Ticket
-    x_t: Tensor
-    t: Tensor
 
 
 class BatchLoop:
@@ -103,7 +40,7 @@ class BatchLoop:
         self.max_rows = max_rows
         self.threaded = threaded
         self.calls = 0
-        """Network calls made so far."""
+        """Evaluator calls made so far."""
         self.evaluations = 0
         """Rows evaluated so far."""
         self._prepare = prepare
@@ -116,7 +53,7 @@ class BatchLoop:
         self._closed = False
         self._pid = os.getpid()
 
-    def join(self, process: Process, networks: Sequence[Network], emit: Emit) -> Ticket:
+    def join(self, process: Process, networks: Sequence[Evaluator], emit: Emit) -> Ticket:
         """Starts a run, whose queries name `networks` by their places. `emit` gets the run's reports, then one End."""
         ticket = Ticket(process, networks, emit, turn=self.calls)
         with self._wake:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +15,14 @@ from torch import Tensor
 from ddim_app import backends
 from ddim_app.diffusion.batch_sizes import bucket_of
 from ddim_app.diffusion.sampler import Predict, Report
-from ddim_app.engine.backend_choice import Key, Tuning
-from ddim_app.engine.batch_loop import BatchLoop, End, Ticket
-from ddim_app.engine.evaluators import Networks
+from ddim_app.engine.backend_choice import BackendChoice, EvaluatorKey
+from ddim_app.engine.batch_loop import BatchLoop
+from ddim_app.engine.evaluators import Evaluators
 from ddim_app.engine.limits import LOCAL, SERVER, Budget, Visitors
-from ddim_app.engine.request_log import DONE, STOPPED, Entry, Journal
+from ddim_app.engine.request_log import DONE, STOPPED, LoggedRun, RequestLog
+from ddim_app.engine.tickets import End, Finished, Ticket
 from ddim_app.errors import FieldError, RunError
-from ddim_app.models.cache import Shelf
+from ddim_app.models.cache import ModelCache
 from ddim_app.models.catalogue import ROOT, Catalogue
 from ddim_app.models.loading import Model
 from ddim_app.runs import kinds  # noqa: F401  (the plans of all kinds)
@@ -29,13 +30,6 @@ from ddim_app.runs.base import BaseRecipe, Plan, plan
 from ddim_app.runs.sampling import Arm, Recipe
 
 log = logging.getLogger(__name__)
-
-
-class Finished(NamedTuple):
-    """The last thing that a run tells: its recipe as made, or the sentence that says why it ended."""
-
-    recipe: Any
-    error: str | None = None
 
 
 Emit = Callable[[list[Any] | Finished], None]
@@ -69,12 +63,12 @@ class Engine:
         self.device = device or backends.best_device()
         self.budget = budget if max_evaluations is None else replace(budget, max_evaluations=max_evaluations)
         self.visitors = Visitors(self.budget)
-        self.journal = Journal()
+        self.journal = RequestLog()
         self.loop = BatchLoop(threaded=threaded, prepare=backends.use_cores)
-        self._shelf = Shelf(self.catalogue)
+        self._shelf = ModelCache(self.catalogue)
         self._step_seconds: dict[tuple[object, ...], tuple[float, bool]] = {}
-        self._tuning = Tuning(backend, self.device, self.loop, cache)
-        self._networks = Networks(self.device, self.loop, self._shelf, self._tuning)
+        self._tuning = BackendChoice(backend, self.device, self.loop, cache)
+        self._networks = Evaluators(self.device, self.loop, self._shelf, self._tuning)
         self._open: weakref.WeakKeyDictionary[Ticket, Callable[[str], None]] = weakref.WeakKeyDictionary()
         self.closing = False
         """Whether new runs are refused, since the server is about to end."""
@@ -150,7 +144,7 @@ class Engine:
         if self.closing:
             raise FieldError(SERVER, "is about to be restarted, and takes no new runs: try again in a minute")
         self.visitors.enter(visitor)
-        entry = Entry(self.journal, planned)
+        entry = LoggedRun(self.journal, planned)
         tickets: list[Ticket] = []
 
         def close(outcome: str) -> None:
@@ -283,7 +277,7 @@ class Engine:
             except (FieldError, RunError) as error:
                 log.warning("warm-up: %s", error)
 
-    def _made(self, planned: Plan, keys: list[Key], end: End) -> BaseRecipe:
+    def _made(self, planned: Plan, keys: list[EvaluatorKey], end: End) -> BaseRecipe:
         """The recipe of a run's pictures: with its weights' hashes, its backend, and the bucket that makes them again.
 
         That is the largest of the buckets that its calls had, if they are known to give the same bits, or if there was but
@@ -299,7 +293,7 @@ class Engine:
         recipe = replace(recipe, backend=keys[0].backend)
         return recipe if recipe.bucket or not used else replace(recipe, bucket=max(used) if exact else None)
 
-    def _words(self, key: Key) -> str:
+    def _words(self, key: EvaluatorKey) -> str:
         words = f"{'OpenVINO ' if key.backend == 'openvino' else ''}{key.number_format}"
         near = self._tuning.nearness(key)
         return words if near is None else f"{words}, {near.median:.0f} dB from fp32"

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 
 from ddim_app.diffusion.sampler import Predict
-from ddim_app.engine.backend_choice import Key, Tuning
-from ddim_app.engine.batch_loop import BatchLoop, Network, is_out_of_memory
+from ddim_app.engine.backend_choice import BackendChoice, EvaluatorKey
+from ddim_app.engine.batch_loop import BatchLoop, is_out_of_memory
+from ddim_app.engine.tickets import Evaluator
 from ddim_app.errors import FieldError
 from ddim_app.models import memory
-from ddim_app.models.cache import Shelf
+from ddim_app.models.cache import ModelCache
 from ddim_app.models.loading import Model
 from ddim_app.runs.base import Plan
 
@@ -30,43 +31,43 @@ class Pace:
         self.seconds_per_row = measured if self.seconds_per_row is None else 0.7 * self.seconds_per_row + 0.3 * measured
 
 
-class Networks:
+class Evaluators:
     """The networks of one engine; what was prepared for a model is dropped when the model leaves the shelf."""
 
-    def __init__(self, device: torch.device, loop: BatchLoop, shelf: Shelf, tuning: Tuning) -> None:
+    def __init__(self, device: torch.device, loop: BatchLoop, shelf: ModelCache, tuning: BackendChoice) -> None:
         self._device, self._loop, self._shelf, self._tuning = device, loop, shelf, tuning
-        self._predictors: dict[Key, tuple[Predict, int]] = {}
-        self._paces: dict[Key, Pace] = {}
+        self._predictors: dict[EvaluatorKey, tuple[Predict, int]] = {}
+        self._paces: dict[EvaluatorKey, Pace] = {}
         self._measuring = threading.Lock()
 
-    def renewed(self, loop: BatchLoop, shelf: Shelf) -> "Networks":
+    def renewed(self, loop: BatchLoop, shelf: ModelCache) -> "Evaluators":
         """The same in a forked process, where a lock that another thread held would be held for ever."""
-        other = Networks(self._device, loop, shelf, self._tuning)
+        other = Evaluators(self._device, loop, shelf, self._tuning)
         other._predictors, other._paces = dict(self._predictors), dict(self._paces)
         return other
 
-    def keys(self, planned: Plan) -> list[Key]:
+    def keys(self, planned: Plan) -> list[EvaluatorKey]:
         """One for each of the run's models; all have one backend."""
         recipe = planned.recipe
         keys = [self._tuning.key(model, recipe.precision, recipe.backend) for model in planned.models]
         backend = "openvino" if all(key.backend == "openvino" for key in keys) else "torch"
         return [key._replace(backend=backend, bucket=recipe.bucket) for key in keys]
 
-    def seconds_per_row(self, key: Key) -> float | None:
+    def seconds_per_row(self, key: EvaluatorKey) -> float | None:
         """What a row has taken so far; None before a second call."""
         pace = self._paces.get(key)
         return pace.seconds_per_row if pace else None
 
-    def of(self, planned: Plan, keys: list[Key] | None = None) -> list[Network]:
+    def of(self, planned: Plan, keys: list[EvaluatorKey] | None = None) -> list[Evaluator]:
         """The networks that a plan's rows are evaluated by."""
         networks = []
         for key, model in zip(keys or self.keys(planned), planned.models, strict=True):
             # A pinned run shares no call: its rows stand where they stood when its pictures were first made.
             group = key if key.bucket is None else (key, object())
-            networks.append(Network(*self._predictor(key, model), self._paces.setdefault(key, Pace()).observe, group))
+            networks.append(Evaluator(*self._predictor(key, model), self._paces.setdefault(key, Pace()).observe, group))
         return networks
 
-    def _predictor(self, key: Key, model: Model) -> tuple[Predict, int]:
+    def _predictor(self, key: EvaluatorKey, model: Model) -> tuple[Predict, int]:
         """The function that evaluates a model's rows, and how many one call may have."""
         with self._measuring:
             if key not in self._predictors:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion.metrics import psnr
-from ddim_app.diffusion.noise import NoisePath, initial_noise
+from ddim_app.diffusion.noise import BrownianPath, initial_noise
 from ddim_app.diffusion.sampler import Predict, drive, sample
 from ddim_app.models.loading import Model
 from ddim_app.runs.sampling import Arm, arm_row
@@ -29,7 +29,7 @@ def pictures(predict: Predict, model: Model, arm: Arm, seeds: Sequence[int]) -> 
     row, done = arm_row(arm, model.schedule), []
     for at in range(0, len(seeds), ROWS):
         some = seeds[at : at + ROWS]
-        paths = [NoisePath(model.schedule, model.shape, seed) for seed in some]
+        paths = [BrownianPath(model.schedule, model.shape, seed) for seed in some]
         rows = [replace(row, draw=path.between) for path in paths]
         *_, last = drive(sample(initial_noise(list(some), model.shape), rows), lambda x, t: predict(x, t).cpu())
         done.append(last.x_next.cpu())

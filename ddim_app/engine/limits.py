@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddim_app.diffusion.sampler import Process
-from ddim_app.engine.batch_loop import Halt
+from ddim_app.engine.tickets import Halt
 from ddim_app.errors import FieldError
 
 SERVER, VISITOR = "this server", "this visitor"

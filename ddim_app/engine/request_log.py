@@ -18,7 +18,7 @@ def recipe_hash(recipe: Any) -> str:
     return hashlib.sha256(recipe.to_json().encode()).hexdigest()[:16]
 
 
-class Journal:
+class RequestLog:
     """Counts what became of requests, and logs each at INFO."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Journal:
         self._count(requests_refused=1)
         log.info(json.dumps({"event": "refused", "field": field[:40]}))
 
-    def ended(self, entry: "Entry", evaluations: int, outcome: str) -> None:
+    def ended(self, entry: "LoggedRun", evaluations: int, outcome: str) -> None:
         seconds = time.monotonic() - entry.began
         name = outcome if outcome in (DONE, STOPPED) else "failed"
         self._count(**{f"runs_{name}": 1, "evaluations": evaluations, "run_milliseconds": round(1000 * seconds)})
@@ -47,10 +47,10 @@ class Journal:
             self.counters.update(amounts)
 
 
-class Entry:
+class LoggedRun:
     """One run in the journal, from its start to the first of its ends."""
 
-    def __init__(self, journal: Journal, plan: Any) -> None:
+    def __init__(self, journal: RequestLog, plan: Any) -> None:
         self.began = time.monotonic()
         self.about = {
             "event": "run", "kind": plan.recipe.kind, "recipe": recipe_hash(plan.recipe), "model": plan.recipe.model,

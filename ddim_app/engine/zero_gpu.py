@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from ddim_app.engine import Emit, Engine, Finished
-from ddim_app.engine.batch_loop import BatchLoop, Ticket
+from ddim_app.engine.batch_loop import BatchLoop
+from ddim_app.engine.tickets import Ticket
 from ddim_app.errors import FieldError
 from ddim_app.models import memory
 from ddim_app.runs.base import BaseRecipe, Plan

@@ -15,7 +15,7 @@ from ddim_app.media import images
 MAX_BYTES = 512_000_000
 
 
-class Source(NamedTuple):
+class PictureFile(NamedTuple):
     """A file under the data folder."""
 
     name: str
@@ -23,12 +23,12 @@ class Source(NamedTuple):
     path: Path
 
 
-class Rejected(NamedTuple):
+class RejectedFile(NamedTuple):
     name: str
     reason: str
 
 
-class Picture(NamedTuple):
+class DecodedPicture(NamedTuple):
     """A decoded picture and what its file was like."""
 
     pixels: np.ndarray
@@ -46,20 +46,20 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def scan(folder: Path) -> Iterator[Source | Rejected]:
+def scan(folder: Path) -> Iterator[PictureFile | RejectedFile]:
     """All regular files under `folder` in the order of their names. Links are followed, and no folder is visited twice."""
     yield from _scan(folder, "", set())
 
 
-def _scan(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator[Source | Rejected]:
+def _scan(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator[PictureFile | RejectedFile]:
     try:
         status = folder.stat()
         names = sorted(os.listdir(folder))
     except OSError as error:
-        yield Rejected(printable(prefix).rstrip("/") or ".", f"the folder cannot be read ({error.strerror})")
+        yield RejectedFile(printable(prefix).rstrip("/") or ".", f"the folder cannot be read ({error.strerror})")
         return
     if (status.st_dev, status.st_ino) in visited:
-        yield Rejected(printable(prefix).rstrip("/"), "it is a link to a folder that is searched already")
+        yield RejectedFile(printable(prefix).rstrip("/"), "it is a link to a folder that is searched already")
         return
     visited.add((status.st_dev, status.st_ino))
     for name in names:
@@ -67,14 +67,14 @@ def _scan(folder: Path, prefix: str, visited: set[tuple[int, int]]) -> Iterator[
         try:
             mode = (folder / name).stat().st_mode
         except OSError as error:
-            yield Rejected(printable(relative), f"it cannot be read ({error.strerror})")
+            yield RejectedFile(printable(relative), f"it cannot be read ({error.strerror})")
             continue
         if stat.S_ISDIR(mode):
             yield from _scan(folder / name, relative + "/", visited)
         elif stat.S_ISREG(mode):
-            yield Source(printable(relative), folder / name)
+            yield PictureFile(printable(relative), folder / name)
         else:
-            yield Rejected(printable(relative), "it is not a regular file")
+            yield RejectedFile(printable(relative), "it is not a regular file")
 
 
 def read(path: Path) -> bytes:
@@ -98,12 +98,12 @@ def digest(path: Path) -> str:
         return str(error)
 
 
-def load(path: Path, side: int, channels: int, background: str) -> Picture:
+def load(path: Path, side: int, channels: int, background: str) -> DecodedPicture:
     """One file as a square of side x side; raises ValueError with the reason why it cannot be used."""
     header = images.read_header(read(path))
     facts = (header.width, header.height, header.mode, header.format or "?", int(getattr(header, "n_frames", 1)))
     pixels = square(images.decode(header, background, at_least=2 * side), side, channels)
-    return Picture(pixels, *facts)
+    return DecodedPicture(pixels, *facts)
 
 
 def square(image: Image.Image, side: int, channels: int) -> np.ndarray:

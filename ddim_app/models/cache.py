@@ -11,7 +11,7 @@ from ddim_app.models.loading import Model, ModelError
 KEPT = 4
 
 
-class Shelf:
+class ModelCache:
     """Models by name. Loading one, which may mean a download, keeps nobody waiting who asks for another."""
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -42,9 +42,9 @@ class Shelf:
                     self._models.popitem(last=False)
             return model
 
-    def renewed(self) -> "Shelf":
+    def renewed(self) -> "ModelCache":
         """Another with the same models and locks that nobody holds, for a forked process."""
-        other = Shelf(self._catalogue)
+        other = ModelCache(self._catalogue)
         other._models = self._models.copy()
         return other
 

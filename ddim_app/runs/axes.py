@@ -19,7 +19,7 @@ SIGMA_HAT = "sigma-hat"
 """The eta axis' name for DDPM with the large variance, the last row of the DDIM paper's tables."""
 
 
-class Item(NamedTuple):
+class AxisItem(NamedTuple):
     """A piece of an axis' text, and at which character (from 1) it begins."""
 
     text: str
@@ -111,17 +111,17 @@ def parse(
     return Axis(name, tuple(values), steps_in if name == "seconds" else None)
 
 
-def _items(text: str) -> list[Item]:
+def _items(text: str) -> list[AxisItem]:
     pieces, at = [], 1
     for piece in text.split(","):
-        pieces.append(Item(piece.strip(), at + len(piece) - len(piece.lstrip())))
+        pieces.append(AxisItem(piece.strip(), at + len(piece) - len(piece.lstrip())))
         at += len(piece) + 1
     return pieces
 
 
-def _expand(items: list[Item], field: str) -> list[Item]:
+def _expand(items: list[AxisItem], field: str) -> list[AxisItem]:
     """The items with `..` and `a:b:c` written out."""
-    out: list[Item] = []
+    out: list[AxisItem] = []
     for i, item in enumerate(items):
         if item.text in ("..", "..."):
             numbers = [_decimal(other.text) for other in (*items[max(0, i - 2) : i], *items[i + 1 : i + 2])]
@@ -144,14 +144,14 @@ def _expand(items: list[Item], field: str) -> list[Item]:
     return out
 
 
-def _range(start: Decimal, stop: Decimal, by: Decimal, item: Item, field: str) -> list[Item]:
+def _range(start: Decimal, stop: Decimal, by: Decimal, item: AxisItem, field: str) -> list[AxisItem]:
     """Numbers from start to stop, exact in decimal, so that 0:1:0.1 ends at 1."""
     if by == 0 or (stop - start) / by < -1:
         raise FieldError(field, f"never reaches its end at character {item.at}")
     count = int((stop - start) / by) + 1 if (stop - start) / by >= 0 else 0
     if count > MAX_VALUES:
         raise FieldError(field, f"may have at most {MAX_VALUES} values; the range at character {item.at} has {count}")
-    return [Item(f"{(start + k * by).normalize():f}", item.at) for k in range(count)]
+    return [AxisItem(f"{(start + k * by).normalize():f}", item.at) for k in range(count)]
 
 
 def _decimal(text: str) -> Decimal | None:

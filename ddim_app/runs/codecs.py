@@ -32,21 +32,21 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 OTHERS = {b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 
 
-class Stopped(NamedTuple):
+class StoppedRun(NamedTuple):
     """How far a run had come when it was stopped."""
 
     executed_steps: int
     steps: int
 
 
-class Read(NamedTuple):
+class ReadRecipe(NamedTuple):
     """A recipe from outside, and sentences on what was found beside it."""
 
     recipe: BaseRecipe
     notes: tuple[str, ...] = ()
 
 
-def read_text(text: str) -> Read:
+def read_text(text: str) -> ReadRecipe:
     """The recipe of what somebody pasted: JSON, a link, or a link's query."""
     text = text.strip()
     if not text:
@@ -64,7 +64,7 @@ def read_text(text: str) -> Read:
     return read_query(query)
 
 
-def read_json(text: str) -> Read:
+def read_json(text: str) -> ReadRecipe:
     """The recipe of a JSON text."""
     if len(text) > MAX_TEXT:
         raise FieldError("recipe", f"must have at most {MAX_TEXT} characters; this one has {len(text)}")
@@ -76,12 +76,12 @@ def read_json(text: str) -> Read:
         raise FieldError("recipe", f"must be the JSON of a recipe; got {shown(text)}") from error
 
 
-def read_query(query: str) -> Read:
+def read_query(query: str) -> ReadRecipe:
     """The recipe of a link's query."""
     return read_values(from_query(query))
 
 
-def read_values(values: object) -> Read:
+def read_values(values: object) -> ReadRecipe:
     """The recipe of a JSON object; keys that this version does not know are left out, and named."""
     if not isinstance(values, dict):
         raise FieldError("recipe", f"must be the JSON of a recipe; got {shown(values)}")
@@ -101,10 +101,10 @@ def read_values(values: object) -> Read:
         raise FieldError("recipe", f"lacks {shown(error.args[0])}") from error
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FieldError("recipe", f"must be the JSON of a recipe; got {shown(values)}") from error
-    return Read(recipe, _unknown(unknown))
+    return ReadRecipe(recipe, _unknown(unknown))
 
 
-def read_file(data: bytes) -> Read:
+def read_file(data: bytes) -> ReadRecipe:
     """The recipe of a PNG that this app gave out, or of a file with a recipe's JSON."""
     if len(data) > MAX_FILE:
         raise FieldError("file", f"must have at most {MAX_FILE // 1_000_000} MB; this one has {len(data) / 1e6:.0f} MB")
@@ -124,7 +124,7 @@ def read_file(data: bytes) -> Read:
     return found._replace(notes=(*found.notes, *_stopped_note(texts.get(RUN_KEY))))
 
 
-def texts(recipe: BaseRecipe, stopped: Stopped | None = None) -> list[tuple[str, str]]:
+def texts(recipe: BaseRecipe, stopped: StoppedRun | None = None) -> list[tuple[str, str]]:
     """The PNG text entries of a picture of the recipe."""
     entries = [(RECIPE_KEY, recipe.to_json())]
     if stopped:
@@ -132,7 +132,7 @@ def texts(recipe: BaseRecipe, stopped: Stopped | None = None) -> list[tuple[str,
     return entries
 
 
-def png(image: Image.Image, recipe: BaseRecipe, stopped: Stopped | None = None) -> bytes:
+def png(image: Image.Image, recipe: BaseRecipe, stopped: StoppedRun | None = None) -> bytes:
     """A picture as PNG file that carries its recipe."""
     return png_bytes(image, texts(recipe, stopped))
 
@@ -218,7 +218,7 @@ def _unknown(names: list[str]) -> tuple[str, ...]:
 def _stopped_note(text: str | None) -> tuple[str, ...]:
     try:
         done = json.loads(text or "null")
-        executed, steps = (int(done[key]) for key in Stopped._fields)
+        executed, steps = (int(done[key]) for key in StoppedRun._fields)
     except (ValueError, TypeError, KeyError, RecursionError):
         return ()
     return (

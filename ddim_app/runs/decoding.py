@@ -12,15 +12,15 @@ from torch import Tensor
 
 from ddim_app.diffusion import exact_inversion, formulas, naive_inversion
 from ddim_app.diffusion.lockstep import abreast
-from ddim_app.diffusion.naive_inversion import Network
-from ddim_app.diffusion.noise import MAX_SEED, NoisePath, initial_noise, picture_seed
+from ddim_app.diffusion.naive_inversion import AskedNetwork
+from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise, picture_seed
 from ddim_app.diffusion.sampler import Process
 from ddim_app.diffusion.schedule import Level
 from ddim_app.errors import FieldError, choice, real, shown, whole
 from ddim_app.runs import latent_files
 from ddim_app.runs.base import MAX_ETA, BaseRecipe, Load, Plan, plan, put
 from ddim_app.runs.inversion import PRECISIONS, InvertRecipe
-from ddim_app.runs.inversion_plan import Going, Log, Told
+from ddim_app.runs.inversion_plan import ArmLog, InversionStep, Told
 from ddim_app.runs.latent_files import Latent
 from ddim_app.runs.sources import Source
 
@@ -121,8 +121,8 @@ class DecodePlan(Plan):
     def process(self, device: torch.device) -> Process:
         yield from abreast([self._run(device)])
 
-    def frames(self, report: Going | Decoded) -> Iterator[Going | Decoded]:
-        if isinstance(report, Going):
+    def frames(self, report: InversionStep | Decoded) -> Iterator[InversionStep | Decoded]:
+        if isinstance(report, InversionStep):
             report = report._replace(x=report.x.cpu(), pred_x0=report.pred_x0.cpu())
         yield report
 
@@ -135,17 +135,17 @@ class DecodePlan(Plan):
         )
         assert x is not None
         schedule = self.model.schedule
-        network = Network(schedule.level(0), schedule.prediction_type)
+        network = AskedNetwork(schedule.level(0), schedule.prediction_type)
         if noises is not None and residual is not None:
             start = self._start(x)
             residual = residual if start is x else torch.zeros_like(residual)
             steps = exact_inversion.noise_down(exact_inversion.NoiseMap(start, noises, residual), self.levels, network, self.eta)
         elif second is not None:
-            steps = exact_inversion.belm_down(exact_inversion.Pair(x, second), self.levels, network)
+            steps = exact_inversion.belm_down(exact_inversion.LatentPair(x, second), self.levels, network)
         else:
-            paths = [NoisePath(schedule, self.model.shape, picture_seed(self.recipe.noise_seed, i)) for i in range(len(x))]
+            paths = [BrownianPath(schedule, self.model.shape, picture_seed(self.recipe.noise_seed, i)) for i in range(len(x))]
             steps = naive_inversion.down(x, self.levels, network, self.eta, [path.between for path in paths] if self.eta else ())
-        back = yield from Log(0).told(steps, "down", self.transitions)
+        back = yield from ArmLog(0).told(steps, "down", self.transitions)
         yield Decoded(0, self.latent, back.cpu(), time.perf_counter() - began)
 
     def _start(self, x: Tensor) -> Tensor:

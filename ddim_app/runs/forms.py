@@ -32,7 +32,7 @@ OWN = {
 
 
 @dataclass(frozen=True)
-class Given:
+class EndFile:
     """The ends that one file gives, and how they are to be decoded where they say so."""
 
     ends: tuple[Source, ...]
@@ -66,7 +66,7 @@ def named_seeds(text: object) -> int:
     return len(text.replace(",", " ").split()) if isinstance(text, str) else 0
 
 
-def read_end(data: bytes, shape: Shape) -> Given:
+def read_end(data: bytes, shape: Shape) -> EndFile:
     """The ends of a file: a latent file, a picture of an earlier run that names its seed, or any other picture."""
     if _is_latent_file(data):
         return _read_latents(data, shape)
@@ -75,7 +75,7 @@ def read_end(data: bytes, shape: Shape) -> Given:
     except ValueError as error:
         raise FieldError("file", f"must be a picture, or a latent file of this app; it cannot be used: {error}") from error
     seed = _seed_inside(header.info.get(RECIPE_KEY))
-    return Given((Source(seed=seed),)) if seed is not None else Given((read_picture(data, shape),))
+    return EndFile((Source(seed=seed),)) if seed is not None else EndFile((read_picture(data, shape),))
 
 
 def read_picture(data: bytes, shape: Shape) -> Source:
@@ -94,7 +94,7 @@ def _is_latent_file(data: bytes) -> bool:
     return data[8:9] == b"{" and not data.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM"))
 
 
-def _read_latents(data: bytes, shape: Shape) -> Given:
+def _read_latents(data: bytes, shape: Shape) -> EndFile:
     latent = latent_files.load(data).check_shape(shape)
     if latent.kind != "single":
         raise FieldError(
@@ -103,7 +103,7 @@ def _read_latents(data: bytes, shape: Shape) -> Given:
         )  # fmt: skip
     ends = tuple(of_tensor(x) for x in latent.x)
     drawn = isinstance(latent.recipe, PathRecipe | Recipe)
-    return Given(ends, None if drawn else latent.timesteps)
+    return EndFile(ends, None if drawn else latent.timesteps)
 
 
 def _seed_inside(text: object) -> int | None:

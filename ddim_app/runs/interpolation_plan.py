@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ddim_app.diffusion.fixed_point import allotment, fixed_point
 from ddim_app.diffusion.latent_paths import Path
-from ddim_app.diffusion.naive_inversion import Network, reachable
-from ddim_app.diffusion.noise import NoisePath, Shape, picture_seed
+from ddim_app.diffusion.naive_inversion import AskedNetwork, reachable
+from ddim_app.diffusion.noise import BrownianPath, Shape, picture_seed
 from ddim_app.diffusion.sampler import Draw, Process, Query, Row, Step, sample
 from ddim_app.diffusion.schedule import Schedule
 from ddim_app.errors import FieldError
@@ -21,7 +21,7 @@ from ddim_app.runs.inversion import BUDGET_PER_STEP
 from ddim_app.runs.sampling import arm_row
 
 
-class Laid(NamedTuple):
+class PathStart(NamedTuple):
     """The frames' x_T, told before the first step."""
 
     k: int
@@ -32,14 +32,14 @@ class Laid(NamedTuple):
     is_finite: bool = True
 
 
-class Inverted(NamedTuple):
+class EndInversionStep(NamedTuple):
     """A step on the way up from the ends that are pictures."""
 
     k: int
     is_finite: bool = True
 
 
-class Cells(NamedTuple):
+class FramesStep(NamedTuple):
     """All frames of one arm after one transition."""
 
     arm: int
@@ -58,7 +58,7 @@ class Cells(NamedTuple):
         return self.at == self.steps - 1
 
 
-class Result(NamedTuple):
+class PathResult(NamedTuple):
     """What is left of a run."""
 
     ends: Tensor
@@ -67,17 +67,17 @@ class Result(NamedTuple):
     """For each arm (frames, C, H, W), before any clamping to [-1, 1]."""
 
 
-def collect(frames: Iterator[Any]) -> Result:
+def collect(frames: Iterator[Any]) -> PathResult:
     """The result of a run's frames: `collect(engine.run(recipe))`."""
     laid, done = None, {}
     for frame in frames:
-        if isinstance(frame, Laid):
+        if isinstance(frame, PathStart):
             laid = frame
-        elif isinstance(frame, Cells) and frame.is_last:
+        elif isinstance(frame, FramesStep) and frame.is_last:
             done[frame.arm] = frame.x
     if laid is None:
         raise ValueError("the run has ended before it began")
-    return Result(laid.ends, laid.latents, [done[arm] for arm in sorted(done)])
+    return PathResult(laid.ends, laid.latents, [done[arm] for arm in sorted(done)])
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class PathPlan(Plan):
         recipe = self.recipe
         keys = yield from self._keys(device)
         latents = recipe.path(keys)(keys)
-        yield Laid(self.before - 1, keys, latents)
+        yield PathStart(self.before - 1, keys, latents)
         rows = []
         for row, arm in zip(self.rows, recipe.arms, strict=True):
             draws = step_noise(recipe, arm, keys, self.model.schedule) if row.eta else [None] * recipe.cells
@@ -144,10 +144,10 @@ class PathPlan(Plan):
         keys = torch.cat([end.tensor(self.model.shape) for end in self.recipe.ends]).to(dtype)
         if self.allotted:
             schedule, chosen = self.model.schedule, self.recipe.pictures
-            network = Network(schedule.level(0), schedule.prediction_type)
+            network = AskedNetwork(schedule.level(0), schedule.prediction_type)
             found = yield from told(
                 fixed_point(keys[chosen].to(device), self.rows[0].levels, network, self.allotted),
-                lambda move: Inverted(move.k, move.is_finite),
+                lambda move: EndInversionStep(move.k, move.is_finite),
             )
             keys[chosen] = found.cpu()
         return keys
@@ -168,20 +168,20 @@ def told(process: Generator[Any, Tensor, Tensor], tell: Callable[[Any], Any]) ->
         return result
 
 
-def cells_of(step: Step, lengths: Sequence[int], cells: int, before: int = 0) -> Iterator[Cells]:
+def cells_of(step: Step, lengths: Sequence[int], cells: int, before: int = 0) -> Iterator[FramesStep]:
     """The arms that a step moved, each of `cells` rows and its own length; `before` steps were something else's."""
     x, pred_x0 = step.x_next.cpu(), step.pred_x0.cpu()
     for at in range(0, len(step.rows), cells):
         arm, chosen = step.rows[at] // cells, slice(at, at + cells)
-        yield Cells(arm, before + step.k, step.k, lengths[arm], x[chosen], pred_x0[chosen])
+        yield FramesStep(arm, before + step.k, step.k, lengths[arm], x[chosen], pred_x0[chosen])
 
 
 def step_noise(recipe: PathRecipe, arm: MovingArm, keys: Tensor, schedule: Schedule) -> list[Draw]:
     """Each frame's source of step noise."""
     shape: Shape = (keys.shape[1], keys.shape[2], keys.shape[3])
 
-    def path(noise_seed: int) -> NoisePath:
-        return NoisePath(schedule, shape, noise_seed, recipe.branch)
+    def path(noise_seed: int) -> BrownianPath:
+        return BrownianPath(schedule, shape, noise_seed, recipe.branch)
 
     own = noise_seeds(recipe)
     if arm.noise == "shared":

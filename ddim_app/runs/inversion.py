@@ -32,7 +32,7 @@ MAX_WAYS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class InversionArm:
     """One way up and down: an arm of an InvertRecipe.
 
     `steps` on the grid `spacing`, of which the lower part `strength` is gone up; the way down has `decode_steps` on the whole grid,
@@ -88,7 +88,7 @@ class InvertRecipe(BaseRecipe):
     kind = "invert"
 
     sources: tuple[Source, ...]
-    arms: tuple[Way, ...]
+    arms: tuple[InversionArm, ...]
     decode_model: str | None = None
     decode_weights: str | None = None
     clamped: bool = False
@@ -126,4 +126,4 @@ class InvertRecipe(BaseRecipe):
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         sources = tuple(Source.from_values(source) for source in values["sources"])
-        return cls(**{**values, "sources": sources, "arms": tuple(Way(**way) for way in values["arms"])})
+        return cls(**{**values, "sources": sources, "arms": tuple(InversionArm(**way) for way in values["arms"])})

@@ -11,26 +11,25 @@ from torch import Tensor
 
 from ddim_app.diffusion import exact_inversion, naive_inversion
 from ddim_app.diffusion.batch_sizes import BUCKETS, bucket_of
-from ddim_app.diffusion.fixed_point import allotment, fixed_point
+from ddim_app.diffusion.fixed_point import fixed_point
 from ddim_app.diffusion.latent_paths import slerp
 from ddim_app.diffusion.lockstep import abreast
-from ddim_app.diffusion.naive_inversion import Move, Network, reachable
-from ddim_app.diffusion.noise import NoisePath, keyed_noise, noise_key, picture_seed
+from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
+from ddim_app.diffusion.noise import BrownianPath, keyed_noise, noise_key, picture_seed
 from ddim_app.diffusion.sampler import Draw, Process, Query
-from ddim_app.diffusion.schedule import Level, Schedule
-from ddim_app.errors import FieldError, whole
-from ddim_app.models.loading import Model
+from ddim_app.diffusion.schedule import Level
 from ddim_app.runs.base import Load, Plan, plan
-from ddim_app.runs.inversion import BUDGET_PER_STEP, STOCHASTIC, InvertRecipe, Way
+from ddim_app.runs.inversion import STOCHASTIC, InvertRecipe
+from ddim_app.runs.inversion_routes import InversionRoute, check_models, route_of
 from ddim_app.runs.latent_files import Latent
 
 BETWEEN = (0.25, 0.5, 0.75)
 """Where the self-interpolation test looks, from the true x_T to the one that was found."""
-Steps = Generator[Query | Move, Tensor, Any]
+Steps = Generator[Query | InversionMove, Tensor, Any]
 Told = Generator[Any, Tensor, Any]
 
 
-class Going(NamedTuple):
+class InversionStep(NamedTuple):
     """Pictures on their way."""
 
     arm: int
@@ -54,7 +53,7 @@ class Going(NamedTuple):
         return math.isfinite(float(self.x.sum()))
 
 
-class Inverted(NamedTuple):
+class InversionResult(NamedTuple):
     """What an arm has come to; all tensors are on the CPU."""
 
     arm: int
@@ -85,33 +84,11 @@ class Inverted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Route:
-    """A Way on its models' levels."""
-
-    way: Way
-    grid: list[Level]
-    """All levels of the way's steps that pictures can be taken up to, noisiest first."""
-    up: list[Level]
-    """Those that it visits on the way up."""
-    down: list[Level]
-    allotted: tuple[int, ...] = ()
-    """The fixed-point method's evaluations for each step up."""
-
-    @property
-    def nfe(self) -> tuple[int, int]:
-        """Evaluations per picture, up and down, at most."""
-        up, down, method = len(self.up) - 1, len(self.down) - 1, self.way.method
-        if method == "fixed-point":
-            return sum(self.allotted), down
-        return 0 if method == "sdedit" else up, down - 1 if method == "o-belm" else down
-
-
-@dataclass(frozen=True)
 class InvertPlan(Plan):
     """The plan of an InvertRecipe."""
 
     recipe: InvertRecipe
-    routes: tuple[Route, ...]
+    routes: tuple[InversionRoute, ...]
 
     @property
     def pictures(self) -> int:
@@ -131,41 +108,43 @@ class InvertPlan(Plan):
         """Evaluations that make each of them."""
         return len(self.routes[0].grid) - 1 if self.seeds else 0
 
-    def knows(self, route: Route) -> bool:
+    def knows(self, route: InversionRoute) -> bool:
         """Whether the x_T that it should find is known."""
-        single = route.way.method not in ("sdedit", *STOCHASTIC)
-        return len(self.seeds) == self.pictures and route.up == self.routes[0].grid and single
+        single = route_of.way.method not in ("sdedit", *STOCHASTIC)
+        return len(self.seeds) == self.pictures and route_of.up == self.routes[0].grid and single
 
-    def interpolates(self, route: Route) -> bool:
-        return self.recipe.self_interpolation and self.knows(route)
+    def interpolates(self, route: InversionRoute) -> bool:
+        return self.recipe.self_interpolation and self.knows(route_of)
 
-    def lengths(self, route: Route) -> tuple[int, int]:
+    def lengths(self, route: InversionRoute) -> tuple[int, int]:
         """Rounds that the encoder and the decoder are asked in."""
-        up, down = route.nfe
-        return up, down + (len(route.down) - 1 if self.interpolates(route) else 0)
+        up, down = route_of.nfe
+        return up, down + (len(route_of.down) - 1 if self.interpolates(route_of) else 0)
 
     @property
     def evaluations(self) -> int:
-        each = sum(sum(route.nfe) + len(BETWEEN) * (len(route.down) - 1) * self.interpolates(route) for route in self.routes)
+        each = sum(
+            sum(route_of.nfe) + len(BETWEEN) * (len(route_of.down) - 1) * self.interpolates(route_of) for route_of in self.routes
+        )
         return len(self.seeds) * self.sampled + self.pictures * each
 
     @property
     def transitions(self) -> int:
-        return self.sampled + max(sum(self.lengths(route)) for route in self.routes)
+        return self.sampled + max(sum(self.lengths(route_of)) for route_of in self.routes)
 
     @property
     def nfe(self) -> tuple[int, ...]:
-        return tuple(sorted({sum(route.nfe) for route in self.routes}))
+        return tuple(sorted({sum(route_of.nfe) for route_of in self.routes}))
 
     def calls(self, max_rows: int) -> int:
         count = self.sampled * math.ceil(len(self.seeds) / max_rows)
         decoder = len(self.models) - 1
         for k in range(self.transitions - self.sampled):
             rows = [0] * len(self.models)
-            for route in self.routes:
-                up, down = self.lengths(route)
+            for route_of in self.routes:
+                up, down = self.lengths(route_of)
                 if k < up + down:
-                    rows[0 if k < up else decoder] += self.pictures * (1 if k < sum(route.nfe) else len(BETWEEN))
+                    rows[0 if k < up else decoder] += self.pictures * (1 if k < sum(route_of.nfe) else len(BETWEEN))
             count += sum(math.ceil(n / max_rows) for n in rows)
         return count
 
@@ -177,41 +156,43 @@ class InvertPlan(Plan):
         x0 = start
         if self.seeds:
             grid, made = self.routes[0].grid, torch.tensor(self.seeds, device=device)
-            sampling = Log(-1).told(naive_inversion.down(start[made], grid, self._network(0)), "sample", len(grid) - 1)
+            sampling = ArmLog(-1).told(naive_inversion.down(start[made], grid, self._network(0)), "sample", len(grid) - 1)
             pictures = yield from abreast([sampling])
             x0 = start.index_copy(0, made, pictures[0].clamp(-1, 1) if self.recipe.clamped else pictures[0])
         yield from abreast([self._arm(i, x0, start, began) for i in range(len(self.routes))], self.sampled)
 
-    def frames(self, report: Going | Inverted) -> Iterator[Going | Inverted]:
-        if isinstance(report, Going):
+    def frames(self, report: InversionStep | InversionResult) -> Iterator[InversionStep | InversionResult]:
+        if isinstance(report, InversionStep):
             report = report._replace(x=report.x.cpu(), pred_x0=report.pred_x0.cpu())
         yield report
 
     def _arm(self, arm: int, x0: Tensor, start: Tensor, began: float) -> Told:
         """One way up and down, told of and then summed up; `start` is what the pictures of seeds were made from."""
-        route, log = self.routes[arm], Log(arm)
-        found = yield from log.told(self._up(route, x0), "up", len(route.up) - 1)
+        route_of, log = self.routes[arm], ArmLog(arm)
+        found = yield from log.told(self._up(route_of, x0), "up", len(route_of.up) - 1)
         up_nfe = log.evaluations
-        back = yield from log.told(self._down(route, found), "down", len(route.down) - 1)
+        back = yield from log.told(self._down(route_of, found), "down", len(route_of.down) - 1)
         evaluations = (up_nfe, log.evaluations - up_nfe)
         between = None
-        if self.interpolates(route):
+        if self.interpolates(route_of):
             ends = start.cpu(), _x(found).cpu()
             x = torch.cat([slerp(*ends, [at] * len(start)) for at in BETWEEN]).to(start.device)
-            drawn = yield from log.told(naive_inversion.down(x, route.down, self._network(-1)), "between", len(route.down) - 1)
+            drawn = yield from log.told(
+                naive_inversion.down(x, route_of.down, self._network(-1)), "between", len(route_of.down) - 1
+            )
             between = drawn.view(len(BETWEEN), *x0.shape).cpu()
-        yield Inverted(
-            arm, 0, x0.cpu(), self._latent(route, found), back.cpu(), evaluations, tuple(log.residuals), tuple(log.noise_stds),
+        yield InversionResult(
+            arm, 0, x0.cpu(), self._latent(route_of, found), back.cpu(), evaluations, tuple(log.residuals), tuple(log.noise_stds),
             (back - found.residual).cpu() if isinstance(found, exact_inversion.NoiseMap) else None,
-            start.cpu() if self.knows(route) else None, between, time.perf_counter() - began,
+            start.cpu() if self.knows(route_of) else None, between, time.perf_counter() - began,
         )  # fmt: skip
 
-    def _up(self, route: Route, x0: Tensor) -> Steps:
-        way, levels, network = route.way, route.up, self._network(0)
+    def _up(self, route: InversionRoute, x0: Tensor) -> Steps:
+        way, levels, network = route_of.way, route_of.up, self._network(0)
         if way.method in ("ddim-source", "ddim-target"):
             return naive_inversion.naive(x0, levels, network, way.method.removeprefix("ddim-"))
         if way.method == "fixed-point":
-            return fixed_point(x0, levels, network, route.allotted, way.tolerance)
+            return fixed_point(x0, levels, network, route_of.allotted, way.tolerance)
         if way.method in ("o-belm", "o-belm-single"):
             return exact_inversion.belm_up(x0, levels, network)
         noise, eta = self._noise(x0), float(way.eta or 0)
@@ -224,29 +205,29 @@ class InvertPlan(Plan):
         )
         return exact_inversion.noise_up(x0, drawn, levels, network, eta)
 
-    def _down(self, route: Route, found: Any) -> Steps:
-        network, eta = self._network(-1), float(route.way.eta or 0)
+    def _down(self, route: InversionRoute, found: Any) -> Steps:
+        network, eta = self._network(-1), float(route_of.way.eta or 0)
         if isinstance(found, exact_inversion.NoiseMap):
-            return exact_inversion.noise_down(found, route.down, network, eta)
-        if route.way.method == "o-belm":
-            return exact_inversion.belm_down(found, route.down, network)
-        return naive_inversion.down(_x(found), route.down, network, eta, self._draws() if eta else ())
+            return exact_inversion.noise_down(found, route_of.down, network, eta)
+        if route_of.way.method == "o-belm":
+            return exact_inversion.belm_down(found, route_of.down, network)
+        return naive_inversion.down(_x(found), route_of.down, network, eta, self._draws() if eta else ())
 
-    def _latent(self, route: Route, found: Any) -> Latent:
-        way, tensors = route.way, {"x": _x(found).cpu()}
+    def _latent(self, route: InversionRoute, found: Any) -> Latent:
+        way, tensors = route_of.way, {"x": _x(found).cpu()}
         if isinstance(found, exact_inversion.NoiseMap):
             tensors |= {"noises": found.noises.cpu(), "residual": found.residual.cpu()}
         elif way.method == "o-belm":
             tensors["second"] = found.second.cpu()
         return Latent(
-            **tensors, model=self.recipe.model, weights=self.model.sha256, timesteps=tuple(level.t for level in route.down[:-1]),
+            **tensors, model=self.recipe.model, weights=self.model.sha256, timesteps=tuple(level.t for level in route_of.down[:-1]),
             eta=float(way.eta or 0), recipe=replace(self.recipe, arms=(way,)),
         )  # fmt: skip
 
-    def _network(self, number: int) -> Network:
+    def _network(self, number: int) -> AskedNetwork:
         """The encoder's network (0) or the decoder's (-1)."""
         schedule = self.models[number].schedule
-        return Network(schedule.level(0), schedule.prediction_type, number % len(self.models))
+        return AskedNetwork(schedule.level(0), schedule.prediction_type, number % len(self.models))
 
     def _noise(self, like: Tensor) -> exact_inversion.Noise:
         """Noise of each picture at each level, from the recipe's noise seed alone."""
@@ -256,11 +237,11 @@ class InvertPlan(Plan):
     def _draws(self) -> list[Draw]:
         """The step noise of each picture on the way down."""
         schedule, shape = self.models[-1].schedule, self.model.shape
-        return [NoisePath(schedule, shape, picture_seed(self.recipe.noise_seed, i)).between for i in range(self.pictures)]
+        return [BrownianPath(schedule, shape, picture_seed(self.recipe.noise_seed, i)).between for i in range(self.pictures)]
 
 
 @dataclass
-class Log:
+class ArmLog:
     """What is known of one arm of a run."""
 
     arm: int
@@ -283,63 +264,20 @@ class Log:
             reply, residual = None, None if item.residual is None else float(item.residual.max())
             self.residuals += [] if residual is None else [residual]
             self.noise_stds += [] if item.noise is None else [float(item.noise.std())]
-            yield Going(self.arm, 0, phase, item.k, steps, item.level, item.x, item.pred_x0, residual)
+            yield InversionStep(self.arm, 0, phase, item.k, steps, item.level, item.x, item.pred_x0, residual)
 
 
 @plan.register
 def _(recipe: InvertRecipe, load: Load) -> InvertPlan:
     models = tuple(load(name) for name in recipe.models)
-    _check_models(models)
+    check_models(models)
     for source in recipe.sources:
         source.tensor(models[0].shape)
-    routes = tuple(route(way, models[0].schedule, models[-1].schedule) for way in recipe.arms)
+    routes = tuple(route_of(way, models[0].schedule, models[-1].schedule) for way in recipe.arms)
     if recipe.precision == "fp64" and recipe.bucket is None:
         # What is exact in float64 is so only if the network says the same to the last bit on both ways.
         recipe = replace(recipe, bucket=min(bucket_of(len(recipe.sources) * len(routes)), BUCKETS[-1]))
     return InvertPlan(recipe, models, routes)
-
-
-def route(way: Way, encoder: Schedule, decoder: Schedule) -> Route:
-    """The way's levels; raises FieldError where the schedules have none for it."""
-    T = encoder.num_train_timesteps
-    whole("steps", way.steps, 1, T)
-    grid = _grid(way.steps, way.spacing, encoder)
-    up = reachable(grid, way.strength)
-    if way.method in ("o-belm", "o-belm-single") and len(up) < 3:
-        raise FieldError(
-            "steps", f"must leave O-BELM two transitions or more: it needs two levels above the clean one; got {len(up) - 1}"
-        )
-    down = up
-    if way.decode_steps is not None:
-        whole("decode_steps", way.decode_steps, 1, T)
-        down = [up[0], *(level for level in _grid(way.decode_steps, way.spacing, decoder) if level.alpha_bar > up[0].alpha_bar)]
-    allotted: tuple[int, ...] = ()
-    if way.method == "fixed-point":
-        least, steps = len(up) - 1, len(up) - 1
-        whole("evaluations", BUDGET_PER_STEP * steps if way.evaluations is None else way.evaluations, least)
-        allotted = allotment(steps, way.evaluations or BUDGET_PER_STEP * steps)
-    return Route(way, grid, up, down, allotted)
-
-
-def _grid(steps: int, spacing: str, schedule: Schedule) -> list[Level]:
-    try:
-        # v and x0 say what the picture is at ab = 0, but not how to get there; epsilon models refuse such lists.
-        levels = reachable(schedule.levels(steps, spacing))
-    except ValueError as error:
-        raise FieldError("spacing", f"cannot be used: {error}") from error
-    if len(levels) < 2:
-        raise FieldError("steps", "must leave a level below pure noise: take more, or another spacing")
-    return levels
-
-
-def _check_models(models: tuple[Model, ...]) -> None:
-    first, last = models[0], models[-1]
-    if first.shape != last.shape:
-        sizes = " and ".join("x".join(map(str, model.shape)) for model in (first, last))
-        raise FieldError("decode_model", f"must make pictures of the encoder's size; these make {sizes}")
-    ours, theirs = first.schedule.alphas_cumprod, last.schedule.alphas_cumprod
-    if len(ours) != len(theirs) or not torch.allclose(ours, theirs, rtol=1e-6, atol=0):
-        raise FieldError("decode_model", "must have the encoder's noise schedule: a latent means nothing on another one's levels")
 
 
 def _x(found: Any) -> Tensor:

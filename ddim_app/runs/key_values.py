@@ -26,7 +26,7 @@ NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,20})?(e[+-]?\d{1,3})?", re.ASCII | re.IG
 Pair = tuple[str, str]
 
 
-class Part(NamedTuple):
+class RecipePart(NamedTuple):
     """A field of a recipe that is itself a dataclass, or a tuple of them, and has no default."""
 
     name: str
@@ -38,7 +38,7 @@ class Part(NamedTuple):
         return self.name.removesuffix("s") if self.many else self.name
 
 
-class Slot(NamedTuple):
+class RecipeField(NamedTuple):
     """What a key stands for: a field of the recipe, or of its Part."""
 
     part: str | None
@@ -63,20 +63,20 @@ def nested(hint: Any) -> tuple[type, bool] | None:
     return None
 
 
-def parts(cls: type) -> list[Part]:
+def parts(cls: type) -> list[RecipePart]:
     required = {field.name for field in dataclasses.fields(cls) if _default(field) is dataclasses.MISSING}
-    return [Part(name, *inner) for name, hint in hints(cls).items() if name in required and (inner := nested(hint))]
+    return [RecipePart(name, *inner) for name, hint in hints(cls).items() if name in required and (inner := nested(hint))]
 
 
-def slots(cls: type[BaseRecipe]) -> dict[str, Slot]:
+def slots(cls: type[BaseRecipe]) -> dict[str, RecipeField]:
     """Every key that a recipe of this kind may have, its version and further arms aside."""
     apart = {part.name: part for part in parts(cls)}
-    own = {name: Slot(None, name, hint, default) for name, hint, default in _fields(cls) if name not in {*apart, "version"}}
-    found: dict[str, Slot] = {}
+    own = {name: RecipeField(None, name, hint, default) for name, hint, default in _fields(cls) if name not in {*apart, "version"}}
+    found: dict[str, RecipeField] = {}
     for name, part in apart.items():
         for inner, hint, default in _fields(part.kind):
             key = f"{part.key}.{inner}" if inner in own or inner in found or inner in ("kind", "v", part.key) else inner
-            found[key] = Slot(name, inner, hint, default)
+            found[key] = RecipeField(name, inner, hint, default)
     return {**own, **found}
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion import formulas
-from ddim_app.diffusion.noise import MAX_SEED, NoisePath, initial_noise
+from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise
 from ddim_app.diffusion.sampler import CLIP_RULES, Process, Query, Report, Row, Step, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
@@ -63,7 +63,7 @@ class LessonRecipe(BaseRecipe):
         return cls(**{**values, "picture": picture and Source.from_values(picture), "timesteps": tuple(values["timesteps"])})
 
 
-class Sight(NamedTuple):
+class LookResult(NamedTuple):
     """What the network says of a picture at several levels; all (n, C, H, W) on the CPU."""
 
     k: int
@@ -82,7 +82,7 @@ class Sight(NamedTuple):
         return math.isfinite(float(self.output.sum()))
 
 
-class Move(NamedTuple):
+class LessonStep(NamedTuple):
     """A step of the chains, on the CPU, of the rows that were still on their way."""
 
     k: int
@@ -139,13 +139,13 @@ class LessonPlan(Plan):
         if recipe.lesson == "look":
             return _look(self.x0, noise, [levels[0] for levels in self.grids], schedule, recipe.clip, device)
         x_t = formulas.add_noise(self.x0, noise, self.grids[0][0].alpha_bar).to(device)
-        path = NoisePath(schedule, self.model.shape, recipe.seed) if recipe.eta else None
+        path = BrownianPath(schedule, self.model.shape, recipe.seed) if recipe.eta else None
         row = Row(self.grids[0], recipe.eta, clip=recipe.clip, prediction_type=schedule.prediction_type)
         return sample(x_t, [replace(row, clip_range=schedule.clip_range, draw=path.between if path else None)])
 
     def frames(self, report: Report) -> Iterator[Any]:
         if isinstance(report, Step):
-            yield Move(report.k, report.rows, report.x_next.cpu(), report.pred_x0.cpu(), report.eps.cpu())
+            yield LessonStep(report.k, report.rows, report.x_next.cpu(), report.pred_x0.cpu(), report.eps.cpu())
         else:
             yield report
 
@@ -201,7 +201,7 @@ def euler(x: Tensor, grids: Sequence[Sequence[Level]], rules: Sequence[str], pre
         for i, row in enumerate(live):
             cur, nxt = plans[row][k]
             x[row] = euler_step(x[row], eps[i], cur.alpha_bar, nxt.alpha_bar, rules[row])
-        yield Move(k, tuple(live), x[live].cpu(), pred_x0.cpu(), eps.cpu())
+        yield LessonStep(k, tuple(live), x[live].cpu(), pred_x0.cpu(), eps.cpu())
 
 
 def turn(before: Tensor, after: Tensor) -> float:
@@ -222,4 +222,4 @@ def _look(x0: Tensor, noise: Tensor, levels: list[Level], schedule: Schedule, cl
     elif clip == "dynamic":
         treated = formulas.dynamic_threshold(pred_x0, schedule.clip_range)
     eps = raw if clip == "off" else formulas.predict_eps(x_t, treated, alpha_bar)
-    yield Sight(0, x_t, noise.repeat(n), raw, treated, eps)
+    yield LookResult(0, x_t, noise.repeat(n), raw, treated, eps)

@@ -64,7 +64,7 @@ class LikelihoodRecipe(BaseRecipe):
         return cls(**{**values, "pictures": tuple(map(Source.from_values, values["pictures"]))})
 
 
-class Terms(NamedTuple):
+class TermBatch(NamedTuple):
     """A batch of evaluated terms of one picture; a row each."""
 
     k: int
@@ -139,10 +139,10 @@ class LikelihoodPlan(Plan):
                 x_t = formulas.add_noise(x0.to(dtype).expand_as(noise), noise.to(dtype), schedule.alphas_cumprod[t])
                 output = yield Query(x_t.to(device), t.to(device))
                 values = measure(x0, noise, x_t, output.cpu().to(dtype), t, schedule, self.recipe.clip)
-                yield Terms(i * self.batches + first // BATCH, i, first, values)
+                yield TermBatch(i * self.batches + first // BATCH, i, first, values)
 
-    def frames(self, report: Report) -> Iterator[Terms]:
-        assert isinstance(report, Terms)
+    def frames(self, report: Report) -> Iterator[TermBatch]:
+        assert isinstance(report, TermBatch)
         yield report
 
 
@@ -244,7 +244,7 @@ class Bound:
         return points
 
 
-class Collector:
+class TermCollector:
     """Puts a run's frames together to the pictures' bounds."""
 
     def __init__(self, planned: LikelihoodPlan) -> None:
@@ -252,7 +252,7 @@ class Collector:
         rows = (len(planned.x0), len(planned.design), len(COLUMNS))
         self._values, self._done = np.zeros(rows), np.zeros(rows[:2], dtype=bool)
 
-    def add(self, terms: Terms) -> None:
+    def add(self, terms: TermBatch) -> None:
         rows = slice(terms.first, terms.first + len(terms.values))
         self._values[terms.picture, rows] = terms.values.numpy()
         self._done[terms.picture, rows] = True

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ddim_app.diffusion import latent_paths
 from ddim_app.diffusion.formulas import add_noise
-from ddim_app.diffusion.noise import FORWARD_NOISE, MAX_SEED, NoisePath, initial_noise, keyed_noise, noise_key, picture_seed
+from ddim_app.diffusion.noise import FORWARD_NOISE, MAX_SEED, BrownianPath, initial_noise, keyed_noise, noise_key, picture_seed
 from ddim_app.diffusion.sampler import Process, Query, Row, Step, sample
 from ddim_app.diffusion.schedule import CLEAN, Level, Schedule, timesteps
 from ddim_app.errors import FieldError, choice, whole
@@ -89,7 +89,7 @@ class MixRecipe(BaseRecipe):
         return [end.seed for end in self.ends if end.seed is not None]
 
 
-class Noised(NamedTuple):
+class MixStart(NamedTuple):
     """The pictures and what came of those that take no steps, told before the chain begins."""
 
     k: int
@@ -102,7 +102,7 @@ class Noised(NamedTuple):
     is_finite: bool = True
 
 
-class Drawn(NamedTuple):
+class MixSourceStep(NamedTuple):
     """A step on the way to the ends' pictures."""
 
     k: int
@@ -157,7 +157,7 @@ class MixPlan(Plan):
         walk = latent_paths.line(recipe.at, "lerp")
         noise = self._forward_noise().to(dtype)
         mixes = [walk(add_noise(pictures, noise, row.levels[0].alpha_bar)) for row in self.rows]
-        yield Noised(self.before - 1, pictures, walk(pictures), [latent_paths.norms(mix).tolist() for mix in mixes])
+        yield MixStart(self.before - 1, pictures, walk(pictures), [latent_paths.norms(mix).tolist() for mix in mixes])
         draws = [self._path(i if recipe.step_noise == "fresh" else 0).between for i in range(recipe.frames)]
         rows = [replace(row, draw=draw) for row in self.rows for draw in draws]
         yield from sample(torch.cat(mixes).to(device), rows)
@@ -173,14 +173,14 @@ class MixPlan(Plan):
         seeds, shape = self.recipe.seeds, self.model.shape
         drawn = torch.empty(0)
         if seeds:
-            noise = [NoisePath(self.model.schedule, shape, seed, self.recipe.branch) for seed in seeds]
+            noise = [BrownianPath(self.model.schedule, shape, seed, self.recipe.branch) for seed in seeds]
             rows = [replace(self.source, draw=path.between) for path in noise]
             for item in (process := sample(initial_noise(seeds, shape).to(device, dtype), rows)):
                 while isinstance(item, Query):
                     item = process.send((yield item))
                 assert isinstance(item, Step)
                 drawn = item.x_next.cpu()
-                yield Drawn(item.k, item.pred_x0.cpu(), item.is_finite)
+                yield MixSourceStep(item.k, item.pred_x0.cpu(), item.is_finite)
         each = iter(torch.split(drawn, 1))
         found = [next(each) if end.seed is not None else end.tensor(shape).to(dtype) for end in self.recipe.ends]
         return torch.cat(found).clamp(-1, 1)
@@ -191,9 +191,9 @@ class MixPlan(Plan):
         key = noise_key(recipe.noise_seed, recipe.branch, FORWARD_NOISE)
         return torch.stack([keyed_noise(key, i if recipe.q_noise == "independent" else 0, self.model.shape) for i in range(2)])
 
-    def _path(self, i: int) -> NoisePath:
+    def _path(self, i: int) -> BrownianPath:
         recipe = self.recipe
-        return NoisePath(self.model.schedule, self.model.shape, picture_seed(recipe.noise_seed, i), recipe.branch)
+        return BrownianPath(self.model.schedule, self.model.shape, picture_seed(recipe.noise_seed, i), recipe.branch)
 
 
 def levels_from(schedule: Schedule, level: int, steps: int) -> list[Level]:

@@ -14,9 +14,9 @@ from ddim_app.media import animation
 from ddim_app.media.images import Pixels, enlargement, to_pil, to_pixels
 from ddim_app.runs import latent_files
 from ddim_app.runs.interpolation import PathRecipe
-from ddim_app.runs.interpolation_plan import Cells, Laid, PathPlan
+from ddim_app.runs.interpolation_plan import FramesStep, PathPlan, PathStart
 from ddim_app.runs.latent_files import Latent
-from ddim_app.runs.mixing import MixPlan, MixRecipe, Noised
+from ddim_app.runs.mixing import MixPlan, MixRecipe, MixStart
 
 FILMS = ("gif", "webp", "mp4")
 KINDS = ("sheet", *FILMS, "latents")
@@ -25,7 +25,7 @@ MILLISECONDS = 120
 """Of a film's frame."""
 
 
-class Strip(NamedTuple):
+class FrameRow(NamedTuple):
     """A row of frames: one arm of a path, or one level of a mix."""
 
     label: str
@@ -33,10 +33,10 @@ class Strip(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class FrameLayout:
     """Where the frames of a run stand in a table, and in which order a film shows them."""
 
-    strips: tuple[Strip, ...]
+    strips: tuple[FrameRow, ...]
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     places: tuple[tuple[int, int], ...]
@@ -55,13 +55,13 @@ class Layout:
         return list(self.order) if self.closed else [*self.order, *self.order[-2:0:-1]]
 
 
-def layout(plan: PathPlan | MixPlan) -> Layout:
+def layout(plan: PathPlan | MixPlan) -> FrameLayout:
     """The table of a plan's frames."""
     if isinstance(plan, MixPlan):
         return _mix_layout(plan)
     recipe = plan.recipe
     strips = tuple(
-        Strip(arm.label, _steps(row.transitions)) for arm, row in zip(recipe.arms, plan.rows, strict=True)
+        FrameRow(arm.label, _steps(row.transitions)) for arm, row in zip(recipe.arms, plan.rows, strict=True)
     )  # fmt: skip
     everything = range(recipe.cells)
     if recipe.mode == "grid":
@@ -69,30 +69,30 @@ def layout(plan: PathPlan | MixPlan) -> Layout:
         rows = [f"{strip.label} · {at}" if len(strips) > 1 else at for strip in strips for at in down]
         places = tuple(divmod(i, recipe.columns) for i in everything)
         snake = sorted(everything, key=lambda i: (places[i][0], places[i][1] if places[i][0] % 2 == 0 else -places[i][1]))
-        return Layout(strips, tuple(rows), tuple(across), places, tuple(snake))
+        return FrameLayout(strips, tuple(rows), tuple(across), places, tuple(snake))
     rows = [strip.label for strip in strips]
-    return Layout(
+    return FrameLayout(
         strips, tuple(rows), tuple(recipe.captions), tuple((0, i) for i in everything), tuple(everything), recipe.mode == "loop"
     )
 
 
-def _mix_layout(plan: MixPlan) -> Layout:
+def _mix_layout(plan: MixPlan) -> FrameLayout:
     recipe = plan.recipe
     strips = tuple(
-        Strip(f"t = {level}", _steps(row.transitions) if level else "mix of the pixels")
+        FrameRow(f"t = {level}", _steps(row.transitions) if level else "mix of the pixels")
         for level, row in zip(recipe.levels, plan.rows, strict=True)
     )
     everything = range(recipe.frames)
     columns = [f"λ {at:.3g}" + (", rec." if at in (0, 1) else "") for at in recipe.at]
     rows = tuple(f"{strip.label}, {strip.note}" for strip in strips)
-    return Layout(strips, rows, tuple(columns), tuple((0, i) for i in everything), tuple(everything))
+    return FrameLayout(strips, rows, tuple(columns), tuple((0, i) for i in everything), tuple(everything))
 
 
 def _steps(count: int) -> str:
     return f"{count} step" if count == 1 else f"{count} steps"
 
 
-class Gathered:
+class CollectedFrames:
     """What a run's frames have brought so far."""
 
     def __init__(self, plan: PathPlan | MixPlan) -> None:
@@ -104,16 +104,16 @@ class Gathered:
         self.levels: list[list[float]] = []
         """Norms of x_t along each level of a mix."""
         self.finals: dict[int, Tensor] = {}
-        self.newest: dict[int, Cells] = {}
+        self.newest: dict[int, FramesStep] = {}
 
     def add(self, frame: object) -> None:
         """Takes one of the run's frames."""
-        if isinstance(frame, Laid):
+        if isinstance(frame, PathStart):
             self.ends, self.latents = frame.ends, frame.latents
-        elif isinstance(frame, Noised):
+        elif isinstance(frame, MixStart):
             self.ends, self.levels = frame.ends, frame.norms
             self.finals |= {i: frame.pixels for i, row in enumerate(self.plan.rows) if row.transitions == 0}
-        elif isinstance(frame, Cells):
+        elif isinstance(frame, FramesStep):
             self.newest[frame.arm] = frame
             if frame.is_last:
                 self.finals[frame.arm] = frame.x
@@ -147,7 +147,7 @@ class Gathered:
         return [(float(rmse(x[:1], ends[:1])), float(rmse(x[-1:], ends[1:]))) for x in self.pictures()]
 
 
-def file_of(kind: str, recipe: PathRecipe | MixRecipe, gathered: Gathered) -> bytes:
+def file_of(kind: str, recipe: PathRecipe | MixRecipe, gathered: CollectedFrames) -> bytes:
     """The bytes of one of KINDS, with the recipe inside; raises AnimationError, or ValueError where there is no such file."""
     text = recipe.to_json()
     where, strips = layout(gathered.plan), [to_pixels(pictures) for pictures in gathered.pictures()]
@@ -166,7 +166,7 @@ def file_name(kind: str, recipe: PathRecipe | MixRecipe) -> str:
     return f"{recipe.mode if isinstance(recipe, PathRecipe) else 'mix'}{SUFFIXES[kind]}"
 
 
-def film_frames(where: Layout, strips: list[Pixels]) -> list[Image.Image]:
+def film_frames(where: FrameLayout, strips: list[Pixels]) -> list[Image.Image]:
     """The film's pictures: every strip's frame side by side, near a square."""
     gap = 2 if len(strips) > 1 else 0
     columns = math.ceil(math.sqrt(len(strips)))
@@ -182,7 +182,7 @@ def film_frames(where: Layout, strips: list[Pixels]) -> list[Image.Image]:
     return shown
 
 
-def sheet(where: Layout, strips: list[Pixels], gathered: Gathered) -> Image.Image:
+def sheet(where: FrameLayout, strips: list[Pixels], gathered: CollectedFrames) -> Image.Image:
     """The table with its headers; of a mix also the two pictures that it is between."""
     table: list[list[Image.Image | None]] = [[None] * len(where.columns) for _ in where.rows]
     for number, strip in enumerate(strips):
@@ -196,7 +196,7 @@ def sheet(where: Layout, strips: list[Pixels], gathered: Gathered) -> Image.Imag
     return animation.labelled_sheet(table, list(where.rows), columns, scale=enlargement(strips[0].shape[1], strips[0].shape[2], 64))
 
 
-def latents_of(recipe: PathRecipe | MixRecipe, gathered: Gathered) -> bytes:
+def latents_of(recipe: PathRecipe | MixRecipe, gathered: CollectedFrames) -> bytes:
     """The frames' x_T as a latent file, or the ends' where the frames are more than a file holds; raises ValueError for a mix."""
     plan = gathered.plan
     if not isinstance(plan, PathPlan) or gathered.latents is None or gathered.ends is None:
@@ -211,7 +211,7 @@ def latents_of(recipe: PathRecipe | MixRecipe, gathered: Gathered) -> bytes:
     )  # fmt: skip
 
 
-def report(gathered: Gathered) -> list[str]:
+def report(gathered: CollectedFrames) -> list[str]:
     """What there is to say of a finished run, in lines: how smooth each strip is, and its norms or reconstructions."""
     strips = layout(gathered.plan).strips
     width = max(len(strip.label) for strip in strips)

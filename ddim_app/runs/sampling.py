@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from ddim_app.diffusion.noise import MAX_SEED, NoisePath, initial_noise, picture_seed
+from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise, picture_seed
 from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES, Process, Report, Row, Step, first_rounds, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
@@ -210,7 +210,7 @@ class SamplingPlan(Plan):
             latents.append(initial_noise([picture_seed(seed, i) for i in range(pictures)], self.model.shape))
             for i in range(pictures):
                 schedule = self.models[row.network].schedule
-                path = NoisePath(schedule, self.model.shape, picture_seed(noise_seed, i), branch) if row.eta else None
+                path = BrownianPath(schedule, self.model.shape, picture_seed(noise_seed, i), branch) if row.eta else None
                 start = (row.start[0] * pictures + i, row.start[1]) if row.start else None
                 rows.append(replace(row, draw=path.between if path else None, start=start))
         return sample(torch.cat(latents).to(device, dtype), rows)

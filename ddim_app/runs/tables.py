@@ -13,7 +13,7 @@ NAMES = ("steps", "eta", "spacing", "clip", "seed", "noise_seed", "branch", "mod
 """Settings that an axis is looked for in."""
 
 
-class Table(NamedTuple):
+class ArmTable(NamedTuple):
     """A matrix: the arm that its cells come from, and its sides as (setting, text of the values)."""
 
     base: Arm
@@ -21,7 +21,7 @@ class Table(NamedTuple):
     columns: tuple[str, str]
 
 
-def table_of(arms: Sequence[Arm], num_train_timesteps: int) -> Table | None:
+def table_of(arms: Sequence[Arm], num_train_timesteps: int) -> ArmTable | None:
     """The matrix whose cells, row by row, are these arms; None when they are none, or fewer than two."""
     arms = [replace(arm, weights=None) for arm in arms]
     if len(arms) < 2:
@@ -40,7 +40,7 @@ def table_of(arms: Sequence[Arm], num_train_timesteps: int) -> Table | None:
     return None
 
 
-def _table(base: Arm, arms: list[Arm], names: Sequence[str], values: dict[str, list[Any]], T: int) -> Table | None:
+def _table(base: Arm, arms: list[Arm], names: Sequence[str], values: dict[str, list[Any]], T: int) -> ArmTable | None:
     texts = [", ".join(map(_text, values[name])) for name in names]
     try:
         rows, columns = (parse(name, text, T) for name, text in zip(names, texts, strict=True))
@@ -48,7 +48,7 @@ def _table(base: Arm, arms: list[Arm], names: Sequence[str], values: dict[str, l
             return None
     except FieldError:  # a value that no axis can have, or too many of them
         return None
-    return Table(base, (names[0], texts[0]), (names[1], texts[1]))
+    return ArmTable(base, (names[0], texts[0]), (names[1], texts[1]))
 
 
 def _value(arm: Arm, name: str) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
 from ddim_app.media.images import FORMATS, open_picture
-from ddim_app.runs.likelihood import Bound, Collector, LikelihoodRecipe, with_picture
+from ddim_app.runs.likelihood import Bound, LikelihoodRecipe, TermCollector, with_picture
 from ddim_app.runs.sources import of_image
 
 BANDS = ((1, 10), (11, 50), (51, 200), (201, None))
@@ -20,7 +20,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Folder:
+class MeasuredFolder:
     """The measured pictures of one folder."""
 
     name: str
@@ -54,7 +54,7 @@ def band(bound: Bound, variance: str, low: int, high: int | None) -> float:
     return float(sum(evaluation.weight * term for evaluation, term, there in terms if there))
 
 
-def measure(engine: Engine, folder: Path, recipe: LikelihoodRecipe, limit: int | None, tell: Tell) -> Folder:
+def measure(engine: Engine, folder: Path, recipe: LikelihoodRecipe, limit: int | None, tell: Tell) -> MeasuredFolder:
     """Measures the pictures of a folder and its subfolders, one run each with the settings of `recipe`."""
     if not folder.is_dir():
         raise FieldError("images", f"must be a folder; there is none called {folder}")
@@ -78,18 +78,18 @@ def measure(engine: Engine, folder: Path, recipe: LikelihoodRecipe, limit: int |
     if not bounds:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(refused.items())[:3])
         raise FieldError("images", f"must hold pictures in one of the formats {', '.join(FORMATS)}; {folder} has none ({reasons})")
-    return Folder(folder.name, tuple(names), tuple(bounds), refused)
+    return MeasuredFolder(folder.name, tuple(names), tuple(bounds), refused)
 
 
 def of_picture(engine: Engine, recipe: LikelihoodRecipe) -> Bound:
     """The bound of a recipe's only picture."""
-    collector = Collector(engine.plan(recipe))
+    collector = TermCollector(engine.plan(recipe))
     for terms in engine.run(recipe):
         collector.add(terms)
     return collector.bounds()[0]
 
 
-def lines(folders: Sequence[Folder], variances: Sequence[str]) -> list[str]:
+def lines(folders: Sequence[MeasuredFolder], variances: Sequence[str]) -> list[str]:
     """The table, one line a string: means over the pictures, with the standard error over them; with two folders the gap."""
     heads = [f"{folder.name} ({len(folder.bounds)})" for folder in folders] + ["gap"] * (len(folders) == 2)
     text = [f"{'':34}" + "".join(f"{head[:22]:>24}" for head in heads)]
@@ -108,7 +108,7 @@ def lines(folders: Sequence[Folder], variances: Sequence[str]) -> list[str]:
     return text
 
 
-def as_json(folders: Sequence[Folder], variances: Sequence[str], recipe: LikelihoodRecipe) -> dict[str, Any]:
+def as_json(folders: Sequence[MeasuredFolder], variances: Sequence[str], recipe: LikelihoodRecipe) -> dict[str, Any]:
     """The same, with every picture's numbers."""
     settings = {name: getattr(recipe, name) for name in ("model", "mode", "evaluations", "draws", "seed", "clip", "precision")}
     return {

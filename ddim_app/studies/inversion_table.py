@@ -15,15 +15,15 @@ from ddim_app.diffusion import gaussianity, metrics
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
 from ddim_app.media.images import to_pixels
-from ddim_app.runs.inversion import METHODS, InvertRecipe, Way
-from ddim_app.runs.inversion_plan import Inverted
+from ddim_app.runs.inversion import METHODS, InversionArm, InvertRecipe
+from ddim_app.runs.inversion_plan import InversionResult
 from ddim_app.runs.sources import Source
 
 TABLE_2 = {10: 0.014, 20: 0.0065, 50: 0.0023, 100: 0.0009, 200: 0.0004, 500: 0.0001, 1000: 0.0001}
 """Steps -> error of the paper's own CIFAR-10 model, encoded and decoded with as many, rounded to 0.0001."""
 
 
-class Scores(NamedTuple):
+class ReconstructionScores(NamedTuple):
     """How far one picture is from its reconstruction, on the [0, 1] scale."""
 
     mse: float
@@ -36,21 +36,21 @@ class Scores(NamedTuple):
     """The largest absolute difference of any value."""
 
 
-def scores(original: Tensor, back: Tensor) -> list[Scores]:
-    """Scores of each picture of (N, C, H, W) in [-1, 1], as they are."""
+def scores(original: Tensor, back: Tensor) -> list[ReconstructionScores]:
+    """ReconstructionScores of each picture of (N, C, H, W) in [-1, 1], as they are."""
     mse, ssim = metrics.mse(original, back).tolist(), metrics.ssim(original, back).tolist()
     largest = ((original.double() - back.double()) / 2).abs().flatten(1).amax(1).tolist()
     decibels = [-10 * math.log10(value) if value > 0 and math.isfinite(value) else None for value in mse]
-    return [Scores(*each) for each in zip(mse, decibels, ssim, largest, strict=True)]
+    return [ReconstructionScores(*each) for each in zip(mse, decibels, ssim, largest, strict=True)]
 
 
-def scores_as_shown(original: Tensor, back: Tensor) -> list[Scores]:
+def scores_as_shown(original: Tensor, back: Tensor) -> list[ReconstructionScores]:
     """The same after clamping to [-1, 1] and rounding to 8 bits, as pictures are shown and saved."""
     return scores(*(torch.from_numpy(to_pixels(x)).permute(0, 3, 1, 2).double() / 127.5 - 1 for x in (original, back)))
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """One method at one step count: means over the pictures."""
 
     method: str
@@ -73,9 +73,9 @@ class Line:
     """To the x_T that the pictures were made from, where it is known."""
 
 
-def invert(engine: Engine, recipe: InvertRecipe) -> list[Inverted]:
+def invert(engine: Engine, recipe: InvertRecipe) -> list[InversionResult]:
     """What each arm of the recipe comes to, in the order of the arms. Raises FieldError, or RunError midway."""
-    done = {frame.arm: frame for frame in engine.run(recipe) if isinstance(frame, Inverted)}
+    done = {frame.arm: frame for frame in engine.run(recipe) if isinstance(frame, InversionResult)}
     return [done[arm] for arm in range(len(recipe.arms))]
 
 
@@ -85,22 +85,22 @@ def curve(
     steps: Sequence[int],
     methods: Sequence[str] = tuple(METHODS),
     *,
-    way: Way | None = None,
+    way: InversionArm | None = None,
     **settings: Any,
-) -> Iterator[Line]:
+) -> Iterator[TableLine]:
     """The table's lines, step count by step count, for pictures taken together.
 
     `way` has what the methods have in common; `settings` are an InvertRecipe's. Methods that cannot be run at a step count (the
     exact pair at 1) are left out there.
     """  # fmt: skip
     for count in steps:
-        ways = arms(way or Way(), methods, count)
+        ways = arms(way or InversionArm(), methods, count)
         recipe = InvertRecipe(sources=tuple(sources), arms=tuple(ways), **settings)
         for arm, found in zip(ways, invert(engine, recipe), strict=True):
             yield line(arm, found)
 
 
-def arms(common: Way, methods: Sequence[str], steps: int) -> list[Way]:
+def arms(common: InversionArm, methods: Sequence[str], steps: int) -> list[InversionArm]:
     """The methods at a step count, each with as much of what is common to them as it takes."""
     made = [_arm(asdict(common), method, steps) for method in methods]
     if not any(made):
@@ -108,20 +108,20 @@ def arms(common: Way, methods: Sequence[str], steps: int) -> list[Way]:
     return [way for way in made if way is not None]
 
 
-def line(way: Way, found: Inverted) -> Line:
+def line(way: InversionArm, found: InversionResult) -> TableLine:
     """What the table has of one arm."""
     each, shown = scores(found.original, found.back), scores_as_shown(found.original, found.back)
     looks = gaussianity.look(found.latent.x)
     bare = None if found.without_residual is None else metrics.mse(found.original, found.without_residual).mean().item()
     same = None if found.true_latent is None else _mean(gaussianity.cosine(found.latent.x, found.true_latent))
-    return Line(
+    return TableLine(
         way.method, way.steps, *found.evaluations, _mean([s.mse for s in each]), max(s.mse for s in each),
         _mean([s.mse for s in shown]), bare, _mean([look.std for look in looks]), _mean([look.neighbours for look in looks]),
         max(found.residuals, default=None), same,
     )  # fmt: skip
 
 
-def _arm(common: dict[str, Any], method: str, steps: int) -> Way | None:
+def _arm(common: dict[str, Any], method: str, steps: int) -> InversionArm | None:
     if method.startswith("o-belm") and round(common["strength"] * steps) < 2:
         return None
     values = {**common, "method": method, "steps": steps}
@@ -131,7 +131,7 @@ def _arm(common: dict[str, Any], method: str, steps: int) -> Way | None:
         values["decode_steps"] = None
     if values["evaluations"] is not None and method != "fixed-point":
         values["evaluations"] = None
-    return Way(**values)
+    return InversionArm(**values)
 
 
 def parse_steps(text: str) -> list[int]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ddim_app.runs.inversion import METHODS
-from ddim_app.studies.inversion_table import TABLE_2, Line
+from ddim_app.studies.inversion_table import TABLE_2, TableLine
 
 HEADER = (
     f"{'method':<17}{'steps':>6}{'NFE up':>8}{'down':>6}{'MSE':>10}{'worst':>10}{'8 bit':>10}{'latent std':>12}{'neighbours':>12}"
@@ -14,7 +14,7 @@ COLOURS = ("#0f766e", "#5eb3a6", "#1d4ed8", "#b45309", "#dc2626", "#7c3aed", "#a
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 820, 470, 70, 20, 330, 50
 
 
-def row(line: Line) -> str:
+def row(line: TableLine) -> str:
     """One line of the table, errors per dimension on the [0, 1] scale."""
     more = "" if line.cosine is None else f"   cosine to the true x_T {line.cosine:.4f}"
     if line.mse_without_residual is not None:
@@ -27,7 +27,7 @@ def row(line: Line) -> str:
     )
 
 
-def svg(lines: Sequence[Line]) -> str:
+def svg(lines: Sequence[TableLine]) -> str:
     """Error against steps, both on logarithmic scales, with the paper's Table 2 behind."""
     series = {"DDIM paper, Table 2": [(s, e) for s, e in TABLE_2.items() if s <= max(line.steps for line in lines)]}
     for method, label in METHODS.items():

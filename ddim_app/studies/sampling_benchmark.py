@@ -40,7 +40,7 @@ class Timing(NamedTuple):
 
 
 @dataclass
-class Plan:
+class BenchmarkPlan:
     """How much is measured."""
 
     repeats: int = 5
@@ -102,7 +102,7 @@ def formats(engine: Engine) -> list[str]:
 
 
 def rows(
-    engine: Engine, model: Model, plan: Plan, counts: Sequence[int] | None = None, steps: Sequence[int] | None = None
+    engine: Engine, model: Model, plan: BenchmarkPlan, counts: Sequence[int] | None = None, steps: Sequence[int] | None = None
 ) -> list[dict[str, Any]]:
     """The table of one model: each number of pictures and steps with all rivals, printed as it is measured."""
     table = []
@@ -163,7 +163,7 @@ def knee(engine: Engine, model: Model, repeats: int) -> dict[str, Any]:
     }
 
 
-def nearness(engine: Engine, model: Model, plan: Plan) -> dict[str, dict[str, float]]:
+def nearness(engine: Engine, model: Model, plan: BenchmarkPlan) -> dict[str, dict[str, float]]:
     """PSNR to fp32 of pictures in each backend's fast format, and in the mixture's absence, DDIM and DDPM apart."""
     found = {}
     fmt = engine.number_format("fast")
@@ -200,18 +200,18 @@ def first_frame(engine: Engine, model: Model, repeats: int) -> dict[str, Timing]
 
 def noise_share(model: Model, steps: int, seconds_of_network: float) -> float:
     """Time to draw one picture's step noise over the network's time for it."""
-    from ddim_app.diffusion.noise import NoisePath
+    from ddim_app.diffusion.noise import BrownianPath
 
     levels = model.schedule.levels(steps)[:-1]
     began = time.perf_counter()
     for seed in range(5):
-        path = NoisePath(model.schedule, model.shape, seed)
+        path = BrownianPath(model.schedule, model.shape, seed)
         for cur, nxt in itertools.pairwise(levels):
             path.between(cur.t, nxt.t)
     return (time.perf_counter() - began) / 5 / seconds_of_network
 
 
-def main(plan: Plan, output: Path | None = None) -> None:
+def main(plan: BenchmarkPlan, output: Path | None = None) -> None:
     """Prints the tables, and writes them as JSON when asked."""
     engine = Engine(allow_hub=False, backend="torch")
     bundled = [name for name in engine.catalogue.names() if "/" not in name]

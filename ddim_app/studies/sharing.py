@@ -18,7 +18,7 @@ MATRIX_STEPS = (5, 10, 20, 50)
 MATRIX_ARMS: tuple[dict[str, Any], ...] = ({"eta": 0.0}, {"eta": 0.5}, {"eta": 1.0}, {"method": "ddpm", "variance": "large"})
 
 
-class Request(NamedTuple):
+class TimedRequest(NamedTuple):
     """A finished request."""
 
     seconds: float
@@ -26,9 +26,9 @@ class Request(NamedTuple):
     picture: torch.Tensor
 
 
-def together(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float, list[Request]]:
+def together(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float, list[TimedRequest]]:
     """Runs the recipes as they arrive within `over` seconds; (seconds in all, each request)."""
-    done: list[Request | None] = [None] * len(recipes)
+    done: list[TimedRequest | None] = [None] * len(recipes)
     ended = threading.Semaphore(0)
     failed: list[str] = []
 
@@ -37,7 +37,7 @@ def together(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float,
 
         def emit(item: list[Frame] | Finished) -> None:
             if isinstance(item, Finished):
-                done[i] = Request(time.perf_counter() - arrived, last[-1].x_t) if last and not item.error else None
+                done[i] = TimedRequest(time.perf_counter() - arrived, last[-1].x_t) if last and not item.error else None
                 if item.error:
                     failed.append(item.error)
                 ended.release()
@@ -57,7 +57,7 @@ def together(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float,
     return time.perf_counter() - began, [request for request in done if request]
 
 
-def one_after_another(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float, list[Request]]:
+def one_after_another(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float, list[TimedRequest]]:
     """The same arrivals, served in turn; a request's time counts from its arrival."""
     began = time.perf_counter()
     done = []
@@ -65,7 +65,7 @@ def one_after_another(engine: Engine, recipes: list[Recipe], over: float) -> tup
         arrival = began + i * over / len(recipes)
         time.sleep(max(0.0, arrival - time.perf_counter()))
         picture = engine.final(recipe)[0]
-        done.append(Request(time.perf_counter() - arrival, picture))
+        done.append(TimedRequest(time.perf_counter() - arrival, picture))
     return time.perf_counter() - began, done
 
 

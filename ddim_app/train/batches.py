@@ -101,7 +101,7 @@ def to_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.float32)).div_(127.5).sub_(1)
 
 
-class Ahead:
+class BatchesAhead:
     """Makes the batches of the coming steps on threads, so that the loop finds them ready."""
 
     def __init__(self, make: Callable[[int], list[Batch]], steps: range, threads: int) -> None:

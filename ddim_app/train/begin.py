@@ -13,9 +13,9 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ddim_app.train import bundle, config, data, setup, state
 from ddim_app.train.config import Settings, TrainError
-from ddim_app.train.evaluate import PICTURES, PREVIEW_STEPS, Looks
+from ddim_app.train.evaluate import PICTURES, PREVIEW_STEPS, RunPreviews
 from ddim_app.train.loop import Trainer
-from ddim_app.train.run import Run
+from ddim_app.train.run import TrainingRun
 from ddim_app.train.run_folder import RunFolder, continued, remove_partial, versions, write_file
 from ddim_app.train.stop import Stopper
 
@@ -52,18 +52,18 @@ def _run(
         return _push(settings, home, accelerator)
     with stopper.interruptible():
         trainer = setup.trainer(begin, found, replace(settings, steps=facts["steps"]), accelerator, stopper)
-        looks = Looks(home, begin, found, trainer, precision, stopper)
+        looks = RunPreviews(home, begin, found, trainer, precision, stopper)
     stopper.together = accelerator.num_processes > 1
-    running = Run(settings, home, begin, found, trainer, facts, stopper, looks)
+    running = TrainingRun(settings, home, begin, found, trainer, facts, stopper, looks)
     if _prepare(running, stored is not None, tell):
         running.train()
         _finish(running, tell)
         _push(settings, home, accelerator)
 
 
-def _data(settings: Settings, home: RunFolder, begin: setup.Start, accelerator: Accelerator) -> data.Data:
+def _data(settings: Settings, home: RunFolder, begin: setup.StartModel, accelerator: Accelerator) -> data.TrainingData:
     """The pictures; one process decodes them, and the others open what it has written."""
-    form = data.Form(setup.cached_side(begin.shape[1], settings.crop), begin.shape[0], settings.background)
+    form = data.PictureForm(setup.cached_side(begin.shape[1], settings.crop), begin.shape[0], settings.background)
     cache = Path(settings.cache) if settings.cache else home.path.parent / ".cache"
     bar = tqdm(unit="file", disable=not accelerator.is_main_process, dynamic_ncols=True, leave=False)
 
@@ -81,7 +81,7 @@ def _data(settings: Settings, home: RunFolder, begin: setup.Start, accelerator: 
 
 
 def _facts(
-    settings: Settings, home: RunFolder, begin: setup.Start, found: data.Data, accelerator: Accelerator, precision: str
+    settings: Settings, home: RunFolder, begin: setup.StartModel, found: data.TrainingData, accelerator: Accelerator, precision: str
 ) -> dict[str, Any]:
     """run.json of a run that begins now."""
     return {
@@ -118,7 +118,7 @@ def _check_same(stored: Mapping[str, Any], now: Mapping[str, Any], accelerator: 
         print(f"Note: {', '.join(changed)} changed since this run was begun; it goes on, but not to the very bits it would have.")
 
 
-def _prepare(running: Run, continues: bool, tell: Any) -> bool:
+def _prepare(running: TrainingRun, continues: bool, tell: Any) -> bool:
     """Restores the last checkpoint, or publishes the starting model and fixes the number of steps; False after a dry run."""
     settings, trainer, home = running.settings, running.trainer, running.home
     restored = None
@@ -138,7 +138,7 @@ def _prepare(running: Run, continues: bool, tell: Any) -> bool:
     return not settings.dry_run
 
 
-def _fix_steps(running: Run, tell: Any) -> None:
+def _fix_steps(running: TrainingRun, tell: Any) -> None:
     settings, trainer = running.settings, running.trainer
     with running.stopper.interruptible():
         estimate = measure(trainer)
@@ -154,7 +154,7 @@ def _fix_steps(running: Run, tell: Any) -> None:
         running.home.write_run(running.facts)
 
 
-def _finish(running: Run, tell: Any) -> None:
+def _finish(running: TrainingRun, tell: Any) -> None:
     """The closing report, once; the run is marked as finished last."""
     if running.main:
         final = running.looks.final()

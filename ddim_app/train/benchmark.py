@@ -31,7 +31,7 @@ Step = Callable[[], float]
 """Makes one optimiser step and returns its loss."""
 
 
-def baseline(begin: setup.Start, files: list[Path], batch_size: int, device: torch.device) -> Step:
+def baseline(begin: setup.StartModel, files: list[Path], batch_size: int, device: torch.device) -> Step:
     """train_unconditional.py's step: its data path, fp32, its optimiser and average."""
     network = copy.deepcopy(begin.network).to(device).train()
     average = [p.detach().clone() for p in network.parameters()]
@@ -82,7 +82,7 @@ def _prepared(path: Path, side: int) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255).sub(0.5).div(0.5)
 
 
-def ours(settings: config.Settings, begin: setup.Start, found: data.Data) -> tuple[Step, str, torch.device]:
+def ours(settings: config.Settings, begin: setup.StartModel, found: data.TrainingData) -> tuple[Step, str, torch.device]:
     """This package's step, the number format it computes in, and the device."""
     accelerator, precision = setup.accelerator(settings)
     steps = setup.trainer(begin, found, settings, accelerator, Stopper()).train()
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
             {"data": str(Path(folder) / "pictures"), "preset": options.preset, "batch_size": options.batch_size, "steps": 10**6}
         )
         begin = setup.start(settings)
-        form = data.Form(begin.shape[1], begin.shape[0])
+        form = data.PictureForm(begin.shape[1], begin.shape[0])
         found = data.prepare(settings.data, None, form, Path(folder) / "cache")
         copied = replace(begin, network=copy.deepcopy(begin.network))
         step, precision, device = ours(settings, begin, found)

@@ -173,13 +173,13 @@ def output(given: Mapping[str, Any]) -> str:
     return str(ROOT / "runs" / (source.stem if source.suffix == ".npz" else source.name))
 
 
-class Parser(argparse.ArgumentParser):
+class OptionParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise TrainError(f"{message}; --help lists all options")
 
 
 def parser() -> argparse.ArgumentParser:
-    top = Parser(
+    top = OptionParser(
         prog="python -m ddim_app.train", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description=textwrap.dedent("""\
             Turns a folder of pictures into a model that the app shows.

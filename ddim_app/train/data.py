@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ddim_app.media import folders
-from ddim_app.media.folders import Picture, Rejected, Source
+from ddim_app.media.folders import DecodedPicture, PictureFile, RejectedFile
 from ddim_app.train.config import TrainError
 from ddim_app.train.run_folder import PARTIAL, flush, write_json
 
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 """(pictures read, pictures in all); may raise Stopped."""
 
 
-class Form(NamedTuple):
+class PictureForm(NamedTuple):
     """What pictures are made into."""
 
     side: int
@@ -39,7 +39,7 @@ class Form(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cache:
+class PictureCache:
     """Decoded pictures on the disk with the report of where they came from."""
 
     key: str
@@ -53,7 +53,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """A training set and its held-out pictures."""
 
     key: str
@@ -67,7 +67,7 @@ class Data:
     facts: dict[str, Any]
 
 
-def prepare(data: str, holdout: str | None, form: Form, cache: Path, progress: Progress = lambda i, n: None) -> Data:
+def prepare(data: str, holdout: str | None, form: PictureForm, cache: Path, progress: Progress = lambda i, n: None) -> TrainingData:
     """The data of a run; raises TrainError when there is too little of it."""
     main = load(data, "--data", form, cache, progress)
     if holdout is not None and not holdout.lstrip("-").isdigit():
@@ -85,17 +85,17 @@ def prepare(data: str, holdout: str | None, form: Form, cache: Path, progress: P
     order = np.array(sorted(range(total), key=main.hashes.__getitem__), dtype=np.int64)
     held, train = np.sort(order[:count]), np.sort(order[count:])
     facts = {**main.facts, "train": len(train), "held_out": count}
-    return Data(f"{main.key}-{count}", main.pixels, train, main.pixels[held], main.names, facts)
+    return TrainingData(f"{main.key}-{count}", main.pixels, train, main.pixels[held], main.names, facts)
 
 
-def _with_held_out(main: Cache, other: Cache) -> Data:
+def _with_held_out(main: PictureCache, other: PictureCache) -> TrainingData:
     outside = set(other.hashes)
     train = np.array([i for i, name in enumerate(main.hashes) if name not in outside], dtype=np.int64)
     shared = len(main.hashes) - len(train)
     if len(train) < FEWEST:
         raise TrainError(f"--data must hold at least {FEWEST} pictures that are not in --holdout; got {len(train)}")
     facts = {**main.facts, "train": len(train), "held_out": len(other.hashes), "in_both": shared}
-    return Data(f"{main.key}-{other.key}", main.pixels, train, np.asarray(other.pixels), main.names, facts)
+    return TrainingData(f"{main.key}-{other.key}", main.pixels, train, np.asarray(other.pixels), main.names, facts)
 
 
 def _too_few(data: str, count: int, facts: dict[str, Any]) -> str:
@@ -108,13 +108,13 @@ def _too_few(data: str, count: int, facts: dict[str, Any]) -> str:
     return f"--data must hold at least {FEWEST} different pictures; got {count} in {data}{why}"
 
 
-def load(source: str, flag: str, form: Form, folder: Path, progress: Progress) -> Cache:
+def load(source: str, flag: str, form: PictureForm, folder: Path, progress: Progress) -> PictureCache:
     """The pictures of a folder or .npz file, from the cache or decoded into it; raises TrainError."""
     path = Path(source)
     if path.is_dir():
         found = list(folders.scan(path))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            digests = _map(pool, folders.digest, [s.path for s in found if isinstance(s, Source)], progress)
+            digests = _map(pool, folders.digest, [s.path for s in found if isinstance(s, PictureFile)], progress)
             contents: list[Any] = [[s.name for s in found], list(digests)]
     elif path.suffix == ".npz" and path.is_file():
         found = []
@@ -125,18 +125,20 @@ def load(source: str, flag: str, form: Form, folder: Path, progress: Progress) -
     key = hashlib.sha256(json.dumps([VERSION, form, contents]).encode()).hexdigest()[:24]
     if not (folder / key / "about.json").is_file():
         decoded = _from_folder(found, form, progress) if path.is_dir() else _from_npz(path, flag, form, progress)
-        _build(folder, key, decoded, form, [s for s in found if isinstance(s, Rejected)])
+        _build(folder, key, decoded, form, [s for s in found if isinstance(s, RejectedFile)])
     return _open(folder / key, key, form)
 
 
-def _open(folder: Path, key: str, form: Form) -> Cache:
+def _open(folder: Path, key: str, form: PictureForm) -> PictureCache:
     about = json.loads((folder / "about.json").read_text("utf-8"))
     shape = (len(about["names"]), form.side, form.side, form.channels)
     pixels = np.memmap(folder / "pixels.bin", np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
-    return Cache(key, pixels, about["names"], about["hashes"], about["facts"])
+    return PictureCache(key, pixels, about["names"], about["hashes"], about["facts"])
 
 
-def _build(folder: Path, key: str, decoded: Iterator[tuple[str, Picture | str]], form: Form, rejected: list[Rejected]) -> None:
+def _build(
+    folder: Path, key: str, decoded: Iterator[tuple[str, DecodedPicture | str]], form: PictureForm, rejected: list[RejectedFile]
+) -> None:
     """Writes the cache beside and renames it when it is whole."""
     partial_folder = folder / f"{key}.{os.getpid()}{PARTIAL}"
     try:
@@ -156,7 +158,10 @@ def _build(folder: Path, key: str, decoded: Iterator[tuple[str, Picture | str]],
 
 
 def _collect(
-    decoded: Iterator[tuple[str, Picture | str]], write: Callable[[bytes], int], form: Form, rejected: list[Rejected]
+    decoded: Iterator[tuple[str, DecodedPicture | str]],
+    write: Callable[[bytes], int],
+    form: PictureForm,
+    rejected: list[RejectedFile],
 ) -> tuple[list[str], list[str], dict[str, Any]]:
     """(names, hashes, facts) of the pictures that were written; of equal ones only the first is."""
     seen: dict[str, str] = {}
@@ -194,8 +199,10 @@ def _size_facts(sizes: list[tuple[int, int]]) -> dict[str, list[int]]:
     }
 
 
-def _from_folder(found: Sequence[Source | Rejected], form: Form, progress: Progress) -> Iterator[tuple[str, Picture | str]]:
-    sources = [s for s in found if isinstance(s, Source)]
+def _from_folder(
+    found: Sequence[PictureFile | RejectedFile], form: PictureForm, progress: Progress
+) -> Iterator[tuple[str, DecodedPicture | str]]:
+    sources = [s for s in found if isinstance(s, PictureFile)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for source, picture in zip(
             sources, _map(pool, partial(_decode, form=form), [s.path for s in sources], progress), strict=True
@@ -203,7 +210,7 @@ def _from_folder(found: Sequence[Source | Rejected], form: Form, progress: Progr
             yield source.name, picture
 
 
-def _decode(path: Path, form: Form) -> Picture | str:
+def _decode(path: Path, form: PictureForm) -> DecodedPicture | str:
     try:
         return folders.load(path, *form)
     except ValueError as error:
@@ -222,7 +229,7 @@ def _map(pool: ThreadPoolExecutor, function: Callable[[Path], Any], paths: list[
             future.cancel()
 
 
-def _from_npz(path: Path, flag: str, form: Form, progress: Progress) -> Iterator[tuple[str, Picture | str]]:
+def _from_npz(path: Path, flag: str, form: PictureForm, progress: Progress) -> Iterator[tuple[str, DecodedPicture | str]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             x = archive["x"]
@@ -233,11 +240,14 @@ def _from_npz(path: Path, flag: str, form: Form, progress: Progress) -> Iterator
     for i, array in enumerate(x):
         image = Image.fromarray(array[..., 0] if x.shape[-1] == 1 else array).convert("RGB")
         mode = "L" if x.shape[-1] == 1 else "RGB"
-        yield f"{path.name}[{i}]", Picture(folders.square(image, form.side, form.channels), x.shape[2], x.shape[1], mode, "NPZ", 1)
+        yield (
+            f"{path.name}[{i}]",
+            DecodedPicture(folders.square(image, form.side, form.channels), x.shape[2], x.shape[1], mode, "NPZ", 1),
+        )
         progress(i + 1, len(x))
 
 
-def report(data: Data) -> str:
+def report(data: TrainingData) -> str:
     """What was found, in lines for a person, every rejected file with its reason."""
     facts = data.facts
     lines = [f"{facts['train']} pictures to train on, {facts['held_out']} held out"]

@@ -20,11 +20,11 @@ from ddim_app.media.images import contact_sheet, enlargement, png_bytes, to_pixe
 from ddim_app.models.loading import Model
 from ddim_app.train import keyed_random
 from ddim_app.train.batches import to_tensor
-from ddim_app.train.data import Data
+from ddim_app.train.data import TrainingData
 from ddim_app.train.loop import Trainer
 from ddim_app.train.loss import bucket_means, row_losses
 from ddim_app.train.run_folder import RunFolder, write_file
-from ddim_app.train.setup import Start
+from ddim_app.train.setup import StartModel
 from ddim_app.train.stop import Stopper
 
 BUCKETS = 10
@@ -126,10 +126,12 @@ PICTURES = 16
 GAP = 24
 
 
-class Looks:
-    """Looks at the averaged weights, as they are at each call. Only the main process has one that is used."""
+class RunPreviews:
+    """RunPreviews at the averaged weights, as they are at each call. Only the main process has one that is used."""
 
-    def __init__(self, home: RunFolder, begin: Start, data: Data, trainer: Trainer, precision: str, stopper: Stopper) -> None:
+    def __init__(
+        self, home: RunFolder, begin: StartModel, data: TrainingData, trainer: Trainer, precision: str, stopper: Stopper
+    ) -> None:
         self._home, self._begin, self._data, self._trainer, self._stopper = home, begin, data, trainer, stopper
         self._device = trainer.accelerator.device
         # Only network and device matter to the predictor.

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddim_app.diffusion import formulas
-from ddim_app.diffusion.noise import NoisePath, initial_noise, keyed_noise, noise_key
+from ddim_app.diffusion.noise import BrownianPath, initial_noise, keyed_noise, noise_key
 from ddim_app.diffusion.sampler import Row, drive, sample
 from ddim_app.diffusion.schedule import Schedule, betas, cumulative
 from ddim_app.media.images import contact_sheet, fit, open_picture, to_pixels
@@ -98,7 +98,7 @@ def ddim_samples(model: Model, count: int, steps: int = 25) -> Tensor:
 
 def ddpm_samples(model: Model, count: int, steps: int) -> Tensor:
     """(count, C, H, W): the same seeds by DDPM with the model's own variance."""
-    paths = [NoisePath(model.schedule, model.shape, seed) for seed in range(count)]
+    paths = [BrownianPath(model.schedule, model.shape, seed) for seed in range(count)]
     levels = model.schedule.levels(steps)
     return _sampled(model, [Row(levels, 1.0, model.schedule.variance, "clip", path.between) for path in paths])
 

@@ -35,7 +35,7 @@ def permutation(n: int, *numbers: int) -> np.ndarray:
 
 
 @dataclass
-class Rows:
+class DropoutRows:
     """Which rows the network is being called for; set before each call."""
 
     seed: int
@@ -49,7 +49,7 @@ class KeyedDropout(nn.Module):
     The mask comes from SplitMix64's finaliser over a counter, in integer arithmetic, so it is made on any device alike.
     """
 
-    def __init__(self, p: float, layer: int, rows: Rows) -> None:
+    def __init__(self, p: float, layer: int, rows: DropoutRows) -> None:
         super().__init__()
         self.p, self.layer, self.rows = p, layer, rows
 
@@ -72,7 +72,7 @@ def _mix(z: Tensor) -> Tensor:
     return z ^ z >> 31 & 0x1FFFFFFFF
 
 
-def install_dropout(network: nn.Module, p: float, rows: Rows) -> None:
+def install_dropout(network: nn.Module, p: float, rows: DropoutRows) -> None:
     """Replaces the dropout of the residual blocks (an nn.Dropout named `dropout`) by the keyed one."""
     found = [name for name, module in network.named_modules() if isinstance(module, nn.Dropout) and name.endswith(".dropout")]
     for layer, name in enumerate(found):

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ddim_app.diffusion.schedule import Schedule
-from ddim_app.train.batches import Ahead, Batch, Batches
+from ddim_app.train.batches import Batch, Batches, BatchesAhead
 from ddim_app.train.config import Settings
-from ddim_app.train.keyed_random import Rows
+from ddim_app.train.keyed_random import DropoutRows
 from ddim_app.train.loss import loss
-from ddim_app.train.state import State
+from ddim_app.train.state import TrainingState
 from ddim_app.train.stop import Stopper
 
 
-class Done(NamedTuple):
+class OptimizerStep(NamedTuple):
     """One optimiser step."""
 
     step: int
@@ -40,18 +40,18 @@ class Trainer:
     settings: Settings
     schedule: Schedule
     batches: Batches
-    state: State
+    state: TrainingState
     network: torch.nn.Module
     optimizer: torch.optim.Optimizer
     """The state's optimiser as Accelerate wrapped it."""
-    dropout_rows: Rows
+    dropout_rows: DropoutRows
     steps: int
     stopper: Stopper
 
-    def train(self) -> Generator[Done, None, None]:
+    def train(self) -> Generator[OptimizerStep, None, None]:
         """Steps from the state's own up to `steps`. When the generator is closed, the state is that after the last one yielded."""
         on_gpu = self.accelerator.device.type == "cuda"
-        self.ahead = Ahead(self._batches_of, range(self.state.step, self.steps), 4 if on_gpu else 1)
+        self.ahead = BatchesAhead(self._batches_of, range(self.state.step, self.steps), 4 if on_gpu else 1)
         try:
             self.network.train()
             while self.state.step < self.steps:
@@ -64,7 +64,7 @@ class Trainer:
         size, world, rank = self.settings.batch_size, self.accelerator.num_processes, self.accelerator.process_index
         return [self.batches.rows(step, (k * world + rank) * size, size) for k in range(self.settings.accumulate)]
 
-    def _step(self, batches: list[Batch]) -> Done:
+    def _step(self, batches: list[Batch]) -> OptimizerStep:
         # The gradient may be dropped at any point; from the update on the step is completed first. With several processes
         # all must stop at the same step, which whoever drives the loop sees to.
         with self.stopper.interruptible():
@@ -77,7 +77,7 @@ class Trainer:
         self.optimizer.zero_grad()
         update_average(self.state.average, self.state.network, self.state.step, self.settings.ema_max)
         self.state.step += 1
-        return Done(self.state.step, mean, norm, lr)
+        return OptimizerStep(self.state.step, mean, norm, lr)
 
     def _backward(self, batch: Batch, last: bool) -> Tensor:
         self.dropout_rows.step, self.dropout_rows.first = batch.step, batch.first
@@ -122,7 +122,7 @@ def make_optimizer(network: torch.nn.Module, settings: Settings) -> torch.optim.
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.lr, fused=True)
 
 
-def is_broken(done: Done, precision: str) -> bool:
+def is_broken(done: OptimizerStep, precision: str) -> bool:
     """Whether the run has diverged. fp16 may overflow in a gradient: its scaler skips that step by itself."""
     norm = float(done.grad_norm)
     return not math.isfinite(float(done.loss)) or (precision != "fp16" and not math.isfinite(norm))

@@ -10,8 +10,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ddim_app.train import data, setup, state
 from ddim_app.train.config import Settings, TrainError
-from ddim_app.train.evaluate import Looks
-from ddim_app.train.loop import Done, Trainer, is_broken
+from ddim_app.train.evaluate import RunPreviews
+from ddim_app.train.loop import OptimizerStep, Trainer, is_broken
 from ddim_app.train.run_folder import RunFolder, card
 from ddim_app.train.stop import Stopped, Stopper
 
@@ -19,18 +19,18 @@ LOG_EVERY = 10
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A run that is ready to train; `home` is written by the main process alone."""
 
     settings: Settings
     home: RunFolder
-    begin: setup.Start
-    data: data.Data
+    begin: setup.StartModel
+    data: data.TrainingData
     trainer: Trainer
     facts: dict[str, Any]
     """run.json."""
     stopper: Stopper
-    looks: Looks
+    looks: RunPreviews
 
     @property
     def main(self) -> bool:
@@ -39,7 +39,7 @@ class Run:
     def train(self) -> None:
         """Trains to the end; when a signal comes, saves and raises Stopped."""
         saved = self.trainer.state.step
-        meter = Meter(self.trainer, self.facts["global_batch"])
+        meter = SpeedMeter(self.trainer, self.facts["global_batch"])
         bar = tqdm(total=self.trainer.steps, initial=saved, unit="step", disable=not self.main, dynamic_ncols=True)
         steps = self.trainer.train()
         try:
@@ -63,7 +63,7 @@ class Run:
         finally:
             steps.close()
 
-    def _watch(self, done: Done, meter: "Meter", bar: "tqdm[Any]") -> None:
+    def _watch(self, done: OptimizerStep, meter: "SpeedMeter", bar: "tqdm[Any]") -> None:
         """Notices divergence, and logs every few steps."""
         logs = done.step % LOG_EVERY == 0 or done.step == self.trainer.steps
         saves = done.step % self.settings.checkpoint_every == 0
@@ -114,7 +114,7 @@ class Run:
             self.stopper.check()
 
 
-class Meter:
+class SpeedMeter:
     """Mean loss and speed between two log lines, of the steps alone: saving and looking are not counted."""
 
     def __init__(self, trainer: Trainer, global_batch: int) -> None:
@@ -126,12 +126,12 @@ class Meter:
     def resume(self) -> None:
         self._since = time.perf_counter()
 
-    def add(self, done: Done) -> None:
+    def add(self, done: OptimizerStep) -> None:
         self._losses.append(done.loss)
         self._seconds += time.perf_counter() - self._since
         self.resume()
 
-    def line(self, done: Done) -> dict[str, Any]:
+    def line(self, done: OptimizerStep) -> dict[str, Any]:
         """The measurements since the last line; every process must ask for it."""
         loss = self._trainer.accelerator.reduce(torch.stack(self._losses).mean(), "mean")
         waited = self._trainer.ahead.waited

@@ -17,9 +17,9 @@ from ddim_app.models import catalogue, loading
 from ddim_app.train import config, keyed_random
 from ddim_app.train.batches import Batches, cosine_edges
 from ddim_app.train.config import Settings, TrainError
-from ddim_app.train.data import Data
+from ddim_app.train.data import TrainingData
 from ddim_app.train.loop import Trainer, make_optimizer
-from ddim_app.train.state import State
+from ddim_app.train.state import TrainingState
 from ddim_app.train.stop import Stopper
 
 CROP_MARGIN = 8
@@ -27,7 +27,7 @@ CROP_MARGIN = 8
 
 
 @dataclass(frozen=True)
-class Start:
+class StartModel:
     """The network that a run begins with, and what must be published beside it."""
 
     network: torch.nn.Module
@@ -39,7 +39,7 @@ class Start:
     """Name and sha256 of the model that is fine-tuned."""
 
 
-def start(settings: Settings) -> Start:
+def start(settings: Settings) -> StartModel:
     """The starting network; raises TrainError when it cannot be had or does not fit the resolution."""
     try:
         found = _fine_tune(settings) if settings.init else _from_scratch(settings)
@@ -55,7 +55,7 @@ def start(settings: Settings) -> Start:
     return found
 
 
-def _fine_tune(settings: Settings) -> Start:
+def _fine_tune(settings: Settings) -> StartModel:
     folder = catalogue.locate(str(settings.init), print)
     base = loading.load(folder)
     scheduler = loading.scheduler_config(folder)
@@ -65,12 +65,12 @@ def _fine_tune(settings: Settings) -> Start:
     unet["sample_size"] = list(shape[1:]) if shape[1] != shape[2] else side
     name = str(settings.init) if not Path(str(settings.init)).is_dir() else folder.resolve().name
     init = {"name": name, "sha256": base.sha256}
-    return Start(
+    return StartModel(
         base.unet.requires_grad_(True), base.schedule, shape, _class(unet, "UNet2DModel"), _class(scheduler, "DDPMScheduler"), init
     )
 
 
-def _from_scratch(settings: Settings) -> Start:
+def _from_scratch(settings: Settings) -> StartModel:
     preset = config.read_preset(str(settings.preset))
     if not {"unet", "schedule"} <= set(preset):
         raise TrainError(f"--preset {settings.preset}: it needs the tables [unet] and [schedule]")
@@ -83,7 +83,7 @@ def _from_scratch(settings: Settings) -> Start:
         scheduler["prediction_type"] = settings.prediction
     network = loading.build(unet, settings.seed)
     whole = {key: value for key, value in network.config.items() if not key.startswith("_")}
-    return Start(network, from_config(scheduler), (whole["in_channels"], side, side), _class(whole, "UNet2DModel"),
+    return StartModel(network, from_config(scheduler), (whole["in_channels"], side, side), _class(whole, "UNet2DModel"),
                  _class(scheduler, "DDPMScheduler"), None)  # fmt: skip
 
 
@@ -118,9 +118,9 @@ def accelerator(settings: Settings) -> tuple[Accelerator, str]:
     return made, precision
 
 
-def trainer(begin: Start, data: Data, settings: Settings, accelerate: Accelerator, stopper: Stopper) -> Trainer:
+def trainer(begin: StartModel, data: TrainingData, settings: Settings, accelerate: Accelerator, stopper: Stopper) -> Trainer:
     """The trainer at step 0. Changes `begin.network` in place."""
-    rows = keyed_random.Rows(settings.seed)
+    rows = keyed_random.DropoutRows(settings.seed)
     if settings.dropout:
         keyed_random.install_dropout(begin.network, settings.dropout, rows)
     device = accelerate.device
@@ -137,7 +137,7 @@ def trainer(begin: Start, data: Data, settings: Settings, accelerate: Accelerato
         settings.batch_size * settings.accumulate * accelerate.num_processes, settings.seed, settings.mirror,
         cosine_edges(begin.schedule.alphas_cumprod) if settings.timestep_density == "cosine" else None,
     )  # fmt: skip
-    state = State(network, average, optimizer, accelerate.scaler)
+    state = TrainingState(network, average, optimizer, accelerate.scaler)
     return Trainer(accelerate, settings, begin.schedule, batches, state, wrapped, prepared, rows, settings.steps, stopper)
 
 

@@ -22,7 +22,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass
-class State:
+class TrainingState:
     """The run after `step` optimiser steps. Nothing else of a run survives from one step to the next."""
 
     network: nn.Module
@@ -82,7 +82,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"))
 
 
-def save(folder: Path, state: State, keep: int) -> Path:
+def save(folder: Path, state: TrainingState, keep: int) -> Path:
     """Writes a checkpoint and removes all but the last `keep`; raises TrainError that names what is still usable."""
     tensors = state.tensors()
     path = folder / f"step-{state.step:09d}.safetensors"
@@ -102,7 +102,7 @@ def save(folder: Path, state: State, keep: int) -> Path:
     return path
 
 
-def load_last(folder: Path, state: State, tell: Callable[[str], None]) -> Path | None:
+def load_last(folder: Path, state: TrainingState, tell: Callable[[str], None]) -> Path | None:
     """Restores the newest usable checkpoint and returns its path; None when there is none. Damaged ones are told and skipped."""
     if folder.is_dir():
         remove_partial(folder)

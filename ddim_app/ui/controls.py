@@ -18,7 +18,7 @@ UNKNOWN_TIMESTEPS = 100_000
 
 
 @dataclass(frozen=True)
-class Settings:
+class Controls:
     """The input components, by the names that recipe and API give them."""
 
     fields: dict[str, Component]
@@ -42,7 +42,7 @@ class Settings:
         return dict(zip(self.fields, values, strict=True))
 
 
-def build(engine: Engine) -> Settings:
+def build(engine: Engine) -> Controls:
     """The column's input components, in the order of the page."""
     names = engine.catalogue.names()
     fields: dict[str, Component] = {}
@@ -82,12 +82,12 @@ def build(engine: Engine) -> Settings:
         )  # fmt: skip
     for name in fields.keys() - {"model", "second_model"}:
         raw(fields[name])
-    settings = Settings(fields, seed, full_chain, dice, reuse, gr.State(7), keep_seed)
+    settings = Controls(fields, seed, full_chain, dice, reuse, gr.State(7), keep_seed)
     _connect(settings, engine)
     return settings
 
 
-def _connect(settings: Settings, engine: Engine) -> None:
+def _connect(settings: Controls, engine: Engine) -> None:
     settings.dice.click(None, None, settings.seed, js="() => Math.floor(Math.random() * 2 ** 32)", **PRIVATE)
     settings.reuse.click(lambda seed: seed, settings.last_seed, settings.seed, **PRIVATE)
 

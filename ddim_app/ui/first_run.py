@@ -5,7 +5,7 @@ import json
 from ddim_app.engine import Engine
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.ui.assets import FOLDER
-from ddim_app.ui.components.stage import Reel
+from ddim_app.ui.components.stage import StageFrames
 from ddim_app.ui.text import recipe_line
 
 RECIPE = Recipe(arms=(Arm(method="ddim", steps=10), Arm(method="ddpm", steps=10)), seed=7, pictures=4, precision="fp32")
@@ -15,7 +15,7 @@ def make() -> dict[str, object]:
     """The stage's value of the recipe, run on the bundled model."""
     engine = Engine()
     plan = engine.plan(RECIPE)
-    reel = Reel(plan, "stored")
+    reel = StageFrames(plan, "stored")
     reel.add(list(engine.run(RECIPE)))
     hint = "A stored run of the bundled model; replay it, or press Run for your own."
     said = {"recipe": recipe_line(plan), "hint": hint, "weights": plan.model.sha256}

@@ -16,7 +16,7 @@ from ddim_app.ui.compare import endpoint as compare_endpoint
 from ddim_app.ui.compare.tab import CompareTab
 from ddim_app.ui.fields import PRIVATE, on_any
 from ddim_app.ui.hosting import server
-from ddim_app.ui.hosting.visitors import Callers
+from ddim_app.ui.hosting.visitors import VisitorNames
 from ddim_app.ui.interpolate import endpoint as interpolate_endpoint
 from ddim_app.ui.interpolate.tab import InterpolateTab
 from ddim_app.ui.invert import endpoint as invert_endpoint
@@ -24,7 +24,7 @@ from ddim_app.ui.invert.tab import InvertTab
 from ddim_app.ui.learn import LearnTab
 from ddim_app.ui.learn import endpoint as learn_endpoint
 from ddim_app.ui.matrix.tab import MatrixTab
-from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.recipe_bar import RecipeBar
 from ddim_app.ui.run_tab import RunTab
 
@@ -40,7 +40,7 @@ VISITORS = 100
 
 def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: bool = False) -> gr.Blocks:
     """The page over an engine; launch it with `launch_options()`. At most `max_queue` runs wait; more are refused at once."""
-    runs = Runs(engine, Callers(behind_proxy))
+    runs = PageRuns(engine, VisitorNames(behind_proxy))
     queued: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": CONCURRENT_RUNS}
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         header = gr.HTML(_header(engine), elem_id="header", padding=False)
@@ -131,13 +131,13 @@ def _go_button(kind: type[RunTab], visible: bool) -> gr.Button:
     return gr.Button(kind.go, variant="primary", elem_id=elem_id, elem_classes="go", min_width=80, scale=2, visible=visible)
 
 
-def _rolled(click: Any, controls: settings.Settings) -> Any:
+def _rolled(click: Any, controls: settings.Controls) -> Any:
     """The press of a Run button, once the page has settled and the seed is rolled, in the browser, where it is not kept."""
     roll = "async (keep, seed) => { await window.settled(); return keep ? seed : Math.floor(Math.random() * 2 ** 32); }"
     return click(None, [controls.keep_seed, controls.seed], controls.seed, js=roll, **PRIVATE)
 
 
-def _run_on(event: Any, tab: RunTab, controls: settings.Settings, status: gr.HTML, queued: dict[str, Any]) -> Any:
+def _run_on(event: Any, tab: RunTab, controls: settings.Controls, status: gr.HTML, queued: dict[str, Any]) -> Any:
     """Starts the tab's run after `event`; returns what Stop has to cancel."""
     names = [*controls.fields, *tab.more_fields]
     return event.then(
@@ -153,7 +153,7 @@ def _connect_latents(tabs: list[Any]) -> None:
     named[InvertTab.name].send_to(interpolate.files[0], interpolate.title)
 
 
-def _connect_models(engine: Engine, controls: settings.Settings, demo: gr.Blocks) -> None:
+def _connect_models(engine: Engine, controls: settings.Controls, demo: gr.Blocks) -> None:
     """Keeps the list of models as the folders are, so that a training run shows up in an open page."""
     known = gr.State(engine.catalogue.names())
 
@@ -167,7 +167,7 @@ def _connect_models(engine: Engine, controls: settings.Settings, demo: gr.Blocks
     gr.on([demo.load, gr.Timer(3).tick], look, known, [*lists, known], **PRIVATE)
 
 
-def _connect_cost(engine: Engine, controls: settings.Settings, cost: gr.HTML, demo: gr.Blocks) -> None:
+def _connect_cost(engine: Engine, controls: settings.Controls, cost: gr.HTML, demo: gr.Blocks) -> None:
     def say(*values: Any) -> str:
         try:
             recipe = settings.checked(engine, forms.compare, controls.named(values))

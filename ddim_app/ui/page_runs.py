@@ -1,4 +1,4 @@
-"""Runs seen from the page: frames of the engine's thread brought into an async handler that can be stopped at any moment."""
+"""PageRuns seen from the page: frames of the engine's thread brought into an async handler that can be stopped at any moment."""
 
 import asyncio
 import threading
@@ -10,11 +10,11 @@ from typing import Any
 import gradio as gr
 
 from ddim_app.engine import Engine, Finished
-from ddim_app.engine.batch_loop import Ticket
+from ddim_app.engine.tickets import Ticket
 from ddim_app.errors import FieldError
 from ddim_app.runs.base import BaseRecipe, Plan
-from ddim_app.ui.hosting.visitors import Callers
-from ddim_app.ui.run_history import Past
+from ddim_app.ui.hosting.visitors import VisitorNames
+from ddim_app.ui.run_history import RunHistory
 
 News = Plan | list[Any] | Finished | str
 Tell = Callable[[object], None]
@@ -23,14 +23,14 @@ GONE = object()
 
 
 @dataclass
-class Runs:
+class PageRuns:
     """The runs of all pages. A page that closes, reloads or drops its stream loses its rows at the next network call."""
 
     engine: Engine
-    callers: Callers = field(default_factory=Callers)
+    callers: VisitorNames = field(default_factory=VisitorNames)
     pages: dict[str | None, set[Tell]] = field(default_factory=dict)
     """Who listens for each page's runs."""
-    past: Past = field(default_factory=Past)
+    past: RunHistory = field(default_factory=RunHistory)
     _said: dict[str | None, str] = field(default_factory=dict)
 
     async def stream(self, recipe: BaseRecipe, request: gr.Request, *, alone: bool = False) -> AsyncGenerator[list[News], None]:
@@ -48,7 +48,7 @@ class Runs:
         if alone:
             self.end(session)
         self.pages.setdefault(session, set()).add(tell)
-        start = _Start(self.engine, recipe, tell, self.visitor(request))
+        start = _RunStart(self.engine, recipe, tell, self.visitor(request))
         try:
             while True:
                 items = [await arrived.get()]
@@ -108,7 +108,7 @@ class Runs:
             tell(GONE)
 
 
-class _Start:
+class _RunStart:
     """Starts a run on a thread of its own, since the model may have to be loaded first, or even downloaded."""
 
     def __init__(self, engine: Engine, recipe: BaseRecipe, tell: Tell, visitor: str) -> None:

@@ -9,7 +9,7 @@ EVERY_SECONDS = 0.2
 """Between two progress events; each costs the server about as much as a small network call."""
 
 
-class Progress:
+class ProgressEvents:
     """Turns what a run reports into progress events that are far enough apart."""
 
     def __init__(self) -> None:

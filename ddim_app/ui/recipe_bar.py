@@ -10,17 +10,18 @@ from ddim_app.errors import FieldError
 from ddim_app.media.images import to_pil
 from ddim_app.runs import codecs, key_values
 from ddim_app.runs.base import BaseRecipe
-from ddim_app.runs.codecs import MAX_STEPS, Read
+from ddim_app.runs.codecs import MAX_STEPS, ReadRecipe
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.tables import table_of
 from ddim_app.ui import text
 from ddim_app.ui.compare.tab import CompareTab
 from ddim_app.ui.components import history
-from ddim_app.ui.controls import Settings
+from ddim_app.ui.controls import Controls
+from ddim_app.ui.exact_run import ExactRun
 from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.first_run import RECIPE
 from ddim_app.ui.matrix.tab import MatrixTab
-from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_tab import RunTab
 from ddim_app.ui.served_files import keep
 from ddim_app.ui.share_texts import FORMS, text_of
@@ -38,7 +39,7 @@ ADDRESS = "location.origin + location.pathname"
 class RecipeBar:
     """The components below the tabs, and their events."""
 
-    def __init__(self, runs: Runs, settings: Settings, tabs: list[RunTab]) -> None:
+    def __init__(self, runs: PageRuns, settings: Controls, tabs: list[RunTab]) -> None:
         self.runs, self.settings, self.tabs = runs, settings, tabs
         self._recipe = gr.State(None)
         self._pair = gr.State((None, None))
@@ -59,7 +60,7 @@ class RecipeBar:
                 self.exact = gr.Button("Run it exactly", size="sm", visible=False, elem_id="run-exactly")
         self.note = text.line("", "restore-note", live=True)
         self.strip = history.component()
-        self.exactly = _Exactly(runs, settings, next(tab for tab in tabs if isinstance(tab, CompareTab)), self._recipe)
+        self.exactly = ExactRun(runs, settings, next(tab for tab in tabs if isinstance(tab, CompareTab)), self._recipe)
 
     # What is shown.
 
@@ -125,7 +126,7 @@ class RecipeBar:
         own = [field for tab in self.tabs for field in tab.inputs if field not in self.settings.inputs]
         return [*self.settings.inputs, *own]
 
-    def restored(self, found: Read, use: Any, form: Any, address: Any, request: gr.Request, source: str) -> list[Any]:
+    def restored(self, found: ReadRecipe, use: Any, form: Any, address: Any, request: gr.Request, source: str) -> list[Any]:
         """Values of the places, what is said, the recipe to run as it is, its button, and the copy."""
         recipe = found.recipe
         self.runs.past.choose(request.session_hash, recipe)
@@ -186,7 +187,9 @@ class RecipeBar:
         """The outputs of restoring when nothing could be restored."""
         return [*(gr.skip() for _ in self._places), f"Nothing restored: {error}.", gr.skip(), gr.skip(), gr.skip()]
 
-    def _read(self, read: Callable[[], Read], source: str, use: Any, form: Any, address: Any, request: gr.Request) -> list[Any]:
+    def _read(
+        self, read: Callable[[], ReadRecipe], source: str, use: Any, form: Any, address: Any, request: gr.Request
+    ) -> list[Any]:
         try:
             return self.restored(read(), use, form, address, request, source)
         except FieldError as error:
@@ -209,7 +212,7 @@ class RecipeBar:
         run, act = found
         if act == "restore":
             source = f"Settings of run {run.number}."
-            return [*self._read(lambda: Read(run.recipe), source, use, form, address, request), gr.skip(), gr.skip()]
+            return [*self._read(lambda: ReadRecipe(run.recipe), source, use, form, address, request), gr.skip(), gr.skip()]
         a, b = _pair(pair)
         chosen = (run.number, b) if act == "a" else (a, run.number)
         return [*nothing[:-2], history.value(past.runs(request.session_hash), *chosen), chosen]
@@ -263,36 +266,6 @@ class RecipeBar:
         if not engine.is_here(recipe.model) and not engine.catalogue.is_on_hub(recipe.model):
             return {}
         return codecs.compare_values(recipe) or {}
-
-
-class _Exactly(RunTab):
-    """Runs a restored recipe as it is, with all its arms and its bucket, on the stage of Compare."""
-
-    title, name = "", "exactly"
-
-    def __init__(self, runs: Runs, settings: Settings, compare: CompareTab, recipe: gr.State) -> None:
-        super().__init__(runs, settings)
-        self._compare = compare
-        self.inputs = [recipe]
-        self.outputs = compare.outputs
-
-    def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
-        if not isinstance(values[0], Recipe):
-            raise FieldError("recipe", "must be restored first")
-        return values[0], None
-
-    def board(self, plan: Any, about: None) -> Any:
-        return self._compare.board(plan, about)
-
-    def before(self, recipe: Recipe) -> list[Any]:
-        return self._compare.before(recipe)
-
-    def update(self, board: Any, plan: Any, frames: list[Any]) -> list[Any]:
-        return self._compare.update(board, plan, frames)
-
-    def last(self, board: Any, plan: Any, frames: list[Any], error: str | None) -> list[Any]:
-        # The wipe is of two pictures.
-        return self._compare.last(board, plan, frames, error if len(plan.recipe.arms) > 1 else "one arm")
 
 
 def _pair(value: Any) -> tuple[int | None, int | None]:

@@ -32,7 +32,7 @@ MAX_FRAMES, MAX_ROWS, MAX_WIDTH, HOLD = 120, 12, 512, 1000
 MAX_PER_SECOND = 25
 
 
-class Films:
+class RunFilms:
     """The fold with its choices; `shown` holds the tape of the run on the stage, None for the stored one."""
 
     def __init__(self, shown: gr.State) -> None:

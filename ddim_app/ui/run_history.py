@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ddim_app.media.images import Pixels, to_pixels
 from ddim_app.runs.base import BaseRecipe, Plan
-from ddim_app.runs.codecs import Stopped
+from ddim_app.runs.codecs import StoppedRun
 from ddim_app.runs.sampling import Frame, SamplingPlan
 from ddim_app.ui import text
 
@@ -30,7 +30,7 @@ class PastRun:
     line: str
     arms: tuple[tuple[str, Pixels], ...]
     """Label and pictures (N, H, W, C), 8-bit, of each arm."""
-    stopped: Stopped | None = None
+    stopped: StoppedRun | None = None
 
     @property
     def size(self) -> int:
@@ -38,7 +38,7 @@ class PastRun:
 
 
 @dataclass
-class Past:
+class RunHistory:
     """The last runs by page, newest first."""
 
     _pages: OrderedDict[str | None, deque[PastRun]] = field(default_factory=OrderedDict)
@@ -66,7 +66,7 @@ class Past:
         if not newest or not isinstance(plan, SamplingPlan):
             return
         whole = finished and all(frame.is_last for frame in newest.values())
-        stopped = None if whole else Stopped(max(frame.k for frame in newest.values()) + 1, plan.transitions)
+        stopped = None if whole else StoppedRun(max(frame.k for frame in newest.values()) + 1, plan.transitions)
         recipe = plan.recipe
         if not finished:
             recipe = recipe.made({name: model.sha256 for name, model in zip(recipe.models, plan.models, strict=True)})

@@ -16,15 +16,15 @@ from ddim_app.errors import FieldError
 from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.runs.sampling import Frame
 from ddim_app.ui import text
-from ddim_app.ui.controls import Settings
-from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.controls import Controls
+from ddim_app.ui.page_runs import PageRuns
 
 SECONDS_BETWEEN_UPDATES = 0.08
 """Frames that arrive faster than this reach the page together."""
 KEEP: Any = gr.skip()
 
 
-class Show:
+class RunView:
     """One run on its way to the page: what has arrived, and what is said of it."""
 
     def __init__(self, recipe: BaseRecipe, about: Any) -> None:
@@ -84,7 +84,7 @@ class RunTab(ABC):
     more_fields: tuple[str, ...] = ()
     """Names of the tab's own inputs, for messages on them."""
 
-    def __init__(self, runs: Runs, settings: Settings) -> None:
+    def __init__(self, runs: PageRuns, settings: Controls) -> None:
         self.runs, self.settings = runs, settings
         self.also: list[Any] = []
         """Other events after which a run is to start."""
@@ -126,7 +126,7 @@ class RunTab(ABC):
         """Streams a run to the page."""
         session = request.session_hash
         try:
-            show = Show(*await asyncio.to_thread(self.recipe_of, values))
+            show = RunView(*await asyncio.to_thread(self.recipe_of, values))
         except FieldError as error:
             raise gr.Error(str(error), print_exception=False) from error
         yield [self.runs.say(session, show.note), *self.before(show.recipe)]
@@ -165,5 +165,5 @@ class RunTab(ABC):
         if show.error:
             raise gr.Error(show.error, print_exception=False)
 
-    def _nothing(self, show: Show) -> list[Any]:
+    def _nothing(self, show: RunView) -> list[Any]:
         return [KEEP] * len(self.before(show.recipe))

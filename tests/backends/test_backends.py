@@ -53,7 +53,7 @@ def made(tiny_root, cache):
         if backend == "torch":
             return model, backends.predictor(load(tiny_root / "tiny"), torch.device(device), fmt, bucket)
         if fmt not in converted:
-            converted[fmt] = openvino_backend.Converted(model, fmt, openvino_cache.Cache(cache))
+            converted[fmt] = openvino_backend.ConvertedNetwork(model, fmt, openvino_cache.ConversionCache(cache))
         return model, converted[fmt].predictor(bucket)
 
     return predictor
@@ -105,7 +105,7 @@ def test_the_mixture_leaves_the_network_alone_and_rounds_all_but_what_it_names(t
     assert dtypes["time_embedding.linear_1.layer.weight"] == torch.float64
     assert dtypes["down_blocks.0.resnets.0.conv1.layer.weight"] == torch.bfloat16
     assert sum(dtype == torch.bfloat16 for dtype in dtypes.values()) > 20
-    assert not any(isinstance(module, mixture.Rounded | mixture.Exact) for module in unet.modules())
+    assert not any(isinstance(module, mixture.RoundedLayer | mixture.ExactLayer) for module in unet.modules())
 
 
 def test_bits_of_a_function_that_sees_its_neighbours_are_in_no_group():
@@ -208,12 +208,12 @@ def test_what_openvino_cannot_do_is_a_sentence_and_torch_goes_on(tiny_root, tmp_
 @needs_openvino
 def test_a_cached_network_of_other_weights_is_never_used(tiny_root, tmp_path, caplog):
     """A folder under another's name, a changed file, an unfinished entry: each is said, and converted anew."""
-    cache = openvino_cache.Cache(tmp_path)
+    cache = openvino_cache.ConversionCache(tmp_path)
     toys.save_tiny(tmp_path / "models" / "other", seed=1)
     model, other = load(tiny_root / "tiny"), load(tmp_path / "models" / "other")
     x, t = toys.pictures(2, model.shape), torch.tensor([1, 900])
-    expected = openvino_backend.Converted(model, "fp32", cache).predictor()(x, t)
-    openvino_backend.Converted(other, "fp32", cache)
+    expected = openvino_backend.ConvertedNetwork(model, "fp32", cache).predictor()(x, t)
+    openvino_backend.ConvertedNetwork(other, "fp32", cache)
     version = openvino_backend.runtime().__version__
     mine, theirs = (tmp_path / cache.key(which, version) for which in (model, other))
 
@@ -229,15 +229,15 @@ def test_a_cached_network_of_other_weights_is_never_used(tiny_root, tmp_path, ca
     for fault, words in ((steal, "other weights"), (change, "have changed"), ((mine / "about.json").unlink, "about.json")):
         caplog.clear()
         fault()
-        assert torch.equal(openvino_backend.Converted(model, "fp32", cache).predictor()(x, t), expected)
+        assert torch.equal(openvino_backend.ConvertedNetwork(model, "fp32", cache).predictor()(x, t), expected)
         assert words in caplog.text
     caplog.clear()
-    openvino_backend.Converted(model, "fp32", cache)
+    openvino_backend.ConvertedNetwork(model, "fp32", cache)
     assert not caplog.text
 
 
 def test_the_cache_is_bounded_and_survives_a_folder_that_cannot_be_written(tmp_path, caplog):
-    cache = openvino_cache.Cache(tmp_path / "cache", max_bytes=3000)
+    cache = openvino_cache.ConversionCache(tmp_path / "cache", max_bytes=3000)
 
     def write(folder):
         for name in openvino_cache.FILES:
@@ -250,7 +250,7 @@ def test_the_cache_is_bounded_and_survives_a_folder_that_cannot_be_written(tmp_p
     assert cache.find("d") is not None
     assert sum(file.stat().st_size for file in (tmp_path / "cache").rglob("*") if file.is_file()) <= 3000
     (tmp_path / "file").write_text("")
-    assert openvino_cache.Cache(tmp_path / "file").store("a", write)[0].startswith("x")
+    assert openvino_cache.ConversionCache(tmp_path / "file").store("a", write)[0].startswith("x")
     assert "could not be kept" in caplog.text
 
 

@@ -26,7 +26,7 @@ def rows(count: int, shape: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
     return [(x.contiguous(memory_format=torch.channels_last), t) for x, t in made]
 
 
-def asked(one: single_row.Lone, shape: tuple[int, ...], count: int) -> list[bool]:
+def asked(one: single_row.SingleRow, shape: tuple[int, ...], count: int) -> list[bool]:
     """Whether each of so many lone rows came out as among two; what is made on the way is waited for."""
     equal = []
     with torch.inference_mode():
@@ -37,9 +37,9 @@ def asked(one: single_row.Lone, shape: tuple[int, ...], count: int) -> list[bool
     return equal
 
 
-def made(model: Model) -> single_row.Lone:
+def made(model: Model) -> single_row.SingleRow:
     unet = eager.network(model, CPU, "bf16")
-    return single_row.Lone(unet, eager._plain(unet))
+    return single_row.SingleRow(unet, eager._plain(unet))
 
 
 def test_lone_rows_get_a_network_of_their_own_with_the_bits_of_two(model: Model) -> None:

@@ -232,7 +232,7 @@ def fill_pictures(page: Page, count: int) -> None:
 def staged(browser: Browser, *steps: int, labels: tuple[str, ...] = ()) -> Iterator[Page]:
     """A page that holds a stage alone, with a run of as many arms as `steps`."""
     plan = plan_of(*steps)
-    reel = stage.Reel(plan, "a run")
+    reel = stage.StageFrames(plan, "a run")
     colours = torch.linspace(-1, 1, len(steps))
     for frame in frames_of(plan, lambda k: torch.full((1, 1, 1, 1), k / 100)):
         x = (frame.x_t + colours[frame.arm]).clamp(-1, 1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ddim_app.diffusion import exact_inversion, fixed_point, naive_inversion
-from ddim_app.diffusion.naive_inversion import Move, Network
+from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
 from ddim_app.diffusion.noise import initial_noise
 from ddim_app.diffusion.sampler import Query
 from ddim_app.diffusion.schedule import SPACINGS, Schedule
@@ -19,7 +19,7 @@ from tests.toys import LINEAR
 
 DATA = Gaussian(0.0, 0.5)
 SHIFTED = Gaussian(0.3, 0.5)
-NETWORK = Network(LINEAR.level(0))
+NETWORK = AskedNetwork(LINEAR.level(0))
 X0 = 0.5 * toys.pictures(2)
 
 
@@ -42,7 +42,7 @@ def run(process, predict=None):
 
 def network_of(data, prediction_type):
     schedule = Schedule(LINEAR.alphas_cumprod, prediction_type)
-    return Network(schedule.level(0), prediction_type), data.network(LINEAR.alphas_cumprod, prediction_type)
+    return AskedNetwork(schedule.level(0), prediction_type), data.network(LINEAR.alphas_cumprod, prediction_type)
 
 
 def drawn(level):
@@ -109,7 +109,7 @@ def test_the_way_up_ends_below_pure_noise_and_strength_takes_the_lower_part(spac
 def test_at_zero_terminal_snr_the_round_trip_stays_finite():
     schedule = toys.SCHEDULES["zero-snr"]
     levels = naive_inversion.reachable(schedule.levels(20))
-    network = Network(schedule.level(0), "v_prediction")
+    network = AskedNetwork(schedule.level(0), "v_prediction")
     predict = DATA.network(schedule.alphas_cumprod, "v_prediction")
     latent, *_ = run(fixed_point.fixed_point(X0, levels, network, [4] * 19), predict)
     back, *_ = run(naive_inversion.down(latent, levels, network), predict)
@@ -182,7 +182,7 @@ def test_a_map_that_runs_away_is_damped():
 def test_no_sample_of_the_bundled_model_is_stuck_beside_the_clean_picture():
     """Seeds 4 and 5 were, at 4e-3: Anderson's strides from a picture without noise led where nothing goes on."""
     model = load(ROOT / "weights" / "avatars-32")
-    levels, network = model.schedule.levels(50), Network(model.schedule.level(0))
+    levels, network = model.schedule.levels(50), AskedNetwork(model.schedule.level(0))
 
     def predict(x, t):
         with torch.inference_mode():
@@ -304,5 +304,5 @@ def test_noise_drawn_down_the_chain_has_the_marginals_of_the_forward_process():
 
 def test_moves_say_whether_they_are_finite():
     x = torch.zeros(1, 1, 2, 2)
-    assert Move(0, LINEAR.level(0), x, x).is_finite
-    assert not Move(0, LINEAR.level(0), x + math.inf, x).is_finite
+    assert InversionMove(0, LINEAR.level(0), x, x).is_finite
+    assert not InversionMove(0, LINEAR.level(0), x + math.inf, x).is_finite

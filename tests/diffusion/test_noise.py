@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddim_app.diffusion import noise
-from ddim_app.diffusion.noise import MAX_SEED, NoisePath, initial_noise, keyed_noise, noise_key, picture_seed
+from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise, keyed_noise, noise_key, picture_seed
 from ddim_app.diffusion.sampler import Row
 from ddim_app.diffusion.schedule import Schedule, betas, cumulative
 from tests import toys
@@ -161,20 +161,20 @@ def coefficients(monkeypatch):
 @pytest.mark.parametrize("name", SHORT)
 def test_w_t_are_independent_standard_normal(name, coefficients):
     """Exactly: the Gram matrix of their coefficients is the identity."""
-    path = NoisePath(SHORT[name], (1, 1, 60), 0)
+    path = BrownianPath(SHORT[name], (1, 1, 60), 0)
     w = torch.stack([path.between(t, t - 1).flatten() for t in range(1, 60)])
     torch.testing.assert_close(w @ w.T, torch.eye(59, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", SHORT)
 def test_disjoint_transitions_of_any_list_are_independent_standard_normal(name, coefficients):
-    path = NoisePath(SHORT[name], (1, 1, 60), 0)
+    path = BrownianPath(SHORT[name], (1, 1, 60), 0)
     z = torch.stack([path.between(cur, nxt).flatten() for cur, nxt in itertools.pairwise([59, 55, 40, 39, 12, 5, 1, 0])])
     torch.testing.assert_close(z @ z.T, torch.eye(7, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 def test_path_has_standard_normal_values():
-    path = NoisePath(LINEAR, (3, 64, 64), 3)
+    path = BrownianPath(LINEAR, (3, 64, 64), 3)
     z = torch.stack([path.between(cur, nxt).flatten() for cur, nxt in itertools.pairwise([999, 800, 799, 400, 30, 0])])
     n = z.shape[1]
     assert z.mean(1).abs().max() < 4 / math.sqrt(n)
@@ -189,7 +189,7 @@ def test_coarse_noise_is_the_weighted_sum_of_the_fine(name):
     last = schedule.num_train_timesteps - 1
     ab = schedule.alphas_cumprod
     snr = ab / (1 - ab)
-    path = NoisePath(schedule, (1, 2, 2), 9, branch=1)
+    path = BrownianPath(schedule, (1, 2, 2), 9, branch=1)
     w = {t: path.between(t, t - 1) for t in range(last, 0, -1)}
     for cur, nxt in [(last, 0), (last, last - 1), (last, last // 2), (last // 2, 3), (41, 19), (1, 0)]:
         z = sum(((snr[t - 1] - snr[t]) / (snr[nxt] - snr[cur])).sqrt() * w[t] for t in range(nxt + 1, cur + 1))
@@ -198,10 +198,10 @@ def test_coarse_noise_is_the_weighted_sum_of_the_fine(name):
 
 def test_path_does_not_depend_on_the_order_of_questions():
     questions = [(999, 959), (959, 0), (500, 499), (499, 20), (999, 0), (39, 19), (1, 0), (700, 1)]
-    fresh = [NoisePath(LINEAR, (1, 2, 2), 5).between(*question) for question in questions]
+    fresh = [BrownianPath(LINEAR, (1, 2, 2), 5).between(*question) for question in questions]
     for shuffle in range(5):
         order = random.Random(shuffle).sample(range(len(questions)), len(questions))
-        path = NoisePath(LINEAR, (1, 2, 2), 5)
+        path = BrownianPath(LINEAR, (1, 2, 2), 5)
         for i in order:
             assert torch.equal(path.between(*questions[i]), fresh[i])
 
@@ -217,11 +217,13 @@ def test_path_does_not_depend_on_the_order_of_questions():
 )
 def test_golden_path(cur, nxt, golden):
     """Written down with the keyed noise: a DDPM picture of a seed depends on how its path is built."""
-    assert NoisePath(LINEAR, (1, 2, 2), 7, 3).between(cur, nxt).flatten().tolist() == pytest.approx(golden, abs=2e-7)
+    assert BrownianPath(LINEAR, (1, 2, 2), 7, 3).between(cur, nxt).flatten().tolist() == pytest.approx(golden, abs=2e-7)
 
 
 def test_paths_of_other_seeds_and_branches_are_other_paths():
-    z = torch.stack([NoisePath(LINEAR, (1, 64, 64), *key).between(999, 500).flatten() for key in ((7, 0), (8, 0), (7, 1), (8, 1))])
+    z = torch.stack(
+        [BrownianPath(LINEAR, (1, 64, 64), *key).between(999, 500).flatten() for key in ((7, 0), (8, 0), (7, 1), (8, 1))]
+    )
     assert (torch.corrcoef(z) - torch.eye(4)).abs().max() < 4 / 64
 
 
@@ -238,7 +240,7 @@ def test_one_coarse_ddpm_step_is_the_composition_of_the_fine_ones(name):
         ends = []
         for visited in ([cur, nxt], range(cur, nxt - 1, -1), [cur, (cur + 2 * nxt) // 3, nxt]):
             levels = [schedule.level(t) for t in dict.fromkeys(visited)]
-            row = Row(levels, eta=1.0, draw=NoisePath(schedule, (1, 2, 2), seed).between)
+            row = Row(levels, eta=1.0, draw=BrownianPath(schedule, (1, 2, 2), seed).between)
             ends.append(toys.final(x, [row], lambda x_t, t: pred_x0, prediction_type="sample"))
         for fine in ends[1:]:
             torch.testing.assert_close(ends[0], fine, rtol=0, atol=atol)
@@ -249,7 +251,7 @@ def test_a_run_draws_about_as_often_as_it_steps(monkeypatch, S):
     """Not T times: a path is drawn where it is looked at."""
     drawn = []
     monkeypatch.setattr(noise, "keyed_noise", lambda key, t, shape: drawn.append(t) or torch.zeros(shape))
-    path = NoisePath(LINEAR, (1, 1, 1), 0)
+    path = BrownianPath(LINEAR, (1, 1, 1), 0)
     for cur, nxt in itertools.pairwise(LINEAR.levels(S)[:-1]):
         path.between(cur.t, nxt.t)
     assert len(drawn) <= S * (2 + math.log2(1000 / S)) + 10

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddim_app.diffusion import formulas
-from ddim_app.diffusion.noise import NoisePath
+from ddim_app.diffusion.noise import BrownianPath
 from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES, Query, Row, Step, drive, sample
 from ddim_app.diffusion.schedule import Schedule
 from tests import toys
@@ -143,7 +143,7 @@ def test_a_run_follows_the_noise_path_of_its_seed():
     """Two lists of timesteps of one seed: the noise added between 800 and 200 is the same in both."""
     ends = []
     for visited in ([800, 200], [999, 800, 200]):
-        path = NoisePath(LINEAR, (1, 2, 2), 7)
+        path = BrownianPath(LINEAR, (1, 2, 2), 7)
         asked = {}
         draw = lambda cur, nxt, path=path, asked=asked: asked.setdefault((cur, nxt), path.between(cur, nxt))  # noqa: E731
         toys.run(toys.pictures(1), [Row(LINEAR.levels_at(visited), 1.0, draw=draw)])

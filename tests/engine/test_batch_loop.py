@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from ddim_app.diffusion.sampler import Query, Row, Step, sample
-from ddim_app.engine import batch_loop as loops
-from ddim_app.engine.batch_loop import BatchLoop, End, is_out_of_memory
+from ddim_app.engine import tickets
+from ddim_app.engine.batch_loop import BatchLoop, is_out_of_memory
+from ddim_app.engine.tickets import End
 from tests import toys
 from tests.loop_tools import PATIENCE, Network, Run, assert_empty, grid
 from tests.toys import LINEAR
@@ -128,7 +129,7 @@ def test_a_reader_that_raises_ends_alone():
         told.append(item)
         raise RuntimeError("Event loop is closed")
 
-    loop.join(sample(toys.pictures(1).float(), [Row(LINEAR.levels(5))]), [loops.Network(network, group="model")], raising)
+    loop.join(sample(toys.pictures(1).float(), [Row(LINEAR.levels(5))]), [tickets.Evaluator(network, group="model")], raising)
     stayer = Run(loop, network, grid(5))
     network.release()
     stayer.assert_completed()
@@ -235,7 +236,7 @@ def test_any_process_can_be_run():
         if isinstance(item, End):
             done.set()
 
-    loop.join(process(), [loops.Network(lambda x, t: x * t.view(-1, 1, 1, 1))], emit)
+    loop.join(process(), [tickets.Evaluator(lambda x, t: x * t.view(-1, 1, 1, 1))], emit)
     assert done.wait(PATIENCE)
     assert items[0].x_next.flatten().tolist() == [3, 4]
     assert items[1].error is None

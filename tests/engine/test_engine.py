@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler
 
 from ddim_app import backends
-from ddim_app.diffusion.noise import NoisePath, initial_noise
+from ddim_app.diffusion.noise import BrownianPath, initial_noise
 from ddim_app.diffusion.sampler import Row
 from ddim_app.engine import Engine, Finished
 from ddim_app.errors import FieldError, RunError
@@ -57,7 +57,7 @@ def test_frames_are_the_sampler_on_the_models_network(engine, precision):
     model = engine.model("tiny")
     dtype = torch.float64 if precision == "fp64" else torch.float32
     x = initial_noise([7, 8], model.shape).to(dtype)
-    paths = [NoisePath(model.schedule, model.shape, seed, branch=3) for seed in (7, 8)]
+    paths = [BrownianPath(model.schedule, model.shape, seed, branch=3) for seed in (7, 8)]
     rows = [Row(model.schedule.levels(6, "leading"), 0.7, clip="dynamic", draw=path.between) for path in paths]
     with torch.no_grad():
         expected = toys.final(x, rows, lambda x_t, t: model.unet(x_t.float(), t).sample)

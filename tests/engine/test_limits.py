@@ -11,7 +11,7 @@ from ddim_app.engine.limits import Budget, Visitors
 from ddim_app.errors import FieldError
 from ddim_app.models.catalogue import Catalogue
 from ddim_app.runs.sampling import Arm, Recipe
-from ddim_app.ui.hosting.visitors import Callers
+from ddim_app.ui.hosting.visitors import VisitorNames
 from tests.wire import wait_for
 
 RECIPE = Recipe(arms=(Arm(steps=5), Arm(steps=3)), model="tiny", pictures=4)
@@ -77,14 +77,14 @@ def request(address: str, forwarded: str = "") -> Any:
 
 
 def test_a_visitor_is_an_open_page_else_an_address() -> None:
-    callers = Callers()
+    callers = VisitorNames()
     callers.arrive("s1")
     assert callers.name("s1", request("1.1.1.1")) == "page s1"
     assert callers.name("s2", request("1.1.1.1", "6.6.6.6")) == "address 1.1.1.1"
     callers.leave("s1")
     assert callers.name("s1", request("1.1.1.1")) == "address 1.1.1.1"
-    assert Callers(behind_proxy=True).name(None, request("127.0.0.1", "6.6.6.6, 2.2.2.2")) == "address 2.2.2.2"
-    assert Callers(behind_proxy=True).name(None, request("1.1.1.1")) == "address 1.1.1.1"
+    assert VisitorNames(behind_proxy=True).name(None, request("127.0.0.1", "6.6.6.6, 2.2.2.2")) == "address 2.2.2.2"
+    assert VisitorNames(behind_proxy=True).name(None, request("1.1.1.1")) == "address 1.1.1.1"
 
 
 def test_only_listed_ids_of_the_hub_may_be_named_where_there_is_a_list(tiny_root: Path) -> None:

@@ -12,7 +12,7 @@ from gradio_client.exceptions import AppError, ValidationError
 
 from ddim_app import backends
 from ddim_app.engine import Engine, zero_gpu
-from ddim_app.engine.batch_loop import Ticket
+from ddim_app.engine.tickets import Ticket
 from ddim_app.engine.zero_gpu import ZeroEngine
 from ddim_app.errors import FieldError, RunError
 from ddim_app.runs.sampling import Arm, Recipe

@@ -21,8 +21,8 @@ from ddim_app.commands.generate import recipe_of
 from ddim_app.errors import FieldError
 from ddim_app.runs import codecs, forms, key_values, snippets
 from ddim_app.runs.base import BaseRecipe
-from ddim_app.runs.codecs import Stopped, read_file, read_json, read_query, read_text
-from ddim_app.runs.inversion import InvertRecipe, Way
+from ddim_app.runs.codecs import StoppedRun, read_file, read_json, read_query, read_text
+from ddim_app.runs.inversion import InversionArm, InvertRecipe
 from ddim_app.runs.key_values import to_arguments, to_query
 from ddim_app.runs.kinds import KINDS
 from ddim_app.runs.sampling import Arm, Recipe
@@ -93,7 +93,7 @@ def test_query(value):
     assert to_query(read_query(query).recipe) == query
 
 
-@given(every, st.none() | st.builds(Stopped, st.integers(0, 999), st.integers(1, 1000)))
+@given(every, st.none() | st.builds(StoppedRun, st.integers(0, 999), st.integers(1, 1000)))
 def test_png(value, stopped):
     data = codecs.png(PICTURE, value, stopped)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(PICTURE))
@@ -319,5 +319,5 @@ def test_other_weights_are_said():
     assert codecs.other_weights(made, {"avatars-32": "a" * 64}) is None
     assert codecs.other_weights(USUAL, {"avatars-32": "a" * 64}) is None
     assert codecs.other_weights(made, {"avatars-32": "b" * 64}).startswith("avatars-32 has other weights here")
-    inverted = InvertRecipe(sources=(Source(seed=1),), arms=(Way(),), decode_model="other", decode_weights="c" * 64)
+    inverted = InvertRecipe(sources=(Source(seed=1),), arms=(InversionArm(),), decode_model="other", decode_weights="c" * 64)
     assert codecs.other_weights(inverted, {"avatars-32": "a" * 64, "other": "d" * 64}).startswith("other has other weights here")

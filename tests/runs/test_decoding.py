@@ -7,7 +7,7 @@ from ddim_app.diffusion import metrics
 from ddim_app.errors import FieldError
 from ddim_app.runs import decoding, kinds, latent_files
 from ddim_app.runs.decoding import Decoded
-from ddim_app.runs.inversion import Way
+from ddim_app.runs.inversion import InversionArm
 from ddim_app.runs.sources import Source, of_tensor
 from ddim_app.studies import inversion_table
 from tests import toys
@@ -21,7 +21,7 @@ def decoded(engine, data, **settings):  # noqa: F811
 
 
 def latent_of(engine, method, **settings):  # noqa: F811
-    found = inversion_table.invert(engine, asked(Way(method=method, steps=6), **settings))[0]
+    found = inversion_table.invert(engine, asked(InversionArm(method=method, steps=6), **settings))[0]
     return found, latent_files.save(found.latent)
 
 

@@ -9,14 +9,14 @@ import torch
 
 from ddim_app.diffusion import latent_paths
 from ddim_app.diffusion.metrics import rmse, smoothness
-from ddim_app.diffusion.noise import MAX_SEED, NoisePath, initial_noise
+from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise
 from ddim_app.diffusion.sampler import drive
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
 from ddim_app.models.loading import Model
 from ddim_app.runs.base import plan
 from ddim_app.runs.interpolation import NOISES, MovingArm, PathRecipe
-from ddim_app.runs.interpolation_plan import Cells, Laid, PathPlan, Result, collect
+from ddim_app.runs.interpolation_plan import FramesStep, PathPlan, PathResult, PathStart, collect
 from ddim_app.runs.kinds import from_json
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source, of_pixels, of_tensor
@@ -40,7 +40,7 @@ def recipe(*arms: MovingArm, **changes: Any) -> PathRecipe:
     return PathRecipe(**{"arms": arms or (DDIM,), "ends": seeds(7, 8), "precision": "fp64"} | changes)
 
 
-def on_oracle(asked: PathRecipe) -> Result:
+def on_oracle(asked: PathRecipe) -> PathResult:
     """The run on the best network that there can be for DATA, in float64."""
     planned = plan(asked, lambda name: ORACLE)
     network = DATA.network(LINEAR.alphas_cumprod)
@@ -63,7 +63,7 @@ def test_a_line_is_the_closed_form_of_every_point(way: str) -> None:
 @pytest.mark.parametrize("large", [False, True])
 def test_ddpm_with_moving_noise_is_the_closed_form_with_every_noise_slerped(large: bool) -> None:
     got = on_oracle(recipe(replace(DDPM, variance="large" if large else "small"), frames=4))
-    noise = [NoisePath(LINEAR, SHAPE, seed) for seed in (7, 8)]
+    noise = [BrownianPath(LINEAR, SHAPE, seed) for seed in (7, 8)]
     for i, at in enumerate(latent_paths.spread(4)):
         x = latent_paths.slerp(latents(7), latents(8), [at])
 
@@ -79,7 +79,7 @@ def test_ends_are_the_pictures_of_their_own_seeds(arm: MovingArm) -> None:
     got = on_oracle(recipe(arm, frames=3)).pictures[0]
     eta = 1.0 if arm.method == "ddpm" else arm.eta
     for i, seed in ((0, 7), (2, 8)):
-        own = DATA.chain(latents(seed), LINEAR.levels(7), eta=eta, noise=NoisePath(LINEAR, SHAPE, seed).between)[-1]
+        own = DATA.chain(latents(seed), LINEAR.levels(7), eta=eta, noise=BrownianPath(LINEAR, SHAPE, seed).between)[-1]
         torch.testing.assert_close(got[i : i + 1], own, rtol=0, atol=1e-11)
 
 
@@ -90,7 +90,7 @@ def test_what_the_step_noise_does_from_frame_to_frame() -> None:
     points = latent_paths.slerp(latents(7).expand(3, *SHAPE), latents(8).expand(3, *SHAPE), [0, 0.5, 1])
     for noise, named in (("shared", (7, 7, 7)), ("fresh", (7, 8, 9))):
         for i, seed in enumerate(named):
-            path = NoisePath(LINEAR, SHAPE, seed).between
+            path = BrownianPath(LINEAR, SHAPE, seed).between
             expected = DATA.chain(points[i : i + 1], levels, eta=1.0, noise=path)[-1]
             torch.testing.assert_close(got[noise][i : i + 1], expected, rtol=0, atol=1e-11)
     steps = {noise: sum(smoothness(pictures, [(0, 1), (1, 2)]).rmse) for noise, pictures in got.items()}
@@ -135,7 +135,7 @@ def test_moving_noise_goes_the_same_way_in_every_mode() -> None:
         recipe(DDPM, mode="truncation", ends=seeds(5), start=1, stop=1, frames=2),
     ):
         got, first = on_oracle(asked).pictures[0][:1], asked.ends[0].seed or 0
-        own = DATA.chain(latents(first), LINEAR.levels(7), eta=1.0, noise=NoisePath(LINEAR, SHAPE, first).between)[-1]
+        own = DATA.chain(latents(first), LINEAR.levels(7), eta=1.0, noise=BrownianPath(LINEAR, SHAPE, first).between)[-1]
         torch.testing.assert_close(got, own, rtol=0, atol=1e-11)
 
 
@@ -220,9 +220,9 @@ def test_a_run_streams_its_frames_as_rows_of_one_batch(engine: Engine) -> None:
     calls = engine.loop.calls
     laid, *frames = engine.run(asked)
     assert engine.loop.calls == calls + 5
-    assert isinstance(laid, Laid)
+    assert isinstance(laid, PathStart)
     assert laid.latents.shape == (4, 3, 8, 8)
-    assert all(isinstance(frame, Cells) and frame.x.shape == (4, 3, 8, 8) for frame in frames)
+    assert all(isinstance(frame, FramesStep) and frame.x.shape == (4, 3, 8, 8) for frame in frames)
     assert [(frame.arm, frame.k) for frame in frames] == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2), (1, 3), (1, 4)]
     assert [frame.is_last for frame in frames] == [False] * 4 + [True, False, False, True]
 

@@ -14,9 +14,9 @@ from ddim_app.diffusion.sampler import Query, drive
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
 from ddim_app.errors import FieldError
-from ddim_app.runs import inversion_plan, kinds, latent_files, sampling
-from ddim_app.runs.inversion import METHODS, InvertRecipe, Way
-from ddim_app.runs.inversion_plan import Going, Inverted
+from ddim_app.runs import inversion_routes, kinds, latent_files, sampling
+from ddim_app.runs.inversion import METHODS, InversionArm, InvertRecipe
+from ddim_app.runs.inversion_plan import InversionResult, InversionStep
 from ddim_app.runs.sources import Source, of_tensor
 from ddim_app.studies import inversion_table
 from tests import toys
@@ -36,12 +36,13 @@ def engine(tmp_path_factory):
 
 
 def asked(*ways, **settings):
-    return InvertRecipe(**({"model": "a", "sources": (PICTURE,), "arms": ways or (Way(steps=5),)} | settings))
+    return InvertRecipe(**({"model": "a", "sources": (PICTURE,), "arms": ways or (InversionArm(steps=5),)} | settings))
 
 
 def test_a_recipe_goes_through_json():
     value = asked(
-        *(Way(method=method, steps=7) for method in METHODS), sources=(PICTURE, Source(seed=3)), decode_model="b", clamped=True,
+        *(InversionArm(method=method, steps=7) for method in METHODS),
+        sources=(PICTURE, Source(seed=3)), decode_model="b", clamped=True,
         noise_seed=9, precision="fp64", bucket=4,
     )  # fmt: skip
     assert kinds.from_json(value.to_json()) == value
@@ -49,19 +50,19 @@ def test_a_recipe_goes_through_json():
 
 
 def test_in_float64_calls_have_no_more_rows_than_the_largest_bucket(engine):
-    many = asked(*(Way(method=method, steps=3) for method in METHODS), sources=(PICTURE,) * 40, precision="fp64")
+    many = asked(*(InversionArm(method=method, steps=3) for method in METHODS), sources=(PICTURE,) * 40, precision="fp64")
     assert engine.plan(many).recipe.bucket == BUCKETS[-1]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
 def test_every_method_runs_beside_the_others_and_costs_what_was_said(engine, precision):
-    value = asked(*(Way(method=method, steps=6) for method in METHODS), sources=(PICTURE, PICTURE), precision=precision)
+    value = asked(*(InversionArm(method=method, steps=6) for method in METHODS), sources=(PICTURE, PICTURE), precision=precision)
     planned = engine.plan(value)
     engine.final(sampling.Recipe(arms=(sampling.Arm(steps=1),), model="a"))
     before, rows = engine.loop.calls, 0
     found, going = {}, []
     for frame in engine.run(value):
-        if isinstance(frame, Inverted):
+        if isinstance(frame, InversionResult):
             found[METHODS and value.arms[frame.arm].method] = frame
         else:
             going.append(frame)
@@ -90,7 +91,7 @@ def test_every_method_runs_beside_the_others_and_costs_what_was_said(engine, pre
 
 
 def test_an_own_sample_gives_its_noise_back_and_a_clamped_one_does_not(engine):
-    way = Way(method="fixed-point", steps=20, evaluations=400)
+    way = InversionArm(method="fixed-point", steps=20, evaluations=400)
     value = asked(way, sources=(Source(seed=4),), self_interpolation=True)
     found = inversion_table.invert(engine, value)[0]
     assert gaussianity.cosine(found.latent.x, found.true_latent)[0] > 0.999
@@ -104,7 +105,11 @@ def test_an_own_sample_gives_its_noise_back_and_a_clamped_one_does_not(engine):
 
 
 def test_strength_goes_part_of_the_way(engine):
-    half = asked(Way(steps=10, strength=0.5), Way(steps=10, strength=0.01), Way(method="sdedit", steps=10, strength=0.3))
+    half = asked(
+        InversionArm(steps=10, strength=0.5),
+        InversionArm(steps=10, strength=0.01),
+        InversionArm(method="sdedit", steps=10, strength=0.3),
+    )
     found = inversion_table.invert(engine, half)
     assert [len(each.latent.timesteps) for each in found] == [5, 1, 3]
     assert [each.evaluations for each in found] == [(5, 5), (1, 1), (0, 3)]
@@ -112,8 +117,8 @@ def test_strength_goes_part_of_the_way(engine):
 
 
 def test_the_way_down_may_have_other_steps_and_another_model(engine):
-    value = asked(Way(steps=5, decode_steps=20), decode_model="b")
-    going = [frame for frame in engine.run(value) if isinstance(frame, Going)]
+    value = asked(InversionArm(steps=5, decode_steps=20), decode_model="b")
+    going = [frame for frame in engine.run(value) if isinstance(frame, InversionStep)]
     assert sum(frame.phase == "down" for frame in going) == 20
     assert {frame.steps for frame in going if frame.phase == "up"} == {5}
     same = inversion_table.invert(engine, replace(value, decode_model=None))[0]
@@ -121,21 +126,21 @@ def test_the_way_down_may_have_other_steps_and_another_model(engine):
     assert torch.equal(same.latent.x, other.latent.x)
     assert not torch.allclose(same.back, other.back)
     assert engine.plan(value).models[1].name == "b"
-    partial = inversion_table.invert(engine, asked(Way(steps=10, strength=0.5, decode_steps=20)))[0]
+    partial = inversion_table.invert(engine, asked(InversionArm(steps=10, strength=0.5, decode_steps=20)))[0]
     assert partial.latent.timesteps[:3] == (499, 449, 399)
     assert len(partial.latent.timesteps) == 10
 
 
 def test_a_latent_comes_back_with_another_eta(engine):
-    still, drawn = inversion_table.invert(engine, asked(Way(steps=10), Way(steps=10, eta=1)))
+    still, drawn = inversion_table.invert(engine, asked(InversionArm(steps=10), InversionArm(steps=10, eta=1)))
     assert torch.equal(still.latent.x, drawn.latent.x)
     assert not torch.allclose(still.back, drawn.back)
-    again = inversion_table.invert(engine, asked(Way(steps=10, eta=1)))[0]
+    again = inversion_table.invert(engine, asked(InversionArm(steps=10, eta=1)))[0]
     torch.testing.assert_close(again.back, drawn.back, rtol=0, atol=1e-3)
 
 
 def test_zero_terminal_snr_is_entered_below_its_end(engine):
-    value = asked(*(Way(method=method, steps=10) for method in METHODS), model="zero-snr")
+    value = asked(*(InversionArm(method=method, steps=10) for method in METHODS), model="zero-snr")
     for found in inversion_table.invert(engine, value):
         assert found.latent.timesteps[0] == 899
         assert bool(found.back.isfinite().all())
@@ -145,9 +150,9 @@ def test_one_step_is_right_or_one_sentence(engine):
     for method in METHODS:
         if method.startswith("o-belm"):
             with pytest.raises(FieldError, match="must leave O-BELM two transitions"):
-                engine.plan(asked(Way(method=method, steps=1)))
+                engine.plan(asked(InversionArm(method=method, steps=1)))
         else:
-            assert inversion_table.invert(engine, asked(Way(method=method, steps=1)))[0].back.shape == (1, 3, 8, 8)
+            assert inversion_table.invert(engine, asked(InversionArm(method=method, steps=1)))[0].back.shape == (1, 3, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -168,15 +173,15 @@ def test_one_step_is_right_or_one_sentence(engine):
 )
 def test_wrong_ways_get_a_sentence(values, sentence):
     with pytest.raises(FieldError, match=sentence):
-        Way(**values)
+        InversionArm(**values)
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"arms": (Way(steps=1001),)}, "steps must be a whole number from 1 to 1000"),
-        ({"arms": (Way(decode_steps=1001),)}, "decode_steps must be a whole number from 1 to 1000"),
-        ({"arms": (Way(method="fixed-point", evaluations=49),)}, "evaluations must be a whole number 50 or more"),
+        ({"arms": (InversionArm(steps=1001),)}, "steps must be a whole number from 1 to 1000"),
+        ({"arms": (InversionArm(decode_steps=1001),)}, "decode_steps must be a whole number from 1 to 1000"),
+        ({"arms": (InversionArm(method="fixed-point", evaluations=49),)}, "evaluations must be a whole number 50 or more"),
         ({"sources": (of_tensor(torch.zeros(3, 4, 4)),)}, "source must have the model's size: it is 3x4x4"),
         ({"decode_model": "small"}, "decode_model must make pictures of the encoder's size; these make 3x8x8 and 3x4x4"),
         ({"decode_model": "other"}, "decode_model must have the encoder's noise schedule"),
@@ -203,7 +208,7 @@ def test_abreast_asks_together_and_returns_what_each_has_found():
             output = yield Query(torch.full((rounds, 1), 1.0 + network), torch.zeros(rounds, dtype=torch.int64), network)
             assert len(output) == rounds
             total += float(output.sum())
-        yield Going(network, -1, "up", 0, 1, None, torch.zeros(1), torch.zeros(1), None)
+        yield InversionStep(network, -1, "up", 0, 1, None, torch.zeros(1), torch.zeros(1), None)
         return total
 
     process, queries, reports, results = abreast([counter(1, 0), counter(3, 0), counter(2, 1)], first=10), [], [], None
@@ -223,9 +228,9 @@ def test_the_engine_refuses_what_is_too_dear(engine):
     host = copy.copy(engine)
     host.budget = Budget(max_evaluations=50)
     with pytest.raises(FieldError, match="at most 50 evaluations on this host, and this run needs 100"):
-        host.plan(asked(Way(steps=50)))
+        host.plan(asked(InversionArm(steps=50)))
 
 
 def test_routes_have_their_costs():
     for method, nfe in (("ddim-target", (9, 9)), ("fixed-point", (36, 9)), ("o-belm", (9, 8)), ("sdedit", (0, 9))):
-        assert inversion_plan.route(Way(method=method, steps=9), toys.LINEAR, toys.LINEAR).nfe == nfe
+        assert inversion_routes.route_of(InversionArm(method=method, steps=9), toys.LINEAR, toys.LINEAR).nfe == nfe

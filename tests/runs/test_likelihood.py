@@ -17,7 +17,7 @@ from ddim_app.diffusion.schedule import Schedule, betas, cumulative
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
 from ddim_app.runs import kinds, likelihood
-from ddim_app.runs.likelihood import COLUMNS, Collector, LikelihoodPlan, LikelihoodRecipe
+from ddim_app.runs.likelihood import COLUMNS, LikelihoodPlan, LikelihoodRecipe, TermCollector
 from ddim_app.runs.sources import Source, of_pixels
 from tests.oracle import Gaussian
 from tests.toys import pictures
@@ -104,7 +104,7 @@ def planned(mode="full", **values):
 
 def measured(run: LikelihoodPlan):
     network = Gaussian(0, 0.5).network(SCHEDULE.alphas_cumprod)
-    collector = Collector(run)
+    collector = TermCollector(run)
     for terms in drive(run.process(torch.device("cpu")), lambda x, t: network(x.double(), t)):
         collector.add(*run.frames(terms))
     return collector.bounds()
@@ -181,13 +181,13 @@ def test_the_engine_runs_it_and_a_seed_names_its_numbers(tiny_root):
     source = of_pixels(pictures(1, (3, 8, 8))[0].clamp(-1, 1))
     wanted = LikelihoodRecipe(pictures=(source,) * 2, model="tiny", seed=1)
     run = engine.plan(wanted)
-    collector = Collector(run)
+    collector = TermCollector(run)
     for terms in engine.run(wanted):
         collector.add(terms)
     first, second = collector.bounds()
     assert run.evaluations == 2 * len(run.design) <= 200
     assert len(collector.evaluated(1)) == len(run.design)
-    again = Collector(run)
+    again = TermCollector(run)
     alone = likelihood.with_picture(wanted, source)
     for terms in engine.run(alone):
         again.add(terms)

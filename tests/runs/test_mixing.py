@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from ddim_app.diffusion.noise import FORWARD_NOISE, NoisePath, initial_noise, keyed_noise, noise_key
+from ddim_app.diffusion.noise import FORWARD_NOISE, BrownianPath, initial_noise, keyed_noise, noise_key
 from ddim_app.diffusion.sampler import drive
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
 from ddim_app.media.images import to_pixels
 from ddim_app.models.loading import Model
 from ddim_app.runs.base import plan
-from ddim_app.runs.interpolation_plan import Cells
+from ddim_app.runs.interpolation_plan import FramesStep
 from ddim_app.runs.kinds import from_json
-from ddim_app.runs.mixing import FIG_9, Drawn, MixRecipe, Noised, levels_from
-from ddim_app.runs.path_files import Gathered
+from ddim_app.runs.mixing import FIG_9, MixRecipe, MixSourceStep, MixStart, levels_from
+from ddim_app.runs.path_files import CollectedFrames
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source, of_tensor
 from tests.oracle import Gaussian
@@ -37,13 +37,13 @@ def recipe(**changes: Any) -> MixRecipe:
     return MixRecipe(**{"ends": PICTURES, "chain": CHAIN, "precision": "fp64"} | changes)
 
 
-def on_oracle(asked: MixRecipe) -> tuple[Noised, dict[int, torch.Tensor]]:
+def on_oracle(asked: MixRecipe) -> tuple[MixStart, dict[int, torch.Tensor]]:
     """What the run was noised from, and each level's finished mixes."""
     planned = plan(asked, lambda name: ORACLE)
     network = DATA.network(LINEAR.alphas_cumprod)
     frames = [frame for report in drive(planned.process(CPU), network) for frame in planned.frames(report)]
-    laid = next(frame for frame in frames if isinstance(frame, Noised))
-    return laid, {frame.arm: frame.x for frame in frames if isinstance(frame, Cells) and frame.is_last}
+    laid = next(frame for frame in frames if isinstance(frame, MixStart))
+    return laid, {frame.arm: frame.x for frame in frames if isinstance(frame, FramesStep) and frame.is_last}
 
 
 @pytest.mark.parametrize("level", [1, 2, 10, 250, 999, 1000])
@@ -69,7 +69,7 @@ def test_mixes_are_the_closed_form(q_noise: str) -> None:
         for i, at in enumerate((0, 0.5, 1)):
             levels = levels_from(LINEAR, level, 20)
             mix = (1 - at) * x + at * y
-            expected = DATA.chain(mix[None], levels, eta=1.0, noise=NoisePath(LINEAR, SHAPE, 0).between)[-1]
+            expected = DATA.chain(mix[None], levels, eta=1.0, noise=BrownianPath(LINEAR, SHAPE, 0).between)[-1]
             torch.testing.assert_close(got[row][i : i + 1], expected, rtol=0, atol=1e-10)
     torch.testing.assert_close(laid.ends, torch.stack((A, B)).double())
 
@@ -131,7 +131,7 @@ def test_seeds_become_the_pictures_of_the_source_sampler_first(engine: Engine) -
         assert (planned.before, planned.transitions, planned.evaluations) == (3, 5, 3 * seeds + 2 * 2)
         assert [planned.evaluated(done) for done in range(6)] == [seeds * min(k, 3) + 2 * max(k - 3, 0) for k in range(6)]
         frames = list(engine.run(asked))
-        assert [type(frame) for frame in frames] == [Drawn] * 3 + [Noised] + [Cells] * 2
+        assert [type(frame) for frame in frames] == [MixSourceStep] * 3 + [MixStart] + [FramesStep] * 2
         assert [frame.k for frame in frames] == [0, 1, 2, 2, 3, 4]
         torch.testing.assert_close(frames[3].ends, expected, rtol=0, atol=2 / 255)
 
@@ -167,7 +167,7 @@ def test_on_the_bundled_model_the_ends_come_back_the_better_the_less_they_were_n
     chain = Arm(method="ddpm", steps=1000)
     asked = MixRecipe(ends=(Source(seed=7), Source(seed=8)), source=Arm(steps=10), levels=(10, 50), frames=2, chain=chain)
     bundled = Engine(allow_hub=False, device=CPU)
-    gathered = Gathered(bundled.plan(asked))
+    gathered = CollectedFrames(bundled.plan(asked))
     for frame in bundled.run(asked):
         gathered.add(frame)
     for slightly, more in zip(*gathered.reconstructions(), strict=True):

@@ -27,8 +27,8 @@ def engine(tiny_root):
     return Engine([tiny_root], allow_hub=False, device=CPU)
 
 
-def gathered(engine: Engine, recipe: PathRecipe | MixRecipe) -> path_files.Gathered:
-    found = path_files.Gathered(engine.plan(recipe))
+def gathered(engine: Engine, recipe: PathRecipe | MixRecipe) -> path_files.CollectedFrames:
+    found = path_files.CollectedFrames(engine.plan(recipe))
     assert not found.is_complete
     for frame in engine.run(recipe):
         found.add(frame)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ddim_app import __main__, engine
 from ddim_app.errors import FieldError
-from ddim_app.runs.inversion import METHODS, Way
+from ddim_app.runs.inversion import METHODS, InversionArm
 from ddim_app.studies import inversion_table, inversion_table_files
 from tests import toys
 from tests.runs.test_inversion_plan import PICTURE
@@ -51,10 +51,12 @@ def test_the_curve_has_a_line_for_each_method_and_step_count(small):
 
 
 def test_what_methods_have_in_common_goes_to_those_that_take_it():
-    ways = inversion_table.arms(Way(steps=9, evaluations=99, decode_steps=7, eta=0.5), ["fixed-point", "o-belm", "stochastic"], 20)
+    ways = inversion_table.arms(
+        InversionArm(steps=9, evaluations=99, decode_steps=7, eta=0.5), ["fixed-point", "o-belm", "stochastic"], 20
+    )
     assert [(way.evaluations, way.decode_steps, way.eta) for way in ways] == [(99, 7, 0.5), (None, None, 0), (None, None, 0.5)]
     with pytest.raises(FieldError, match="must be 2 or more for o-belm"):
-        inversion_table.arms(Way(), ["o-belm"], 1)
+        inversion_table.arms(InversionArm(), ["o-belm"], 1)
 
 
 def test_step_counts_and_methods_are_read():
@@ -118,6 +120,6 @@ def test_wrong_options_get_a_sentence(monkeypatch, small, tmp_path, words, sente
 
 
 def test_a_line_is_one_row():
-    line = inversion_table.Line("o-belm", 50, 50, 49, 1e-12, 2e-12, 0.0, None, 1.0, 0.01, None, 0.9)
+    line = inversion_table.TableLine("o-belm", 50, 50, 49, 1e-12, 2e-12, 0.0, None, 1.0, 0.01, None, 0.9)
     assert "\n" not in inversion_table_files.row(line)
     assert "cosine to the true x_T 0.9000" in inversion_table_files.row(line)

@@ -17,7 +17,7 @@ def engine(tiny_root, tmp_path_factory) -> Engine:
 
 
 def test_everybody_draws_in_turns_and_the_table_says_how_fast(engine, capsys):
-    model, plan = engine.model("tiny"), sampling_benchmark.Plan(repeats=1, pictures=(2,), steps=(2,))
+    model, plan = engine.model("tiny"), sampling_benchmark.BenchmarkPlan(repeats=1, pictures=(2,), steps=(2,))
     (row,) = sampling_benchmark.rows(engine, model, plan)
     fast = engine.number_format("fast")
     backends = ["torch", "openvino"] if openvino_backend.is_here() else ["torch"]
@@ -50,5 +50,5 @@ def test_the_network_of_cifars_shape_is_the_published_one():
 
 
 def test_quick_measures_less(tmp_path: Path):
-    plan = sampling_benchmark.Plan(quick=True)
+    plan = sampling_benchmark.BenchmarkPlan(quick=True)
     assert (plan.repeats, plan.pictures, plan.steps) == (3, (1, 4), (10,))

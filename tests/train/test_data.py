@@ -12,10 +12,10 @@ from PIL import Image, ImageOps
 from ddim_app.media import folders
 from ddim_app.train import data
 from ddim_app.train.config import TrainError
-from ddim_app.train.data import Form
+from ddim_app.train.data import PictureForm
 from tests.train_tools import drawings, save_drawings
 
-FORM = Form(8, 3)
+FORM = PictureForm(8, 3)
 
 
 def prepare(folder, cache, holdout=None, form=FORM):
@@ -168,7 +168,10 @@ def test_pictures_are_decoded_once(tmp_path, monkeypatch):
 
 def test_other_content_or_settings_make_another_cache(tmp_path):
     folder = save_drawings(tmp_path / "in", 12)
-    keys = {prepare(folder, tmp_path / "cache", form=form).key for form in (FORM, Form(16, 3), Form(8, 1), Form(8, 3, "black"))}
+    keys = {
+        prepare(folder, tmp_path / "cache", form=form).key
+        for form in (FORM, PictureForm(16, 3), PictureForm(8, 1), PictureForm(8, 3, "black"))
+    }
     drawing(77, 8).save(folder / "003.png")
     keys.add(prepare(folder, tmp_path / "cache").key)
     (folder / "005.png").rename(folder / "zzz.png")
@@ -240,6 +243,6 @@ def test_a_broken_npz_is_one_sentence(tmp_path, content):
 
 
 def test_grey_models_get_grey_pictures(tmp_path):
-    found = prepare(save_drawings(tmp_path / "in", 12), tmp_path / "cache", form=Form(8, 1))
+    found = prepare(save_drawings(tmp_path / "in", 12), tmp_path / "cache", form=PictureForm(8, 1))
     wanted = np.asarray(ImageOps.grayscale(Image.fromarray(drawings(12)[4])))
     assert np.array_equal(found.pixels[4, ..., 0], wanted)

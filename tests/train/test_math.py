@@ -11,7 +11,7 @@ from torch import nn
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.schedule import betas, cumulative
 from ddim_app.train import keyed_random, loop
-from ddim_app.train.batches import Ahead, Batches, cosine_edges, to_tensor
+from ddim_app.train.batches import Batches, BatchesAhead, cosine_edges, to_tensor
 from ddim_app.train.config import Settings, TrainError, presets, read_preset, resolve
 from ddim_app.train.evaluate import held_out, nearest
 from ddim_app.train.loop import learning_rate, make_optimizer
@@ -104,7 +104,7 @@ def test_mirroring_and_crops_use_all_their_choices():
 
 
 def test_ahead_gives_the_steps_in_order():
-    ahead = Ahead(lambda step: [batches().rows(step, 0, 2)], range(3, 8), 3)
+    ahead = BatchesAhead(lambda step: [batches().rows(step, 0, 2)], range(3, 8), 3)
     assert [ahead.next()[0].step for _ in range(5)] == [3, 4, 5, 6, 7]
     ahead.close()
 
@@ -204,7 +204,7 @@ def test_norms_and_biases_are_not_decayed_unless_asked():
 
 
 def test_dropout_belongs_to_the_row_not_to_its_batch():
-    rows = keyed_random.Rows(seed=1, step=2)
+    rows = keyed_random.DropoutRows(seed=1, step=2)
     layer = keyed_random.KeyedDropout(0.3, 4, rows).train()
     x = torch.ones(6, 50, 10, 10)
     whole = layer(x)
@@ -223,7 +223,7 @@ def test_dropout_replaces_that_of_the_residual_blocks():
 
     network = build({**read_preset("tiny-32")["unet"], "block_out_channels": [16, 16, 32], "attention_head_dim": 8}, 0)
     before = [name for name, _ in network.named_parameters()]
-    keyed_random.install_dropout(network, 0.2, keyed_random.Rows(0))
+    keyed_random.install_dropout(network, 0.2, keyed_random.DropoutRows(0))
     keyed = [module for module in network.modules() if isinstance(module, keyed_random.KeyedDropout)]
     assert len({module.layer for module in keyed}) == len(keyed) > 5
     assert [name for name, _ in network.named_parameters()] == before

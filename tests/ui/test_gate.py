@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from ddim_app.ui.hosting.gate import Gate, Streams
+from ddim_app.ui.hosting.gate import OpenStreams, RequestGate
 
 
 def run(task: Coroutine[Any, Any, None]) -> None:
@@ -28,7 +28,7 @@ def run(task: Coroutine[Any, Any, None]) -> None:
     ],
 )
 def test_an_answer_about_a_run_counts_until_its_last_byte_is_sent(path: str, counted: int) -> None:
-    streams, seen = Streams(), []
+    streams, seen = OpenStreams(), []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -41,13 +41,13 @@ def test_an_answer_about_a_run_counts_until_its_last_byte_is_sent(path: str, cou
     async def send(message: Message) -> None:
         seen.append(streams.open)
 
-    run(Gate(app, streams)({"type": "http", "path": path, "method": "GET", "headers": []}, receive, send))
+    run(RequestGate(app, streams)({"type": "http", "path": path, "method": "GET", "headers": []}, receive, send))
     assert seen == [counted] * 3
     assert streams.open == 0
 
 
 def test_an_answer_that_fails_is_counted_out() -> None:
-    streams = Streams()
+    streams = OpenStreams()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -61,5 +61,5 @@ def test_an_answer_that_fails_is_counted_out() -> None:
 
     scope = {"type": "http", "path": "/gradio_api/queue/data", "method": "GET", "headers": []}
     with pytest.raises(ConnectionError):
-        run(Gate(app, streams)(scope, receive, send))
+        run(RequestGate(app, streams)(scope, receive, send))
     assert streams.open == 0

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from ddim_app.runs.inversion import Way
-from ddim_app.ui.invert import tab, view
-from ddim_app.ui.invert.view import PAPER, Board
+from ddim_app.runs.inversion import InversionArm
+from ddim_app.ui.invert import reading, view
+from ddim_app.ui.invert.view import PAPER, InversionView
 from tests.runs.test_inversion_plan import PICTURE, asked, engine  # noqa: F401
 
 
 def board_of(engine, recipe):  # noqa: F811
-    board = Board(engine.plan(recipe))
+    board = InversionView(engine.plan(recipe))
     return board, board.complete(list(engine.run(recipe)), None)
 
 
@@ -24,17 +24,17 @@ def pixels(uri):
 
 
 def test_a_run_is_shown_with_its_errors_and_its_latent(engine):  # noqa: F811
-    board, value = board_of(engine, asked(Way(method="fixed-point", steps=5)))
+    board, value = board_of(engine, asked(InversionArm(method="fixed-point", steps=5)))
     assert value["complete"]
     assert value["pictures"].keys() == {"original", "latent", "back", "error"}
     assert [table["title"] for table in value["tables"]] == ["Round trip", "Latent"]
     table, x, _ = board.plot()
     assert (len(table), x) == (5, "step up, from the clean picture")
-    assert tab.single_latent(board.latent) == board.latent
+    assert reading.single_latent(board.latent) == board.latent
 
 
 def test_a_curve_has_the_papers_points_behind_it(engine):  # noqa: F811
-    ways = [Way(method=method, steps=steps) for steps in (5, 10) for method in ("ddim-target", "o-belm")]
+    ways = [InversionArm(method=method, steps=steps) for steps in (5, 10) for method in ("ddim-target", "o-belm")]
     board, value = board_of(engine, asked(*ways))
     assert len(value["tables"][0]["rows"]) == 4
     assert board.latent is None
@@ -43,11 +43,11 @@ def test_a_curve_has_the_papers_points_behind_it(engine):  # noqa: F811
 
 
 def test_a_pair_is_not_sent_on(engine):  # noqa: F811
-    board, _ = board_of(engine, asked(Way(method="o-belm", steps=5)))
+    board, _ = board_of(engine, asked(InversionArm(method="o-belm", steps=5)))
     with pytest.raises(ValueError, match="this is a pair latent"):
-        tab.single_latent(board.latent)
+        reading.single_latent(board.latent)
     with pytest.raises(ValueError, match="must be found or loaded first"):
-        tab.single_latent(None)
+        reading.single_latent(None)
 
 
 def test_the_error_map_has_a_fixed_scale():

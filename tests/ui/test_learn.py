@@ -16,14 +16,14 @@ from PIL import Image
 
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
-from ddim_app.runs.likelihood import Collector
+from ddim_app.runs.likelihood import TermCollector
 from ddim_app.ui.learn import figures, picture, tour
 from ddim_app.ui.learn import panel as panels
 from ddim_app.ui.learn.bound_panels import BoundPanel, LossPanel, RatePanel
 from ddim_app.ui.learn.chain_panels import DenoisePanel, ProgressPanel
 from ddim_app.ui.learn.family_panel import FamilyPanel
 from ddim_app.ui.learn.forward_panel import ForwardPanel
-from ddim_app.ui.learn.panel import Panel, RunPanel, Scene
+from ddim_app.ui.learn.panel import LessonScene, Panel, RunPanel
 from ddim_app.ui.learn.schedule_panel import SchedulePanel
 from ddim_app.ui.learn.score_panel import ScorePanel
 from ddim_app.ui.learn.step_panel import StepPanel
@@ -59,7 +59,7 @@ def made() -> dict[type[Panel], Panel]:
     return found
 
 
-def at(engine: Engine, **named: Any) -> Scene:
+def at(engine: Engine, **named: Any) -> LessonScene:
     return panels.scene(engine, NAMED | named, picture.samples()[0])
 
 
@@ -87,7 +87,7 @@ def test_runs_fill_their_outputs(kind: type[Panel], engine: Engine, made: dict[t
     for frame in engine.run(recipe):
         panel.update(board, [frame])
     filling = [each for each in made.values() if isinstance(each, BoundPanel | RatePanel | LossPanel)]
-    for each in filling if isinstance(board, Collector) else [panel]:
+    for each in filling if isinstance(board, TermCollector) else [panel]:
         assert isinstance(each, RunPanel)
         filled = each.last(board, scene)
         assert len(filled) == len(each.run_outputs)

@@ -107,7 +107,7 @@ def test_what_nobody_reads_is_dropped(tiny_root: Path, monkeypatch: pytest.Monke
         queue = built[0]._queue
         wait_for(lambda: engine.journal.counters["runs_done"] == 3 and not queue.event_ids_to_events)
         assert len(queue.pending_messages_per_session) == 3
-        unread = server.Unread(built[0])
+        unread = server.UnreadMessages(built[0])
         assert unread.sweep(0) == 0
         assert unread.sweep(server.UNREAD_SECONDS - 1) == 0
         session = next(iter(queue.pending_event_ids_session))

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from ddim_app.engine import Engine
-from ddim_app.runs.codecs import Stopped
+from ddim_app.runs.codecs import StoppedRun
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.ui import build_ui, run_history
 from ddim_app.ui import controls as settings
 from ddim_app.ui.compare.tab import CompareTab
 from ddim_app.ui.components import history
-from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.recipe_bar import RecipeBar
-from ddim_app.ui.run_history import Past
+from ddim_app.ui.run_history import RunHistory
 from ddim_app.ui.share_texts import link, text_of
 
 RECIPE = Recipe(arms=(Arm(steps=2), Arm(method="ddpm", steps=3)), model="tiny", pictures=2)
@@ -38,11 +38,11 @@ def newest(frames):
 
 def test_a_finished_run_keeps_its_pictures_and_a_stopped_one_says_how_far_it_came(engine, ran):
     plan, frames = ran
-    kept = Past()
+    kept = RunHistory()
     kept.add("me", plan, newest(frames), finished=True)
     kept.add("me", plan, newest(frames[:3]), finished=False)
     stopped, whole = kept.runs("me")
-    assert (whole.number, whole.stopped, stopped.number, stopped.stopped) == (1, None, 2, Stopped(2, 3))
+    assert (whole.number, whole.stopped, stopped.number, stopped.stopped) == (1, None, 2, StoppedRun(2, 3))
     assert stopped.recipe.weights == engine.model("tiny").sha256
     assert [label for label, _ in whole.arms] == ["DDIM(η = 0)", "DDPM"]
     assert kept.runs("somebody else") == []
@@ -55,7 +55,7 @@ def test_a_finished_run_keeps_its_pictures_and_a_stopped_one_says_how_far_it_cam
 
 def test_a_page_has_twelve_runs_and_a_host_a_hundred_pages(ran):
     plan, frames = ran
-    kept = Past()
+    kept = RunHistory()
     for _ in range(run_history.MAX_RUNS + 3):
         kept.add("me", plan, newest(frames), finished=True)
     assert [run.number for run in kept.runs("me")] == list(range(15, 3, -1))
@@ -77,7 +77,7 @@ def test_no_run_takes_more_than_its_share(arms, pictures, side):
 
 def test_comparison_of_two_runs(ran):
     plan, frames = ran
-    kept = Past()
+    kept = RunHistory()
     kept.add("me", plan, newest(frames), finished=True)
     kept.add("me", plan, newest(frames), finished=True)
     found = history.value(kept.runs("me"), 1, 2)["versus"]
@@ -92,7 +92,7 @@ def test_comparison_of_two_runs(ran):
 @pytest.mark.parametrize("sent", [None, "x", {}, {"index": 1}, {"index": {"act": "a"}}, {"index": {"act": "rm", "number": 1}}])
 def test_what_no_button_sends_picks_nothing(ran, sent):
     plan, frames = ran
-    kept = Past()
+    kept = RunHistory()
     kept.add("me", plan, newest(frames), finished=True)
     assert history.picked(kept, "me", SimpleNamespace(_data=sent)) is None
     assert history.picked(kept, "me", SimpleNamespace(_data={"index": {"act": "a", "number": 1}}))[0].number == 1
@@ -107,7 +107,7 @@ def bar(engine):
     import gradio as gr
 
     with gr.Blocks(analytics_enabled=False):
-        runs = Runs(engine)
+        runs = PageRuns(engine)
         controls = settings.build(engine)
         return RecipeBar(runs, controls, [CompareTab(runs, controls)])
 

@@ -16,7 +16,7 @@ from ddim_app.media.animation import text_inside
 from ddim_app.media.images import to_pixels
 from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan, arm_row
 from ddim_app.ui import run_films
-from ddim_app.ui.components.stage import FEWEST_FRAMES, FINAL_BYTES, REPLAY_BYTES, Reel, stored_run, unique
+from ddim_app.ui.components.stage import FEWEST_FRAMES, FINAL_BYTES, REPLAY_BYTES, StageFrames, stored_run, unique
 from ddim_app.ui.run_films import make, moments, sheet
 from tests.toys import LINEAR
 
@@ -41,7 +41,7 @@ def frames_of(plan, picture):
 
 
 def reel_of(plan, picture=None):
-    reel = Reel(plan, "a run")
+    reel = StageFrames(plan, "a run")
     noise = torch.randn(plan.recipe.pictures, *plan.model.shape, generator=torch.Generator().manual_seed(0))
     reel.add(list(frames_of(plan, noise if picture is None else picture)))
     return reel
@@ -78,11 +78,11 @@ def test_noise_of_every_run_fits_a_visitors_share(arms, steps, pictures, side):
 
 
 def test_what_a_replay_leaves_out_is_said():
-    thinned = Reel(plan_of(1000, pictures=4, side=32), "a")
+    thinned = StageFrames(plan_of(1000, pictures=4, side=32), "a")
     assert thinned.tape["hint"] == "A long run: the replay has every 4th step, the first and the last."
-    large = Reel(plan_of(50, 50, pictures=4, side=256), "b")
+    large = StageFrames(plan_of(50, 50, pictures=4, side=256), "b")
     assert "Pictures on the way are kept at 1/4 of their size, the last ones whole." in large.tape["hint"]
-    assert Reel(plan_of(200, 200), "c").tape["hint"] == ""
+    assert StageFrames(plan_of(200, 200), "c").tape["hint"] == ""
 
 
 def test_arms_of_other_lengths_are_thinned_each_for_itself():
@@ -93,7 +93,7 @@ def test_arms_of_other_lengths_are_thinned_each_for_itself():
 
 def test_an_update_brings_the_newest_frame_of_each_arm_and_no_old_ones():
     plan = plan_of(100, 100, pictures=16, side=32)
-    reel, sent = Reel(plan, "a run"), []
+    reel, sent = StageFrames(plan, "a run"), []
     for frame in frames_of(plan, torch.zeros(16, 3, 32, 32)):
         sent.append([(entry["arm"], entry["k"]) for entry in reel.add([frame])["frames"]])
     assert sent == [[(arm, k)] for k in range(100) for arm in (0, 1)]
@@ -105,7 +105,7 @@ def test_the_bytes_sent_grow_no_faster_than_the_steps():
     sizes = []
     for steps in (50, 100):
         plan, size = plan_of(steps, steps, side=8), 0
-        reel = Reel(plan, "a run")
+        reel = StageFrames(plan, "a run")
         for frame in frames_of(plan, lambda k: torch.full((1, 1, 1, 1), k / 100)):
             size += len(json.dumps(reel.add([frame])["frames"]))
         sizes.append(size + len(json.dumps(reel.complete(plan.recipe))))
@@ -137,7 +137,7 @@ def test_labels_of_many_arms_differ():
 
 def test_each_arm_is_compared_with_the_first():
     plan = plan_of(1, 1, 1)
-    reel = Reel(plan, "a run")
+    reel = StageFrames(plan, "a run")
     for frame, level in zip(frames_of(plan, torch.zeros(2, 3, 8, 8)), (0.0, 0.2, 0.0), strict=True):
         reel.add([frame._replace(x_t=torch.full((2, 3, 8, 8), level))])
     scores = reel.complete(plan.recipe)["scores"]
@@ -186,7 +186,7 @@ def test_a_long_run_is_few_frames_evenly_apart_with_its_first_and_last():
 
 def test_a_stopped_run_says_so():
     plan = plan_of(10, 10)
-    reel = Reel(plan, "a run")
+    reel = StageFrames(plan, "a run")
     reel.add([frame for frame in frames_of(plan, torch.zeros(2, 3, 8, 8)) if frame.k < 4])
     recipe = json.loads(text_inside(make(reel.tape, "gif", "pred_x0")))
     assert (recipe["interrupted"], recipe["executed_steps"]) == (True, 4)

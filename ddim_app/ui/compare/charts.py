@@ -1,4 +1,4 @@
-"""Charts of a run, step by step: how far pred_x0 moves, how large eps is, how near the final picture is."""
+"""StepCharts of a run, step by step: how far pred_x0 moves, how large eps is, how near the final picture is."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ COLOURS = ("#14958a", "#d97706", "#6366f1", "#be185d", "#65a30d", "#0284c7", "#a
 """Of the arms from left to right; the first four are those of their captions, near enough, and can be read on light and dark."""
 
 
-class Charts:
+class StepCharts:
     """The fold under the stage; `outputs` take what `values` makes of a run's rows.
 
     Lines have the colours of the captions above, and are named by the arm's place, "1" for the left one: Gradio's plots take new
@@ -21,7 +21,7 @@ class Charts:
 
     def __init__(self) -> None:
         frame = table(stored_run()["curves"])
-        with gr.Accordion("Charts of every step", open=False, elem_id="charts-fold"), gr.Row():
+        with gr.Accordion("StepCharts of every step", open=False, elem_id="charts-fold"), gr.Row():
             self.outputs = [
                 _plot(frame, "change", "Change in predicted x₀ (rms)"),
                 _plot(frame, "eps", "Size of eps (rms)"),

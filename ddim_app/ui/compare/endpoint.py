@@ -19,16 +19,16 @@ from ddim_app.media.images import to_pixels
 from ddim_app.runs import codecs, forms
 from ddim_app.runs.sampling import Recipe, SamplingPlan
 from ddim_app.ui.components import stage
-from ddim_app.ui.controls import Settings, checked, validator
+from ddim_app.ui.controls import Controls, checked, validator
 from ddim_app.ui.fields import raw
-from ddim_app.ui.page_runs import Runs
-from ddim_app.ui.progress import Progress
+from ddim_app.ui.page_runs import PageRuns
+from ddim_app.ui.progress import ProgressEvents
 from ddim_app.ui.served_files import keep_picture
 
 Shown = list[tuple[str, str]]
 
 
-def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
+def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
     """Adds /compare and /generate to the open Blocks. `queued` are the event options of everything that uses the device."""
     with gr.Row(visible=False):
         pictures, others = (gr.Gallery(format="png", label=label) for label in ("DDIM", "DDPM"))
@@ -47,7 +47,7 @@ def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
 def _endpoint(
     button: gr.Button,
     handler: Callable[..., AsyncGenerator[Any, None]],
-    runs: Runs,
+    runs: PageRuns,
     build_recipe: Callable[[dict[str, Any], int], Recipe],
     fields: dict[str, Any],
     outputs: list[Any],
@@ -71,7 +71,7 @@ def _endpoint(
     )
 
 
-def _compare(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
+def _compare(runs: PageRuns) -> Callable[..., AsyncGenerator[Any, None]]:
     async def compare(
         request: gr.Request, model: str, steps: int, eta: float, seed: int, pictures: int, ddpm_steps: int, spacing: str,
         variance: str, clip: str, precision: str, noise_seed: str, branch: int, second_model: str, bucket: int,
@@ -104,7 +104,7 @@ def _compare(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
     return compare
 
 
-def _generate(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
+def _generate(runs: PageRuns) -> Callable[..., AsyncGenerator[Any, None]]:
     async def generate(
         request: gr.Request, method: str, model: str, steps: int, eta: float, seed: int, pictures: int, spacing: str,
         variance: str, clip: str, precision: str, noise_seed: str, branch: int, bucket: int, timesteps: str,
@@ -138,7 +138,7 @@ def _generate(runs: Runs) -> Callable[..., AsyncGenerator[Any, None]]:
 
 
 async def _follow(
-    runs: Runs, build_recipe: Callable[[dict[str, Any], int], Recipe], values: dict[str, Any], request: gr.Request
+    runs: PageRuns, build_recipe: Callable[[dict[str, Any], int], Recipe], values: dict[str, Any], request: gr.Request
 ) -> AsyncGenerator[tuple[list[Shown], dict[str, Any]], None]:
     """Progress summaries without pictures while the run goes on, then every arm's pictures with the final one."""
     try:
@@ -148,7 +148,7 @@ async def _follow(
     began = time.perf_counter()
     finals: dict[int, torch.Tensor] = {}
     finished: Finished | None = None
-    progress = Progress()
+    progress = ProgressEvents()
     async with aclosing(runs.stream(recipe, request)) as stream:
         async for news in stream:
             for item in news:
@@ -179,7 +179,7 @@ def _captioned(pictures: torch.Tensor, arm: int, recipe: Recipe) -> Shown:
     return shown
 
 
-def _summary(runs: Runs, plan: SamplingPlan, finals: dict[int, torch.Tensor], seconds: float) -> dict[str, Any]:
+def _summary(runs: PageRuns, plan: SamplingPlan, finals: dict[int, torch.Tensor], seconds: float) -> dict[str, Any]:
     return {
         "recipe": json.loads(plan.recipe.to_json()),
         "number_format": runs.engine.number_format(plan.recipe.precision),

@@ -11,12 +11,12 @@ from ddim_app.runs import codecs, forms
 from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
 from ddim_app.ui import text
-from ddim_app.ui.compare.charts import Charts
+from ddim_app.ui.compare.charts import StepCharts
 from ddim_app.ui.components import stage
-from ddim_app.ui.controls import Settings, checked
+from ddim_app.ui.controls import Controls, checked
 from ddim_app.ui.fields import PRIVATE
-from ddim_app.ui.page_runs import Runs
-from ddim_app.ui.run_films import Films
+from ddim_app.ui.page_runs import PageRuns
+from ddim_app.ui.run_films import RunFilms
 from ddim_app.ui.run_tab import KEEP, RunTab
 
 EXAMPLE_FIELDS = ("steps", "eta", "ddpm_steps", "variance", "spacing", "clip")
@@ -36,7 +36,7 @@ class CompareTab(RunTab):
 
     title, name = "Compare", "compare"
 
-    def __init__(self, runs: Runs, settings: Settings) -> None:
+    def __init__(self, runs: PageRuns, settings: Controls) -> None:
         super().__init__(runs, settings)
         first = stage.stored_run()
         self.stage = stage.component(first)
@@ -44,9 +44,9 @@ class CompareTab(RunTab):
             self.wipe = gr.ImageSlider(
                 None, format="png", label="DDIM left, DDPM right", interactive=False, elem_id="wipe", buttons=["fullscreen"]
             )
-        self.charts = Charts()
+        self.charts = StepCharts()
         self.tape = gr.State(None)
-        Films(self.tape)
+        RunFilms(self.tape)
         self.recipe = text.line(first["recipe"], "recipe")
         self.inputs = settings.inputs
         self.also = self._examples()
@@ -69,17 +69,17 @@ class CompareTab(RunTab):
         values = codecs.compare_values(recipe)
         return None if values is None else [values[name] for name in self.settings.fields]
 
-    def board(self, plan: SamplingPlan, about: None) -> stage.Reel:
-        return stage.Reel(plan, uuid.uuid4().hex)
+    def board(self, plan: SamplingPlan, about: None) -> stage.StageFrames:
+        return stage.StageFrames(plan, uuid.uuid4().hex)
 
     def before(self, recipe: Recipe) -> list[Any]:
         # The pictures of the run before stay, with their own recipe, until there are new ones; the wipe would outlive them.
         return [KEEP, None, KEEP, recipe.seed, KEEP, *self._charts_stay]
 
-    def update(self, board: stage.Reel, plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
+    def update(self, board: stage.StageFrames, plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
         return [board.add(frames), KEEP, text.recipe_line(plan), KEEP, board.tape, *self._charts_stay]
 
-    def last(self, board: stage.Reel, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
+    def last(self, board: stage.StageFrames, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
         board.add(frames)
         sheets = KEEP if error else final_sheets(plan, board)
         return [board.complete(plan.recipe), sheets, text.recipe_line(plan), KEEP, board.tape, *self.charts.values(board.curves())]
@@ -89,7 +89,7 @@ class CompareTab(RunTab):
         return [KEEP] * len(self.charts.outputs)
 
 
-def final_sheets(plan: SamplingPlan, reel: stage.Reel) -> tuple[Image.Image, Image.Image]:
+def final_sheets(plan: SamplingPlan, reel: stage.StageFrames) -> tuple[Image.Image, Image.Image]:
     """The finished pictures of the two arms, each as one sheet with square pixels."""
     scale = enlargement(*plan.model.shape[1:])
     left, right = (contact_sheet(to_pixels(reel.finals[arm]), scale=scale) for arm in (0, 1))

@@ -11,7 +11,7 @@ from ddim_app.media.images import Pixels, contact_sheet, png_bytes, to_pil
 from ddim_app.runs.sampling import Recipe
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import stage
-from ddim_app.ui.run_history import Past, PastRun
+from ddim_app.ui.run_history import PastRun, RunHistory
 
 MAX_THUMBNAIL = 4
 """Pictures of a run's thumbnail."""
@@ -50,7 +50,7 @@ def versus(a: PastRun, b: PastRun) -> dict[str, Any]:
     return {"note": note, "rows": [_row(*first, *second) for first, second in pairs]}
 
 
-def picked(past: Past, page: str | None, event: gr.EventData) -> tuple[PastRun, str] | None:
+def picked(past: RunHistory, page: str | None, event: gr.EventData) -> tuple[PastRun, str] | None:
     """Which run was picked for what: "a", "b" or "restore"; None for what no button sends."""
     data = event._data.get("index") if isinstance(event._data, dict) else None
     if not isinstance(data, dict) or data.get("act") not in ("a", "b", "restore"):

@@ -42,7 +42,7 @@ def stored_run() -> dict[str, Any]:
     return stored
 
 
-class Reel:
+class StageFrames:
     """The frames of one run as the stage takes them, few enough to be kept.
 
     A run whose pictures would take more than REPLAY_BYTES is thinned evenly, the first and last step of each arm kept; where
@@ -57,7 +57,7 @@ class Reel:
         self._shrink_last = _factor(arms * step, FINAL_BYTES)
         share = REPLAY_BYTES / arms * self._shrink**2
         self._strides = [max(1, math.ceil(row.transitions * step / share)) for row in plan.rows]
-        self._curves = Curves()
+        self._curves = StepCurves()
         self.finals: dict[int, torch.Tensor] = {}
         """The finished pictures of each arm that is through."""
         self._about: dict[str, Any] = {
@@ -112,7 +112,7 @@ class Reel:
         }
 
 
-class Curves:
+class StepCurves:
     """Numbers of every step, means over an arm's pictures, gathered as the frames pass by."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ RUN_STREAM = re.compile(r"/queue/data$|/call/[^/]+/[^/]+$")
 """The paths on which gradio sends what happens in a run."""
 
 
-class Streams:
+class OpenStreams:
     """Counts the answers about runs that are being sent."""
 
     def __init__(self) -> None:
@@ -35,10 +35,10 @@ class Streams:
             self.open -= is_about_a_run
 
 
-class Gate:
+class RequestGate:
     """Refuses bodies that are too large, and answers with a sentence where the server would have none."""
 
-    def __init__(self, app: ASGIApp, streams: Streams) -> None:
+    def __init__(self, app: ASGIApp, streams: OpenStreams) -> None:
         self.app, self.streams = app, streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,15 +70,15 @@ class Gate:
             message = await receive()
             seen += len(message.get("body", b""))
             if bounded and seen > MAX_BODY:
-                raise TooLarge
+                raise BodyTooLarge
             return message
 
         try:
             length = headers.get(b"content-length", b"0")
             if bounded and length.isdigit() and int(length) > MAX_BODY:
-                raise TooLarge
+                raise BodyTooLarge
             await self.app(scope, take, note)
-        except TooLarge:
+        except BodyTooLarge:
             if not begun:
                 await _answer(413, f"The request must have at most {MAX_BODY // 1_000_000} MB.", scope, receive, send)
         except Exception as error:
@@ -88,7 +88,7 @@ class Gate:
             await _answer(400, NOT_UNDERSTOOD, scope, receive, send)
 
 
-class TooLarge(Exception):  # noqa: N818
+class BodyTooLarge(Exception):  # noqa: N818
     """A body of more than MAX_BODY bytes."""
 
 

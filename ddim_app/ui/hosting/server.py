@@ -23,8 +23,8 @@ from ddim_app.engine import Engine
 from ddim_app.engine.limits import SERVER
 from ddim_app.engine.options import Options
 from ddim_app.errors import FieldError
-from ddim_app.ui.hosting.gate import Gate, Streams
-from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.hosting.gate import OpenStreams, RequestGate
+from ddim_app.ui.page_runs import PageRuns
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ UNREAD_SECONDS = 120
 """After which the messages of a run are dropped that ended and that nobody reads."""
 
 
-def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Streams | None = None) -> dict[str, Any]:
+def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: OpenStreams | None = None) -> dict[str, Any]:
     """Options of `launch` that add the routes /health and, where asked for, /metrics, and guard all others.
 
     `streams` is told of the answers that are being sent.
@@ -54,7 +54,7 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Stre
     return {
         "app_kwargs": {
             "routes": routes,
-            "middleware": [Middleware(Gate, streams or Streams())],
+            "middleware": [Middleware(RequestGate, streams or OpenStreams())],
             "lifespan": lambda app: _lifespan(demo),
         },
         "root_path": options.root_path,
@@ -98,7 +98,7 @@ async def _lifespan(demo: gr.Blocks) -> AsyncIterator[None]:
 
 
 async def _sweep_for_ever(demo: gr.Blocks) -> None:
-    unread = Unread(demo)
+    unread = UnreadMessages(demo)
     while True:
         await asyncio.sleep(UNREAD_SECONDS / 4)
         unread.sweep(time.monotonic())
@@ -143,7 +143,7 @@ def check_room(folder: Path) -> None:
         raise FieldError(SERVER, "has no room left for pictures: try again later, or tell whoever runs it") from error
 
 
-class Unread:
+class UnreadMessages:
     """Finds what was posted and never read. Gradio keeps the messages of such a run, with its pictures, for 2,000 sessions."""
 
     def __init__(self, demo: gr.Blocks) -> None:
@@ -174,7 +174,7 @@ class Unread:
         return frozenset(self._queue.pending_event_ids_session.get(session, ()))
 
 
-def guard(demo: gr.Blocks, runs: Runs) -> None:
+def guard(demo: gr.Blocks, runs: PageRuns) -> None:
     """Counts every refusal of the page's validators, and refuses a visitor who has too much under way before the queue does."""
     for fn in demo.fns.values():
         if fn.validator is not None:
@@ -213,7 +213,9 @@ def _keep_to_uploads(component: Any) -> None:
     component.async_move_resource_to_block_cache = move_file
 
 
-def _judged(validator: Callable[..., Iterable[dict[str, Any]]], demo: gr.Blocks, runs: Runs) -> Callable[..., list[dict[str, Any]]]:
+def _judged(
+    validator: Callable[..., Iterable[dict[str, Any]]], demo: gr.Blocks, runs: PageRuns
+) -> Callable[..., list[dict[str, Any]]]:
     def judge(request: gr.Request, *values: Any) -> list[dict[str, Any]]:
         try:
             runs.engine.budget.check_share(_waiting(demo, runs, request) + runs.engine.visitors.runs(runs.visitor(request)))
@@ -231,7 +233,7 @@ def _judged(validator: Callable[..., Iterable[dict[str, Any]]], demo: gr.Blocks,
     return judge
 
 
-def _waiting(demo: gr.Blocks, runs: Runs, request: gr.Request) -> int:
+def _waiting(demo: gr.Blocks, runs: PageRuns, request: gr.Request) -> int:
     """Runs of the visitor's that wait in the queue."""
     queued = demo._queue.event_queue_per_concurrency_id.get("device")
     events = list(queued.queue) if queued else []
@@ -239,7 +241,7 @@ def _waiting(demo: gr.Blocks, runs: Runs, request: gr.Request) -> int:
     return sum(runs.callers.name(event.session_hash, event.request) == visitor for event in events)
 
 
-def _counted(function: Callable[..., Any], runs: Runs) -> Callable[..., Any]:
+def _counted(function: Callable[..., Any], runs: PageRuns) -> Callable[..., Any]:
     """A function that the page calls past the queue, counted as a run of its visitor's."""
 
     @wraps(function)
@@ -256,7 +258,7 @@ def serve(demo: gr.Blocks, engine: Engine, options: Options, launch: dict[str, A
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    streams = Streams()
+    streams = OpenStreams()
     demo.launch(prevent_thread_lock=True, **launch, **app_options(engine, demo, options, streams))
     stop.wait()
     log.info(json.dumps({"event": "stop", "running": engine.running}))

@@ -7,7 +7,7 @@ PAGES = 10_000
 """Open pages that are remembered."""
 
 
-class Callers:
+class VisitorNames:
     """Names for visitors.
 
     A session counts as a page once the page has said so by loading; everything else, such as a plain POST, which gets a new

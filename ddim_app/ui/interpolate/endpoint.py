@@ -15,19 +15,19 @@ from ddim_app.media.animation import AnimationError
 from ddim_app.media.images import RECIPE_KEY, to_pixels
 from ddim_app.runs import path_files
 from ddim_app.runs.base import Plan
-from ddim_app.ui.controls import Settings, validator
+from ddim_app.ui.controls import Controls, validator
 from ddim_app.ui.fields import raw
 from ddim_app.ui.interpolate import tab
-from ddim_app.ui.interpolate.view import Film
-from ddim_app.ui.page_runs import Runs
-from ddim_app.ui.progress import Progress
+from ddim_app.ui.interpolate.view import PathView
+from ddim_app.ui.page_runs import PageRuns
+from ddim_app.ui.progress import ProgressEvents
 from ddim_app.ui.served_files import keep, keep_picture
 
 LEFT_OUT = ("pictures", "second_model")
 """Of the settings column, since a path has no use for them."""
 
 
-def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
+def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
     """Adds /interpolate to the open Blocks."""
     with gr.Row(visible=False):
         own = {name: raw(component) for name, component in _fields().items()}
@@ -36,7 +36,7 @@ def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
         pictures, made, summary = gr.Gallery(format="png", label="Frames"), gr.File(label="File"), gr.JSON(label="Summary")
         button = gr.Button("interpolate")
     fields = {**{name: field for name, field in settings.fields.items() if name not in LEFT_OUT}, **own}
-    ask = _Ask(runs, settings, list(fields))
+    ask = _PathForm(runs, settings, list(fields))
 
     def check(values: tuple[Any, ...]) -> None:
         recipe = ask.recipe(values[:-1])
@@ -62,10 +62,10 @@ def _fields() -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Ask:
+class _PathForm:
     """Raw values of the endpoint to recipes."""
 
-    def __init__(self, runs: Runs, settings: Settings, names: list[str]) -> None:
+    def __init__(self, runs: PageRuns, settings: Controls, names: list[str]) -> None:
         self.runs, self._settings, self._names = runs, settings, names
 
     def recipe(self, values: tuple[Any, ...]) -> Any:
@@ -76,7 +76,7 @@ class _Ask:
         return tab.recipe_of(self.runs, self._settings, rest, (*column, *rest.values(), *values[-4:]))
 
 
-def _interpolate(ask: _Ask) -> Callable[..., AsyncGenerator[Any, None]]:
+def _interpolate(ask: _PathForm) -> Callable[..., AsyncGenerator[Any, None]]:
     async def interpolate(
         request: gr.Request, model: str, steps: int, eta: float, seed: int, ddpm_steps: int, spacing: str, variance: str, clip: str,
         precision: str, noise_seed: str, branch: int, mode: str, seeds: str, noise: str, method: str, way: str, frames: int,
@@ -131,19 +131,21 @@ def _interpolate(ask: _Ask) -> Callable[..., AsyncGenerator[Any, None]]:
     return interpolate
 
 
-async def _follow(ask: _Ask, values: tuple[Any, ...], kind: str, request: gr.Request) -> AsyncGenerator[tuple[Any, Any, Any], None]:
+async def _follow(
+    ask: _PathForm, values: tuple[Any, ...], kind: str, request: gr.Request
+) -> AsyncGenerator[tuple[Any, Any, Any], None]:
     try:
         recipe = await asyncio.to_thread(ask.recipe, values)
     except FieldError as error:
         raise gr.Error(str(error), print_exception=False) from error
     began, film, plan, finished = time.perf_counter(), None, None, None
-    progress = Progress()
+    progress = ProgressEvents()
     async with aclosing(ask.runs.stream(recipe, request)) as stream:
         async for news in stream:
             for item in news:
                 if isinstance(item, Plan):
                     plan = item
-                    film = Film(plan)  # type: ignore[arg-type]
+                    film = PathView(plan)  # type: ignore[arg-type]
                 elif isinstance(item, Finished):
                     finished = item
                 elif isinstance(item, list) and film and plan:
@@ -158,7 +160,7 @@ async def _follow(ask: _Ask, values: tuple[Any, ...], kind: str, request: gr.Req
     yield await asyncio.to_thread(_result, film, replace(plan, recipe=finished.recipe), kind, time.perf_counter() - began)
 
 
-def _result(film: Film, plan: Any, kind: str, seconds: float) -> tuple[Any, Any, dict[str, Any]]:
+def _result(film: PathView, plan: Any, kind: str, seconds: float) -> tuple[Any, Any, dict[str, Any]]:
     gathered, where = film.gathered, path_files.layout(plan)
     captions = getattr(plan.recipe, "captions", where.columns)
     shown = []
@@ -178,7 +180,7 @@ def _result(film: Film, plan: Any, kind: str, seconds: float) -> tuple[Any, Any,
     return shown, _written(kind, plan.recipe, gathered) if kind else None, summary
 
 
-def _written(kind: str, recipe: Any, gathered: path_files.Gathered) -> str:
+def _written(kind: str, recipe: Any, gathered: path_files.CollectedFrames) -> str:
     """Path of the file; raises gr.Error."""
     try:
         data = path_files.file_of(kind, recipe, gathered)

@@ -14,11 +14,11 @@ from ddim_app.runs.interpolation_plan import PathPlan
 from ddim_app.runs.mixing import MixPlan
 from ddim_app.ui import text
 from ddim_app.ui.assets import asset
-from ddim_app.ui.controls import Settings, num_train_timesteps
+from ddim_app.ui.controls import Controls, num_train_timesteps
 from ddim_app.ui.fields import PRIVATE, on_any, raw
 from ddim_app.ui.interpolate import view
-from ddim_app.ui.interpolate.view import Film
-from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.interpolate.view import PathView
+from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_tab import KEEP, RunTab
 
 MODES = [
@@ -57,7 +57,7 @@ class InterpolateTab(RunTab):
 
     title, name, go = "Interpolate", "interpolate", "Interpolate"
 
-    def __init__(self, runs: Runs, settings: Settings) -> None:
+    def __init__(self, runs: PageRuns, settings: Controls) -> None:
         super().__init__(runs, settings)
         self.fields, groups = _fields()
         self.files = _files()
@@ -133,17 +133,17 @@ class InterpolateTab(RunTab):
         few = isinstance(plan, PathPlan) and plan.before and plan.before < 50
         return words + ("\nPictures come back exactly from 50 steps on; with fewer they differ a little." if few else "")
 
-    def board(self, plan: PathPlan | MixPlan, about: None) -> Film:
-        return Film(plan)
+    def board(self, plan: PathPlan | MixPlan, about: None) -> PathView:
+        return PathView(plan)
 
     def before(self, recipe: Any) -> list[Any]:
         first = recipe.ends[0].seed
         return [KEEP, KEEP, KEEP, KEEP, KEEP, None, KEEP if first is None else first]
 
-    def update(self, board: Film, plan: PathPlan | MixPlan, frames: list[Any]) -> list[Any]:
+    def update(self, board: PathView, plan: PathPlan | MixPlan, frames: list[Any]) -> list[Any]:
         return [board.add(frames), view.recipe_line(plan), *[KEEP] * 5]
 
-    def last(self, board: Film, plan: PathPlan | MixPlan, frames: list[Any], error: str | None) -> list[Any]:
+    def last(self, board: PathView, plan: PathPlan | MixPlan, frames: list[Any], error: str | None) -> list[Any]:
         board.add(frames)
         line = view.recipe_line(plan)
         if error or not board.gathered.is_complete:
@@ -157,7 +157,7 @@ class InterpolateTab(RunTab):
         return [board.complete(), line, *plots, (plan.recipe, board.kept()), KEEP]
 
 
-def recipe_of(runs: Runs, settings: Settings, fields: dict[str, Any], values: tuple[Any, ...]) -> Any:
+def recipe_of(runs: PageRuns, settings: Controls, fields: dict[str, Any], values: tuple[Any, ...]) -> Any:
     """The recipe of raw values: the settings column's, the tab's own, then the four files; raises FieldError."""
     named = {**settings.named(values[: len(settings.fields)]), **dict(zip(fields, values[len(settings.fields) : -4], strict=True))}
     files = [data if isinstance(data, bytes) else None for data in values[-4:]]

@@ -12,9 +12,9 @@ from ddim_app.diffusion.latent_paths import WAYS, norms
 from ddim_app.diffusion.metrics import rmse
 from ddim_app.media.images import png_bytes, strip, to_pixels
 from ddim_app.runs.interpolation import PathRecipe, name_of
-from ddim_app.runs.interpolation_plan import Cells, PathPlan
+from ddim_app.runs.interpolation_plan import FramesStep, PathPlan
 from ddim_app.runs.mixing import MixPlan, MixRecipe
-from ddim_app.runs.path_files import Gathered, layout
+from ddim_app.runs.path_files import CollectedFrames, layout
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.text import CLIP_WORDS
 
@@ -38,11 +38,11 @@ def component() -> gr.HTML:
     )  # fmt: skip
 
 
-class Film:
+class PathView:
     """What has arrived of a run."""
 
     def __init__(self, plan: PathPlan | MixPlan) -> None:
-        self.gathered = Gathered(plan)
+        self.gathered = CollectedFrames(plan)
         self._layout = layout(plan)
         self._mix = isinstance(plan, MixPlan)
         _, height, width = plan.model.shape
@@ -66,7 +66,7 @@ class Film:
         had_ends = self.gathered.ends is not None
         for frame in frames:
             self.gathered.add(frame)
-        moved = {frame.arm for frame in frames if isinstance(frame, Cells)}
+        moved = {frame.arm for frame in frames if isinstance(frame, FramesStep)}
         return {**self._about, **self._sources(not had_ends), "updates": [self._update(arm) for arm in sorted(moved)]}
 
     def complete(self) -> dict[str, Any]:
@@ -114,9 +114,9 @@ class Film:
             table["way"] += [way] * len(values)
         return pd.DataFrame(table)
 
-    def kept(self) -> Gathered:
+    def kept(self) -> CollectedFrames:
         """What is kept for downloads: everything but the network."""
-        gathered = Gathered(self.gathered.plan)
+        gathered = CollectedFrames(self.gathered.plan)
         model = replace(gathered.plan.model, unet=None)
         gathered.plan = replace(gathered.plan, models=(model,))
         gathered.ends, gathered.latents, gathered.levels = self.gathered.ends, self.gathered.latents, self.gathered.levels

@@ -13,14 +13,15 @@ from ddim_app.errors import FieldError
 from ddim_app.media.images import RECIPE_KEY, png_bytes, to_pixels
 from ddim_app.runs import latent_files
 from ddim_app.runs.inversion import METHODS
-from ddim_app.runs.inversion_plan import Inverted
+from ddim_app.runs.inversion_plan import InversionResult
 from ddim_app.runs.sources import MIDDLE
 from ddim_app.studies.inversion_table import scores, scores_as_shown
-from ddim_app.ui.controls import Settings, num_train_timesteps, validator
+from ddim_app.ui.controls import Controls, num_train_timesteps, validator
 from ddim_app.ui.fields import raw
-from ddim_app.ui.invert.tab import OWN, OWN_CLAMPED, InvertTab, inversion_of
-from ddim_app.ui.page_runs import Runs
-from ddim_app.ui.progress import Progress
+from ddim_app.ui.invert.reading import OWN, OWN_CLAMPED, inversion_of
+from ddim_app.ui.invert.tab import InvertTab
+from ddim_app.ui.page_runs import PageRuns
+from ddim_app.ui.progress import ProgressEvents
 from ddim_app.ui.served_files import keep, keep_picture
 from ddim_app.ui.uploads import opened, upload
 
@@ -28,7 +29,7 @@ SHARED = ("model", "steps", "eta", "seed", "spacing", "noise_seed", "precision",
 OWN_FIELDS = ("picture", "method", "strength", "decode_steps", "evaluations", "clamped")
 
 
-def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
+def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
     """Adds /invert to the open Blocks."""
     with gr.Row(visible=False):
         picture = upload("Picture; none: the model's own sample of the seed", "api-invert-picture")
@@ -51,7 +52,7 @@ def build(runs: Runs, settings: Settings, queued: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def _recipe(runs: Runs, values: dict[str, Any]) -> Any:
+def _recipe(runs: PageRuns, values: dict[str, Any]) -> Any:
     """The recipe of the endpoint's values; raises FieldError."""
     T = num_train_timesteps(runs.engine, values["model"])
     shape = InvertTab.shape_of(runs, values["model"])
@@ -63,7 +64,7 @@ def _recipe(runs: Runs, values: dict[str, Any]) -> Any:
     return inversion_of({name: values[name] for name in SHARED}, own, shape, T)
 
 
-def _invert(runs: Runs) -> Any:
+def _invert(runs: PageRuns) -> Any:
     async def invert(
         request: gr.Request, picture: Any, method: str, strength: float, decode_steps: int, evaluations: int, clamped: bool,
         model: str, steps: int, eta: float, seed: int, spacing: str, noise_seed: str, precision: str, second_model: str,
@@ -94,16 +95,16 @@ def _invert(runs: Runs) -> Any:
             recipe = await asyncio.to_thread(_recipe, runs, values)
         except FieldError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        found: Inverted | None = None
+        found: InversionResult | None = None
         finished: Finished | None = None
-        progress = Progress()
+        progress = ProgressEvents()
         async with aclosing(runs.stream(recipe, request)) as stream:
             async for news in stream:
                 for item in news:
                     if isinstance(item, Finished):
                         finished = item
                     elif isinstance(item, list):
-                        found = next((frame for frame in item if isinstance(frame, Inverted)), found)
+                        found = next((frame for frame in item if isinstance(frame, InversionResult)), found)
                 if step := progress.of(news):
                     yield [], None, step
         if finished is None:  # the caller has left
@@ -115,7 +116,7 @@ def _invert(runs: Runs) -> Any:
     return invert
 
 
-def _answer(found: Inverted, recipe: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _answer(found: InversionResult, recipe: Any) -> tuple[Any, Any, dict[str, Any]]:
     shown = []
     for words, x in (("original", found.original), ("reconstruction", found.back)):
         shown.append((keep_picture(to_pixels(x)[0], [(RECIPE_KEY, recipe.to_json())]), words))

@@ -1,7 +1,6 @@
 """The Invert tab: a picture to its latent and back, by many methods, with the error always shown."""
 
 import base64
-import io
 import math
 import uuid
 from typing import Any
@@ -10,35 +9,30 @@ import gradio as gr
 from gradio.components import Component
 from PIL import Image
 
-from ddim_app.errors import FieldError, choice, shown, whole
+from ddim_app.errors import FieldError
 from ddim_app.media.images import png_bytes
 from ddim_app.runs import latent_files
 from ddim_app.runs.base import BaseRecipe
-from ddim_app.runs.decoding import of_file
-from ddim_app.runs.forms import parse_noise_seed
-from ddim_app.runs.inversion import METHODS, STOCHASTIC, InvertRecipe, Way
-from ddim_app.runs.sources import MIDDLE, Crop, Source, of_image
-from ddim_app.studies.inversion_table import arms, parse_methods, parse_steps
+from ddim_app.runs.inversion import METHODS, InvertRecipe
+from ddim_app.runs.sources import MIDDLE
 from ddim_app.studies.inversion_table_files import COLOURS
 from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
-from ddim_app.ui.controls import Settings, num_train_timesteps
+from ddim_app.ui.controls import Controls, num_train_timesteps
 from ddim_app.ui.fields import PRIVATE, raw
-from ddim_app.ui.invert.view import COLUMNS, PAPER, Board
-from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.invert.reading import OWN, OWN_CLAMPED, TASKS, inversion_of, single_latent
+from ddim_app.ui.invert.view import COLUMNS, PAPER, InversionView
+from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_tab import KEEP, RunTab
 from ddim_app.ui.served_files import keep
 from ddim_app.ui.uploads import opened, upload, uploaded_bytes
 
-TASKS = [("Invert", "invert"), ("Error against steps", "curve"), ("Decode a latent", "decode")]
-OWN, OWN_CLAMPED = {"own": "float"}, {"own": "clamped"}
 SAID = {
     "float": "The model's own sample of the seed, as it came out. The noise that it was made from is a latent of it; others may "
     "give the same picture, and the cosine below says which was found.",
     "clamped": "The same sample clamped to [-1, 1], as a saved picture is: the round trip is as good, its latent is another one.",
 }
 UPLOADED = "Fitted to the model. Pictures unlike its own come back too, but their latents look less like noise."
-NO_LATENT = "must be found or loaded first: run an inversion, or load a latent file"
 SERIES_COLOURS = {
     "residual": COLOURS[0], "std of z": COLOURS[0], PAPER: "#111827", **dict(zip(METHODS.values(), COLOURS, strict=True)),
 }  # fmt: skip
@@ -55,7 +49,7 @@ class InvertTab(RunTab):
 
     title, name, go = "Invert", "invert", "Run inversion"
 
-    def __init__(self, runs: Runs, settings: Settings) -> None:
+    def __init__(self, runs: PageRuns, settings: Controls) -> None:
         super().__init__(runs, settings)
         self.task = raw(gr.Radio(TASKS, value="invert", label="What to run", elem_id="invert-task"))
         with gr.Row():
@@ -174,7 +168,7 @@ class InvertTab(RunTab):
         return self.shape_of(self.runs, model)
 
     @staticmethod
-    def shape_of(runs: Runs, model: Any) -> tuple[int, int, int]:
+    def shape_of(runs: PageRuns, model: Any) -> tuple[int, int, int]:
         """(channels, height, width) of a model's pictures; raises FieldError for one that would have to be downloaded."""
         num_train_timesteps(runs.engine, model)
         if not runs.engine.is_here(model):
@@ -196,74 +190,22 @@ class InvertTab(RunTab):
         own = dict(zip(FIELDS, values[-len(FIELDS) :], strict=True))
         return inversion_of(named, own, self._shape(named["model"]), num_train_timesteps(self.runs.engine, named["model"])), None
 
-    def board(self, plan: Any, about: None) -> Board:
-        return Board(plan)
+    def board(self, plan: Any, about: None) -> InversionView:
+        return InversionView(plan)
 
     def before(self, recipe: Any) -> list[Any]:
         return [KEEP, gr.update(visible=False), KEEP, gr.update(interactive=False), KEEP, KEEP]
 
-    def update(self, board: Board, plan: Any, frames: list[Any]) -> list[Any]:
+    def update(self, board: InversionView, plan: Any, frames: list[Any]) -> list[Any]:
         return [board.add(frames), KEEP, KEEP, KEEP, KEEP, KEEP]
 
-    def last(self, board: Board, plan: Any, frames: list[Any], error: str | None) -> list[Any]:
+    def last(self, board: InversionView, plan: Any, frames: list[Any], error: str | None) -> list[Any]:
         value, data = board.complete(frames, error), board.latent
         save = KEEP
         if data is not None:
             path = keep(data, f"latent{latent_files.SUFFIX}")
             save = gr.update(value=path, interactive=True)
         return [value, _plot(board), KEEP if data is None else data, save, recipe_line(plan), KEEP]
-
-
-def inversion_of(named: dict[str, Any], own: dict[str, Any], shape: tuple[int, int, int], T: int) -> BaseRecipe:
-    """The recipe of raw values: of the settings column, and of the tab's or the API's own fields. Raises FieldError."""
-    precision = "fp64" if named["precision"] == "fp64" else "fp32"
-    noise_seed, seed = parse_noise_seed(named["noise_seed"]), whole("seed", named["seed"], 0)
-    shared: dict[str, Any] = {"model": named["model"], "precision": precision}
-    shared["noise_seed"] = seed if noise_seed is None else noise_seed
-    if choice("task", own["task"], tuple(name for _, name in TASKS)) == "decode":
-        if not own["latent"]:
-            raise FieldError("latent", NO_LATENT)
-        latent = latent_files.load(own["latent"])
-        single = latent.kind == "single"
-        return of_file(own["latent"], eta=named["eta"] if single else None, **shared)
-    picture: dict[str, Any] = own["picture"] if isinstance(own["picture"], dict) else dict(OWN)
-    made = "file" not in picture
-    source = Source(seed=named["seed"]) if made else of_image(_open(picture["file"]), shape, Crop(*own["crop"]))
-    curve = own["task"] == "curve"
-    way = Way(
-        method="ddim-target" if curve else own["method"],
-        steps=whole("steps", named["steps"], 1, T), spacing=named["spacing"], strength=own["strength"],
-        eta=None if own["method"] in STOCHASTIC and not named["eta"] else named["eta"],
-        decode_steps=whole("decode_steps", 0 if own["decode_steps"] is None else own["decode_steps"], 0, T) or None,
-        evaluations=whole("evaluations", 0 if own["evaluations"] is None else own["evaluations"], 0) or None,
-    )  # fmt: skip
-    ways = _ways(own, way, T) if curve else [way]
-    return InvertRecipe(
-        sources=(source,), arms=tuple(ways), decode_model=named.get("second_model") or None,
-        clamped=picture.get("own") == "clamped", self_interpolation=bool(own["between"]) and made and not curve, **shared,
-    )  # fmt: skip
-
-
-def _ways(own: dict[str, Any], way: Way, T: int) -> list[Way]:
-    """The arms of a curve: every method at every step count."""
-    if not isinstance(own["methods"], list):
-        raise FieldError("methods", f"must be a list of methods; got {shown(own['methods'])}")
-    methods = parse_methods(" ".join(map(str, own["methods"])))
-    try:
-        counts = parse_steps(str(own["curve steps"]))
-    except FieldError as error:
-        raise FieldError("curve steps", str(error).removeprefix("steps ")) from error
-    return [arm for count in counts for arm in arms(way, methods, whole("curve steps", count, 1, T))]
-
-
-def single_latent(data: bytes | None) -> bytes:
-    """The bytes of a latent file, if paths between latents can take it; raises FieldError."""
-    if not data:
-        raise FieldError("latent", NO_LATENT)
-    kind = latent_files.load(data).kind
-    if kind != "single":
-        raise FieldError("latent", f"must be one ordinary x_T: this is a {kind} latent. Invert by a method that finds one")
-    return data
 
 
 def recipe_line(plan: Any) -> str:
@@ -281,7 +223,7 @@ def recipe_line(plan: Any) -> str:
     return f"{models} · {picture} · {way.label} · {text.grid_note(way.steps, way.spacing)}{strength} · {recipe.precision}"
 
 
-def _plot(board: Board) -> Any:
+def _plot(board: InversionView) -> Any:
     found = board.plot()
     if found is None or found[0].empty:
         return gr.update(visible=False)
@@ -292,10 +234,6 @@ def _plot(board: Board) -> Any:
         color_map=SERIES_COLOURS,
         sort=sorted(set(finite["x"]), key=float) if finite["x"].dtype == object else None,
     )  # fmt: skip
-
-
-def _open(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=("PNG",)).convert("RGB")
 
 
 def _uri(image: Image.Image) -> str:

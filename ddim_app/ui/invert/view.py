@@ -15,7 +15,7 @@ from ddim_app.media.images import png_bytes, to_pil, to_pixels
 from ddim_app.runs import latent_files
 from ddim_app.runs.decoding import Decoded
 from ddim_app.runs.inversion import METHODS, InvertRecipe
-from ddim_app.runs.inversion_plan import BETWEEN, Going, Inverted
+from ddim_app.runs.inversion_plan import BETWEEN, InversionResult, InversionStep
 from ddim_app.studies.inversion_table import TABLE_2, line, scores, scores_as_shown
 
 LOWEST = -6.0
@@ -26,12 +26,12 @@ PAPER = "DDIM paper, Table 2"
 COLUMNS = ["x", "y", "series"]
 
 
-class Board:
+class InversionView:
     """One run on its way to the page."""
 
     def __init__(self, plan: Any) -> None:
         self.run, self.recipe = uuid.uuid4().hex, plan.recipe
-        self.found: dict[int, Inverted | Decoded] = {}
+        self.found: dict[int, InversionResult | Decoded] = {}
         self.latent: bytes | None = None
         """The file of the latent that was found last, of a run with one arm."""
         self._begun = False
@@ -40,20 +40,20 @@ class Board:
     def is_curve(self) -> bool:
         return isinstance(self.recipe, InvertRecipe) and len(self.recipe.arms) > 1
 
-    def add(self, frames: Sequence[Going | Inverted | Decoded]) -> dict[str, Any]:
+    def add(self, frames: Sequence[InversionStep | InversionResult | Decoded]) -> dict[str, Any]:
         """The value with the newest pictures."""
         value: dict[str, Any] = {"run": self.run, "fresh": not self._begun, "pictures": {}}
         if not self._begun:
             value["pictures"] = dict.fromkeys(("latent", "back", "error"))
             self._begun = True
         for frame in frames:
-            if isinstance(frame, Going):
+            if isinstance(frame, InversionStep):
                 self._go(frame, value)
             else:
                 self.found[frame.arm] = frame
         return value
 
-    def _go(self, frame: Going, value: dict[str, Any]) -> None:
+    def _go(self, frame: InversionStep, value: dict[str, Any]) -> None:
         if not self.is_curve and frame.phase != "between":
             slot = {"sample": "original", "up": "latent", "down": "back"}[frame.phase]
             value["pictures"][slot] = uri(frame.x if frame.phase == "up" else frame.pred_x0)
@@ -76,7 +76,7 @@ class Board:
         pictures = {"original": None, "latent": uri(found.latent.x), "back": uri(found.back), "error": None}
         return {"pictures": pictures, "tables": [looks(found.latent.x)], "verdict": gaussianity.look(found.latent.x)[0].verdict}
 
-    def _inverted(self, found: Inverted) -> dict[str, Any]:
+    def _inverted(self, found: InversionResult) -> dict[str, Any]:
         self.latent = latent_files.save(found.latent)
         value: dict[str, Any] = {
             "pictures": {
@@ -96,14 +96,16 @@ class Board:
         return value
 
     def _curve(self) -> dict[str, Any]:
-        lines = [line(self.recipe.arms[arm], found) for arm, found in sorted(self.found.items()) if isinstance(found, Inverted)]
+        lines = [
+            line(self.recipe.arms[arm], found) for arm, found in sorted(self.found.items()) if isinstance(found, InversionResult)
+        ]
         rows = [
             [METHODS[each.method], str(each.steps), f"{each.nfe_up} + {each.nfe_down}", f"{each.mse:.1e}", f"{each.mse_shown:.1e}",
              f"{each.latent_std:.2f}", f"{each.neighbours:.2f}"]
             for each in lines
         ]  # fmt: skip
         head = ["Method", "Steps", "NFE", "MSE", "8 bit", "Latent std", "Neighbours"]
-        through = [found for found in self.found.values() if isinstance(found, Inverted)]
+        through = [found for found in self.found.values() if isinstance(found, InversionResult)]
         shown = {"original": uri(through[0].original)} if through else {}
         return {"pictures": shown, "tables": [{"title": "Error against steps", "head": head, "rows": rows}], "verdict": ""}
 
@@ -113,22 +115,22 @@ class Board:
             points = [
                 (str(each.steps), log10(each.mse), METHODS[each.method])
                 for arm, found in sorted(self.found.items())
-                if isinstance(found, Inverted) and (each := line(self.recipe.arms[arm], found)).mse > 0
+                if isinstance(found, InversionResult) and (each := line(self.recipe.arms[arm], found)).mse > 0
             ]
             counts = sorted({int(x) for x, _, _ in points})
             points += [(str(steps), log10(TABLE_2[steps]), PAPER) for steps in counts if steps in TABLE_2]
             return _table(points), "steps", "log10 of the MSE per dimension"
         for found in self.found.values():
-            if isinstance(found, Inverted) and found.residuals:
+            if isinstance(found, InversionResult) and found.residuals:
                 steps = [(i + 1, log10(r), "residual") for i, r in enumerate(found.residuals) if r > 0]
                 return _table(steps), "step up, from the clean picture", "log10 of the residual"
-            if isinstance(found, Inverted) and found.noise_stds:
+            if isinstance(found, InversionResult) and found.noise_stds:
                 stds = [(i + 1, std, "std of z") for i, std in enumerate(found.noise_stds)]
                 return _table(stds), "step down, from the noisiest", "standard deviation of z"
         return None
 
 
-def errors(found: Inverted) -> dict[str, Any]:
+def errors(found: InversionResult) -> dict[str, Any]:
     """The table of errors: as computed, and as shown and saved."""
     raw, shown = scores(found.original, found.back)[0], scores_as_shown(found.original, found.back)[0]
     rows = [

@@ -6,10 +6,10 @@ from typing import Any
 import gradio as gr
 
 from ddim_app.diffusion import elbo
-from ddim_app.runs.likelihood import Bound, Collector, LikelihoodPlan, LikelihoodRecipe, Terms
+from ddim_app.runs.likelihood import Bound, LikelihoodPlan, LikelihoodRecipe, TermBatch, TermCollector
 from ddim_app.ui.fields import raw
 from ddim_app.ui.learn import figures
-from ddim_app.ui.learn.panel import RunPanel, Scene
+from ddim_app.ui.learn.panel import LessonScene, RunPanel
 
 
 class BoundPanel(RunPanel):
@@ -26,12 +26,12 @@ class BoundPanel(RunPanel):
         self.chart = figures.chart("t", "log10 bits/dim", "Every term", "likelihood-chart", ["small", "large"], waits=True)
         self.inputs, self.outputs, self.run_outputs = [self.mode], [self.formula], [self.table, self.chart]
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         small, large = (elbo.decoder_variance(scene.schedule, name) for name in elbo.DECODERS)
         count = scene.schedule.num_train_timesteps
         return [figures.filled(figures.words("likelihood"), small=small, large=large, count=str(count))]
 
-    def recipe_of(self, scene: Scene, *values: Any) -> LikelihoodRecipe:
+    def recipe_of(self, scene: LessonScene, *values: Any) -> LikelihoodRecipe:
         scene.need_model()
         compared = scene.compared
         return LikelihoodRecipe(
@@ -39,14 +39,14 @@ class BoundPanel(RunPanel):
             precision="fp64" if compared.precision == "fp64" else "fp32",
         )  # fmt: skip
 
-    def board(self, plan: LikelihoodPlan, scene: Scene) -> Collector:
-        return Collector(plan)
+    def board(self, plan: LikelihoodPlan, scene: LessonScene) -> TermCollector:
+        return TermCollector(plan)
 
-    def update(self, board: Collector, frames: list[Terms]) -> list[Any]:
+    def update(self, board: TermCollector, frames: list[TermBatch]) -> list[Any]:
         super().update(board, frames)
         return [gr.skip(), term_chart(board)]
 
-    def last(self, board: Collector, scene: Scene) -> list[Any]:
+    def last(self, board: TermCollector, scene: LessonScene) -> list[Any]:
         return [totals(board.bounds()[0]), term_chart(board)]
 
 
@@ -66,16 +66,16 @@ class RatePanel(RunPanel):
         self.figures = figures.figures("rate-figures")
         self.inputs, self.outputs, self.run_outputs = [bound.mode], [self.formula], [self.chart, self.figures]
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         return [figures.words("rate")]
 
-    def recipe_of(self, scene: Scene, *values: Any) -> LikelihoodRecipe:
+    def recipe_of(self, scene: LessonScene, *values: Any) -> LikelihoodRecipe:
         return self.bound.recipe_of(scene, *values)
 
-    def board(self, plan: LikelihoodPlan, scene: Scene) -> Collector:
-        return Collector(plan)
+    def board(self, plan: LikelihoodPlan, scene: LessonScene) -> TermCollector:
+        return TermCollector(plan)
 
-    def last(self, board: Collector, scene: Scene) -> list[Any]:
+    def last(self, board: TermCollector, scene: LessonScene) -> list[Any]:
         bound = board.bounds()[0]
         curve = bound.curve("small")
         lines = {"this picture": [(rate, rmse) for _, rate, rmse in curve], self.PAPER: list(elbo.CIFAR10_TABLE_4)}
@@ -98,7 +98,7 @@ class LossPanel(RunPanel):
         )
         self.inputs, self.outputs, self.run_outputs = [bound.mode], [self.formula, self.weights], [self.chart]
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         schedule = scene.schedule
         points = range(1, schedule.num_train_timesteps)
         tables = {name: elbo.loss_weights(schedule, name) for name in ("small", "large")}
@@ -108,13 +108,13 @@ class LossPanel(RunPanel):
         first, middle = (float(tables["small"][t]) for t in (points[0], points[len(points) // 2]))
         return [figures.filled(figures.words("losses"), first=first, middle=middle), figures.frame(lines, "t", "log10 weight")]
 
-    def recipe_of(self, scene: Scene, *values: Any) -> LikelihoodRecipe:
+    def recipe_of(self, scene: LessonScene, *values: Any) -> LikelihoodRecipe:
         return self.bound.recipe_of(scene, *values)
 
-    def board(self, plan: LikelihoodPlan, scene: Scene) -> Collector:
-        return Collector(plan)
+    def board(self, plan: LikelihoodPlan, scene: LessonScene) -> TermCollector:
+        return TermCollector(plan)
 
-    def last(self, board: Collector, scene: Scene) -> list[Any]:
+    def last(self, board: TermCollector, scene: LessonScene) -> list[Any]:
         bound = board.bounds()[0]
         lines = {
             "bound": [(t, log10(value)) for t, value in bound.by_t(bound.terms("small")).items()],
@@ -143,7 +143,7 @@ def totals(bound: Bound) -> dict[str, Any]:
     return figures.cells((f"Variance ({note})", "L_T", "rate", "L_0", "bits/dim", "bits/dim, L_0 by β₁"), lines)
 
 
-def term_chart(board: Collector) -> Any:
+def term_chart(board: TermCollector) -> Any:
     """The evaluated terms, finished or not."""
     scale = board.dimensions * math.log(2)
     evaluated = board.evaluated()
@@ -155,7 +155,7 @@ def term_chart(board: Collector) -> Any:
     return figures.drawn(figures.frame(lines, "t", "log10 bits/dim"))
 
 
-def receiver(scene: Scene, bound: Bound) -> dict[str, Any]:
+def receiver(scene: LessonScene, bound: Bound) -> dict[str, Any]:
     """What is shown after so many bits."""
     curve = bound.curve("small")
     marks = [curve[round(i * (len(curve) - 1) / 7)] for i in range(8)]

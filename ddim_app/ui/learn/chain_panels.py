@@ -5,11 +5,11 @@ from typing import Any
 from torch import Tensor
 
 from ddim_app.diffusion import elbo
-from ddim_app.runs.lessons import LessonPlan, LessonRecipe, Move
+from ddim_app.runs.lessons import LessonPlan, LessonRecipe, LessonStep
 from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
-from ddim_app.ui.learn.panel import RunPanel, Scene
+from ddim_app.ui.learn.panel import LessonScene, RunPanel
 
 SHOWN = 8
 """Pictures of a chain that are shown."""
@@ -27,7 +27,7 @@ class DenoisePanel(RunPanel):
         self.once, self.chain = figures.figures("denoise-once"), figures.figures("denoise-chain")
         self.inputs, self.outputs, self.run_outputs = [self.t], [self.formula, self.once], [self.chain]
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         t = scene.t(values[0])
         sight = scene.look(t)
         apart = float(elbo.rmse(scene.x0, sight.pred_x0))
@@ -41,14 +41,14 @@ class DenoisePanel(RunPanel):
         ]
         return [text, figures.rows(figures.row("One evaluation", parts, large=True))]
 
-    def recipe_of(self, scene: Scene, *values: Any) -> LessonRecipe:
+    def recipe_of(self, scene: LessonScene, *values: Any) -> LessonRecipe:
         scene.need_model()
         return scene.lesson("denoise", [scene.t(values[0])])
 
-    def board(self, plan: LessonPlan, scene: Scene) -> "Chain":
-        return Chain([level.t for level in plan.grids[0]])
+    def board(self, plan: LessonPlan, scene: LessonScene) -> "ChainFrames":
+        return ChainFrames([level.t for level in plan.grids[0]])
 
-    def last(self, board: "Chain", scene: Scene) -> list[Any]:
+    def last(self, board: "ChainFrames", scene: LessonScene) -> list[Any]:
         return [figures.rows(board.row("The chain: x̂₀ on the way, and its end", scene.x0, "the picture"))]
 
 
@@ -65,13 +65,13 @@ class ProgressPanel(RunPanel):
         )
         self.inputs, self.outputs, self.run_outputs = [], [self.formula], [self.figures, self.chart]
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         compared = scene.compared
         return [
             figures.filled(figures.words("progress"), seed=str(compared.seed), steps=str(compared.arms[0].steps), eta=scene.eta)
         ]
 
-    def recipe_of(self, scene: Scene, *values: Any) -> Recipe:
+    def recipe_of(self, scene: LessonScene, *values: Any) -> Recipe:
         scene.need_model()
         ddim: Arm = scene.compared.arms[0]
         return Recipe(
@@ -79,10 +79,10 @@ class ProgressPanel(RunPanel):
             noise_seed=scene.compared.noise_seed, branch=scene.compared.branch,
         )  # fmt: skip
 
-    def board(self, plan: SamplingPlan, scene: Scene) -> "Chain":
-        return Chain([level.t for level in plan.rows[0].levels])
+    def board(self, plan: SamplingPlan, scene: LessonScene) -> "ChainFrames":
+        return ChainFrames([level.t for level in plan.rows[0].levels])
 
-    def last(self, board: "Chain", scene: Scene) -> list[Any]:
+    def last(self, board: "ChainFrames", scene: LessonScene) -> list[Any]:
         final = board.x[-1].clamp(-1, 1)
         lines = {
             "x̂₀": [(t, float(elbo.rmse(final, x))) for t, x in zip(board.timesteps, board.pred_x0, strict=False)],
@@ -92,7 +92,7 @@ class ProgressPanel(RunPanel):
         return [figures.rows(row), figures.drawn(figures.frame(lines, "t", "RMSE"))]
 
 
-class Chain:
+class ChainFrames:
     """What comes of a chain of one picture: a Move's or a Frame's tensors."""
 
     def __init__(self, timesteps: list[int]) -> None:
@@ -100,8 +100,8 @@ class Chain:
         self.x: list[Tensor] = []
         self.pred_x0: list[Tensor] = []
 
-    def add(self, frame: Move | Frame) -> None:
-        self.x.append(frame.x_next if isinstance(frame, Move) else frame.x_t)
+    def add(self, frame: LessonStep | Frame) -> None:
+        self.x.append(frame.x_next if isinstance(frame, LessonStep) else frame.x_t)
         self.pred_x0.append(frame.pred_x0)
 
     def row(self, label: str, reference: Tensor, name: str) -> dict[str, Any]:

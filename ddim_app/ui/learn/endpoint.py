@@ -10,18 +10,18 @@ import gradio as gr
 
 from ddim_app.engine import Finished
 from ddim_app.errors import FieldError
-from ddim_app.runs.likelihood import Bound, Collector, LikelihoodPlan, LikelihoodRecipe
+from ddim_app.runs.likelihood import Bound, LikelihoodPlan, LikelihoodRecipe, TermCollector
 from ddim_app.runs.sources import of_image
 from ddim_app.ui import uploads
 from ddim_app.ui.controls import validator
 from ddim_app.ui.fields import raw
-from ddim_app.ui.page_runs import Runs
-from ddim_app.ui.progress import Progress
+from ddim_app.ui.page_runs import PageRuns
+from ddim_app.ui.progress import ProgressEvents
 
 FIELDS = ("picture", "model", "mode", "evaluations", "draws", "seed", "clip", "precision")
 
 
-def build(runs: Runs, queued: dict[str, Any]) -> None:
+def build(runs: PageRuns, queued: dict[str, Any]) -> None:
     """Adds the endpoint to the open Blocks."""
     names = runs.engine.catalogue.names()
     with gr.Row(visible=False):
@@ -48,7 +48,7 @@ def build(runs: Runs, queued: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def recipe_of(runs: Runs, values: dict[str, Any]) -> LikelihoodRecipe:
+def recipe_of(runs: PageRuns, values: dict[str, Any]) -> LikelihoodRecipe:
     """The recipe of raw values; raises FieldError."""
     settings = {name: value for name, value in values.items() if name != "picture"}
     made = LikelihoodRecipe(**settings)  # judges all but the picture, before anything is loaded
@@ -56,7 +56,7 @@ def recipe_of(runs: Runs, values: dict[str, Any]) -> LikelihoodRecipe:
     return LikelihoodRecipe(**settings, pictures=(source,))
 
 
-def _likelihood(runs: Runs) -> Any:
+def _likelihood(runs: PageRuns) -> Any:
     async def likelihood(
         request: gr.Request, picture: str, model: str, mode: str, evaluations: int, draws: int, seed: int, clip: str,
         precision: str,
@@ -81,13 +81,13 @@ def _likelihood(runs: Runs) -> Any:
             made = await asyncio.to_thread(recipe_of, runs, values)
         except FieldError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        collector: Collector | None = None
-        progress = Progress()
+        collector: TermCollector | None = None
+        progress = ProgressEvents()
         async with aclosing(runs.stream(made, request)) as stream:
             async for news in stream:
                 for item in news:
                     if isinstance(item, LikelihoodPlan):
-                        collector = Collector(item)
+                        collector = TermCollector(item)
                     elif isinstance(item, list) and collector:
                         for terms in item:
                             collector.add(terms)

@@ -11,7 +11,7 @@ from ddim_app.diffusion import formulas, forward
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
 from ddim_app.ui.learn.forward_panel import spread
-from ddim_app.ui.learn.panel import Panel, Scene
+from ddim_app.ui.learn.panel import LessonScene, Panel
 
 DRAWS = 4000
 PROOF = (
@@ -61,13 +61,13 @@ class FamilyPanel(Panel):
         self.inputs = [self.t]
         self.outputs = [self.figures, self.moments, self.bayes, self.table, *self.proof]
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         t = max(1, scene.t(values[0]))
         return [
             self._figures(scene), self._moments(scene), *self._bayes(scene, t), *proof(scene, t),
         ]  # fmt: skip
 
-    def _figures(self, scene: Scene) -> dict[str, Any]:
+    def _figures(self, scene: LessonScene) -> dict[str, Any]:
         timesteps = five(scene)
         return figures.rows(
             *(
@@ -76,7 +76,7 @@ class FamilyPanel(Panel):
             )
         )
 
-    def _moments(self, scene: Scene) -> dict[str, Any]:
+    def _moments(self, scene: LessonScene) -> dict[str, Any]:
         value = scene.middle_pixel
         x0, generator, timesteps = torch.full((DRAWS,), value), scene.generator(), five(scene)
         levels = [scene.schedule.level(t).alpha_bar for t in timesteps]
@@ -95,7 +95,7 @@ class FamilyPanel(Panel):
         head = (f"η = {scene.eta:g}, {DRAWS} draws, x₀ = {value:.3f}", "mean, exact", "mean, seen", "variance, exact", "seen")
         return figures.cells(head, lines)
 
-    def _bayes(self, scene: Scene, t: int) -> list[Any]:
+    def _bayes(self, scene: LessonScene, t: int) -> list[Any]:
         a, b = scene.schedule.level(t).alpha_bar, scene.schedule.level(t - 1).alpha_bar
         up = forward.upwards(b, a, scene.eta)
         text = figures.filled(
@@ -107,17 +107,17 @@ class FamilyPanel(Panel):
         return [text, figures.cells((f"x at t = {t}, given t = {t - 1}", "× x before", "× x₀", "variance"), lines)]
 
 
-def etas(scene: Scene) -> list[float]:
+def etas(scene: LessonScene) -> list[float]:
     return sorted({0.0, scene.eta, 1.0})
 
 
-def five(scene: Scene) -> list[int]:
+def five(scene: LessonScene) -> list[int]:
     """Timesteps from the last to the first, five where there are as many."""
     last = scene.schedule.num_train_timesteps - 1
     return sorted({round(last * i / 4) for i in range(5)}, reverse=True)
 
 
-def path(scene: Scene, eta: float, timesteps: list[int]) -> list[torch.Tensor]:
+def path(scene: LessonScene, eta: float, timesteps: list[int]) -> list[torch.Tensor]:
     """The picture at each timestep, drawn downwards; x_T and the step noises are the same for every eta."""
     generator = scene.generator()
     levels = [scene.schedule.level(t).alpha_bar for t in timesteps]
@@ -138,7 +138,7 @@ def signed(value: float) -> str:
     return ("+" if value >= 0 else "-") + figures.number(abs(value))
 
 
-def proof(scene: Scene, t: int) -> list[str]:
+def proof(scene: LessonScene, t: int) -> list[str]:
     """The four steps with their numbers."""
     schedule = scene.schedule
     a, b = schedule.level(t).alpha_bar, schedule.level(t - 1).alpha_bar

@@ -12,7 +12,7 @@ from ddim_app.diffusion.schedule import Schedule
 from ddim_app.runs.sources import Source
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
-from ddim_app.ui.learn.panel import Panel, Scene
+from ddim_app.ui.learn.panel import LessonScene, Panel
 
 DRAWS = 1000
 
@@ -31,7 +31,7 @@ class ForwardPanel(Panel):
         self.chart = figures.chart("t", "log10 SNR", "Signal to noise", "forward-chart", ["schedule", "here"])
         self.inputs, self.outputs = [self.t], [self.formula, self.figures, self.table, self.chart]
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         t, schedule = scene.t(values[0]), scene.schedule
         a = schedule.level(t).alpha_bar
         before = schedule.level(t - 1).alpha_bar if t else 1.0
@@ -40,7 +40,7 @@ class ForwardPanel(Panel):
         )  # fmt: skip
         return [text, self._figures(scene, t), self._table(scene, t), snr_chart(schedule, t)]
 
-    def _figures(self, scene: Scene, t: int) -> dict[str, Any]:
+    def _figures(self, scene: LessonScene, t: int) -> dict[str, Any]:
         shown = sorted({round(t * i / 6) for i in range(7)})
         chain, _ = chains(scene)
         noise = torch.randn(scene.small_x0.shape, generator=scene.generator())
@@ -50,7 +50,7 @@ class ForwardPanel(Panel):
             figures.row("Step by step (Eq. 2)", ((chain[s], f"t = {s}") for s in shown)),
         )
 
-    def _table(self, scene: Scene, t: int) -> dict[str, Any]:
+    def _table(self, scene: LessonScene, t: int) -> dict[str, Any]:
         value = scene.middle_pixel
         exact = forward.closed_form(scene.schedule.level(t).alpha_bar)
         x0 = torch.full((DRAWS,), value)
@@ -66,7 +66,7 @@ class ForwardPanel(Panel):
         )
 
 
-def chains(scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
+def chains(scene: LessonScene) -> tuple[torch.Tensor, torch.Tensor]:
     """DDPM's chain step by step over all timesteps: of the small picture (T, C, H, W), and of DRAWS middle pixels (T, DRAWS)."""
     return _chains(scene.schedule, scene.small_source, scene.small, scene.compared.seed)
 

@@ -17,7 +17,7 @@ from ddim_app.errors import FieldError, whole
 from ddim_app.models.loading import Model
 from ddim_app.runs import forms
 from ddim_app.runs.base import BaseRecipe
-from ddim_app.runs.lessons import LessonRecipe, Sight
+from ddim_app.runs.lessons import LessonRecipe, LookResult
 from ddim_app.runs.sampling import Recipe
 from ddim_app.runs.sources import Source, of_image
 from ddim_app.ui.run_tab import KEEP
@@ -26,7 +26,7 @@ FALLBACK: Shape = (3, 32, 32)
 
 
 @dataclass(frozen=True)
-class Scene:
+class LessonScene:
     """The settings column and the picture as panels see them, checked."""
 
     engine: Engine
@@ -115,21 +115,21 @@ class Scene:
         }
         return LessonRecipe(lesson=lesson, timesteps=tuple(timesteps), **shared)
 
-    def look(self, *timesteps: int) -> Sight:
+    def look(self, *timesteps: int) -> LookResult:
         """The network's view of the picture noised to each timestep, one evaluation each; waits for the device."""
         self.need_model()
         (sight,) = self.engine.run(self.lesson("look", list(timesteps)))
         return sight  # type: ignore[no-any-return]
 
 
-def scene(engine: Engine, named: dict[str, Any], image: Image.Image) -> Scene:
+def scene(engine: Engine, named: dict[str, Any], image: Image.Image) -> LessonScene:
     """Raises FieldError for settings that no run could have."""
     name = named["model"]
     if isinstance(name, str) and not engine.is_here(name) and engine.catalogue.is_on_hub(name):
         raise FieldError("model", "is not here yet: it is downloaded when you press Run on the Compare tab")
     model, reason = _usable(engine, name)
     T = model.schedule.num_train_timesteps if model else 1000
-    return Scene(engine, named, forms.compare(named, T), model, reason, image)
+    return LessonScene(engine, named, forms.compare(named, T), model, reason, image)
 
 
 def _usable(engine: Engine, name: str) -> tuple[Model | None, str]:
@@ -157,7 +157,7 @@ class Panel(ABC):
     """Outputs that none of the settings changes but the model: charts, which take longest to draw."""
 
     @abstractmethod
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         """Its outputs for the settings, at most one evaluation of the network away; raises FieldError."""
 
 
@@ -167,11 +167,11 @@ class RunPanel(Panel):
     run_outputs: list[Component]
 
     @abstractmethod
-    def recipe_of(self, scene: Scene, *values: Any) -> BaseRecipe:
+    def recipe_of(self, scene: LessonScene, *values: Any) -> BaseRecipe:
         """What Run starts; raises FieldError."""
 
     @abstractmethod
-    def board(self, plan: Any, scene: Scene) -> Any:
+    def board(self, plan: Any, scene: LessonScene) -> Any:
         """What collects the run's frames."""
 
     def update(self, board: Any, frames: list[Any]) -> list[Any]:
@@ -181,5 +181,5 @@ class RunPanel(Panel):
         return [KEEP] * len(self.run_outputs)
 
     @abstractmethod
-    def last(self, board: Any, scene: Scene) -> list[Any]:
+    def last(self, board: Any, scene: LessonScene) -> list[Any]:
         """The run's outputs when it is through."""

@@ -12,7 +12,7 @@ from ddim_app.diffusion import elbo, formulas
 from ddim_app.diffusion.schedule import Level, Schedule, betas, cumulative
 from ddim_app.ui.fields import raw
 from ddim_app.ui.learn import figures
-from ddim_app.ui.learn.panel import Panel, Scene
+from ddim_app.ui.learn.panel import LessonScene, Panel
 
 OTHERS = {"linear": "linear", "cosine": "squaredcos_cap_v2", "sigmoid": "sigmoid"}
 NAMES = ["this model", *OTHERS]
@@ -46,7 +46,7 @@ class SchedulePanel(Panel):
         self.inputs, self.outputs = [self.quantity], [self.formula, self.chart, self.marks]
         self.fixed = (self.chart,)
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         quantity = values[0] if values[0] in QUANTITIES else "alpha_bar"
         grid = scene.grid
         moves = f"First step: {noises(grid[0], grid[1], scene.eta)}."
@@ -85,7 +85,7 @@ def noises(cur: Level, nxt: Level, eta: float) -> str:
     )  # fmt: skip
 
 
-def marks(scene: Scene) -> Any:
+def marks(scene: LessonScene) -> Any:
     moves = [(cur.t, cur.alpha_bar, nxt.alpha_bar) for cur, nxt in pairwise(scene.grid)]
     lines = {
         "σ(η)": [(t, formulas.ddim_sigma(a, b, scene.eta)) for t, a, b in moves],

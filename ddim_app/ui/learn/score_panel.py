@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ddim_app.diffusion import elbo
 from ddim_app.diffusion.schedule import Level
-from ddim_app.runs.lessons import RULES, LessonPlan, LessonRecipe, Move, turn
+from ddim_app.runs.lessons import RULES, LessonPlan, LessonRecipe, LessonStep, turn
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
-from ddim_app.ui.learn.panel import RunPanel, Scene
+from ddim_app.ui.learn.panel import LessonScene, RunPanel
 
 COUNTS = (5, 10, 20, 50)
 REFERENCE = 100
@@ -43,7 +43,7 @@ class ScorePanel(RunPanel):
         self.inputs, self.outputs = [self.t], [self.formula, self.figures]
         self.run_outputs = [self.chart, self.turns, self.ends]
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         t = scene.t(values[0])
         sight = scene.look(t)
         rest = 1 - scene.schedule.level(t).alpha_bar
@@ -59,15 +59,15 @@ class ScorePanel(RunPanel):
         ]
         return [figures.filled(figures.words("score"), t=t, delta=delta), figures.rows(figures.row("", parts, large=True))]
 
-    def recipe_of(self, scene: Scene, *values: Any) -> LessonRecipe:
+    def recipe_of(self, scene: LessonScene, *values: Any) -> LessonRecipe:
         T = scene.need_model().schedule.num_train_timesteps
         counts = [count for count in COUNTS if count <= T]
         return scene.lesson("euler", counts, steps=min(REFERENCE, T), spacing="trailing", eta=0.0, clip="off", picture=None)
 
-    def board(self, plan: LessonPlan, scene: Scene) -> "Race":
-        return Race(plan)
+    def board(self, plan: LessonPlan, scene: LessonScene) -> "EulerRace":
+        return EulerRace(plan)
 
-    def last(self, board: "Race", scene: Scene) -> list[Any]:
+    def last(self, board: "EulerRace", scene: LessonScene) -> list[Any]:
         reference = board.ends[len(board.counts) * len(RULES)].clamp(-1, 1)
         lines: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES.values()}
         strips: dict[str, list[tuple[Tensor, str]]] = {name: [] for name in NAMES.values()}
@@ -81,7 +81,7 @@ class ScorePanel(RunPanel):
         return [figures.drawn(figures.frame(lines, "steps", "RMSE")), figures.drawn(turns), figures.rows(*rows)]
 
 
-class Race:
+class EulerRace:
     """Ends of all chains, and the turns of the long one, which is the last row."""
 
     def __init__(self, plan: LessonPlan) -> None:
@@ -92,7 +92,7 @@ class Race:
         self.turns: list[tuple[float, float]] = []
         self._eps: Tensor | None = None
 
-    def add(self, move: Move) -> None:
+    def add(self, move: LessonStep) -> None:
         self.ends |= dict(zip(move.rows, move.x_next, strict=True))
         eps = move.eps[move.rows.index(self._long)]
         if self._eps is not None:

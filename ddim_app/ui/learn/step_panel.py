@@ -6,11 +6,11 @@ from typing import Any
 from torch import Tensor
 
 from ddim_app.diffusion import formulas
-from ddim_app.diffusion.noise import NoisePath
+from ddim_app.diffusion.noise import BrownianPath
 from ddim_app.diffusion.schedule import CLEAN, Level
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
-from ddim_app.ui.learn.panel import Panel, Scene
+from ddim_app.ui.learn.panel import LessonScene, Panel
 
 
 class StepPanel(Panel):
@@ -25,7 +25,7 @@ class StepPanel(Panel):
         self.figures = figures.figures("step-figures")
         self.inputs, self.outputs = [self.t], [self.formula, self.figures]
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         t = scene.t(values[0])
         sight = scene.look(t)
         cur, nxt = scene.schedule.level(t), following(scene, t)
@@ -54,7 +54,7 @@ def with_norms(parts: list[tuple[Tensor, str]]) -> list[tuple[Tensor, str]]:
     return [(x, f"{words}\n|·| = {float(x.double().norm()):.2f}") for x, words in parts]
 
 
-def following(scene: Scene, t: int) -> Level:
+def following(scene: LessonScene, t: int) -> Level:
     """The first chosen timestep below t, or the clean level."""
     return next((level for level in scene.grid[:-1] if level.t < t), CLEAN)
 
@@ -68,6 +68,6 @@ def identity(x_t: Tensor, pred_x0: Tensor, eps: Tensor, a: float, b: float) -> t
     return float((from_x0 - from_eps).abs().max()), float((from_x0 - family).abs().max())
 
 
-def fresh_noise(scene: Scene, cur: Level, nxt: Level) -> Tensor:
-    path = NoisePath(scene.schedule, scene.shape, scene.compared.seed)
+def fresh_noise(scene: LessonScene, cur: Level, nxt: Level) -> Tensor:
+    path = BrownianPath(scene.schedule, scene.shape, scene.compared.seed)
     return path.between(cur.t, nxt.t)[None]

@@ -9,19 +9,19 @@ from PIL import Image
 from ddim_app.errors import FieldError
 from ddim_app.runs.base import BaseRecipe
 from ddim_app.ui import text
-from ddim_app.ui.controls import Settings
+from ddim_app.ui.controls import Controls
 from ddim_app.ui.fields import PRIVATE, on_any
 from ddim_app.ui.learn import picture, tour
 from ddim_app.ui.learn.bound_panels import BoundPanel, LossPanel, RatePanel
 from ddim_app.ui.learn.chain_panels import DenoisePanel, ProgressPanel
 from ddim_app.ui.learn.family_panel import FamilyPanel
 from ddim_app.ui.learn.forward_panel import ForwardPanel
-from ddim_app.ui.learn.panel import Panel, RunPanel, Scene, scene
+from ddim_app.ui.learn.panel import LessonScene, Panel, RunPanel, scene
 from ddim_app.ui.learn.schedule_panel import SchedulePanel
 from ddim_app.ui.learn.score_panel import ScorePanel
 from ddim_app.ui.learn.step_panel import StepPanel
 from ddim_app.ui.learn.variance_panel import VariancePanel
-from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_tab import KEEP, RunTab
 
 NO_RUN = "panel has nothing to run: it follows its sliders at once. Panels 5 to 9 and 11 have a run"
@@ -35,7 +35,7 @@ class LearnTab(RunTab):
 
     title, name, go = "Learn", "learn", "Run panel"
 
-    def __init__(self, runs: Runs, settings: Settings) -> None:
+    def __init__(self, runs: PageRuns, settings: Controls) -> None:
         super().__init__(runs, settings)
         # Both are set in the browser, at once: Run may be pressed before a handler has answered.
         self.open = gr.Textbox("tour", visible=False)
@@ -101,7 +101,7 @@ class LearnTab(RunTab):
             if is_mine:
                 event.then(self.refresh, [self.awake, *self.inputs], outputs, **PRIVATE)
 
-    def _scene(self, values: tuple[Any, ...]) -> Scene:
+    def _scene(self, values: tuple[Any, ...]) -> LessonScene:
         """Of the settings' values and the picture."""
         count = len(self.settings.inputs)
         image = values[count]
@@ -153,14 +153,14 @@ class LearnTab(RunTab):
             rest = rest[len(panel.inputs) :]
         return None, shared, ()
 
-    def recipe_of(self, values: tuple[Any, ...]) -> tuple[BaseRecipe, tuple[RunPanel, Scene]]:
+    def recipe_of(self, values: tuple[Any, ...]) -> tuple[BaseRecipe, tuple[RunPanel, LessonScene]]:
         panel, shared, own = self._parts(values)
         if not isinstance(panel, RunPanel):
             raise FieldError("steps", NO_RUN)
         at = self._scene(shared)
         return panel.recipe_of(at, *own), (panel, at)
 
-    def board(self, plan: Any, about: tuple[RunPanel, Scene]) -> Any:
+    def board(self, plan: Any, about: tuple[RunPanel, LessonScene]) -> Any:
         panel, at = about
         return (*about, panel.board(plan, at))
 

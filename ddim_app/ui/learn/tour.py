@@ -11,7 +11,7 @@ from ddim_app.ui.learn import figures
 
 
 @dataclass(frozen=True)
-class Stop:
+class TourStop:
     """A stop of the tour."""
 
     title: str
@@ -22,7 +22,7 @@ class Stop:
     answer: str
 
 
-def stops() -> list[Stop]:
+def stops() -> list[TourStop]:
     """The six of them; numbers in answers are those of DDPM's linear schedule, which the bundled model has."""
     schedule = Schedule(cumulative(betas()))
     even = min(range(1000), key=lambda t: abs(schedule.snr[t] - 1))
@@ -31,7 +31,7 @@ def stops() -> list[Stop]:
     found = []
     for part in figures.words("tour").split("\n## ")[1:]:
         title, panel, slider, question, answer = (line.strip() for line in part.strip().split("\n") if line.strip())
-        found.append(Stop(title, panel, slider, question, figures.filled(answer, **numbers)))
+        found.append(TourStop(title, panel, slider, question, figures.filled(answer, **numbers)))
     return found
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from ddim_app.diffusion import elbo
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
-from ddim_app.ui.learn.panel import Panel, Scene
+from ddim_app.ui.learn.panel import LessonScene, Panel
 
 NAMES = ["true", "small, β̃", "large, β"]
 
@@ -23,7 +23,7 @@ class VariancePanel(Panel):
         self.chart = figures.chart("t", "variance / β", "Reverse variance, in units of β", "variance-chart", NAMES, y_lim=[0, 1.05])
         self.inputs, self.outputs = [self.s, self.t], [self.formula, self.chart]
 
-    def show(self, scene: Scene, *values: Any) -> list[Any]:
+    def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         s, t, schedule = figures.share("s", values[0]), max(1, scene.t(values[1])), scene.schedule
         table = elbo.variances(schedule)
 

@@ -15,10 +15,10 @@ from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan
 from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import download
-from ddim_app.ui.controls import Settings, num_train_timesteps
+from ddim_app.ui.controls import Controls, num_train_timesteps
 from ddim_app.ui.fields import PRIVATE, on_any, raw
-from ddim_app.ui.matrix.view import Sheet
-from ddim_app.ui.page_runs import Runs
+from ddim_app.ui.matrix.view import MatrixView
+from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_tab import KEEP, RunTab
 
 AXIS_CHOICES = [
@@ -61,7 +61,7 @@ class MatrixTab(RunTab):
 
     title, name, go = "Steps × eta", "matrix", "Run matrix"
 
-    def __init__(self, runs: Runs, settings: Settings) -> None:
+    def __init__(self, runs: PageRuns, settings: Controls) -> None:
         super().__init__(runs, settings)
         with gr.Row(elem_classes="views"):
             views = {gr.Button(words, size="sm", min_width=60): view for words, view in VIEWS.items()}
@@ -133,16 +133,16 @@ class MatrixTab(RunTab):
             return str(error)
         return text.sampling_cost_line(plan, engine.calls(plan), engine.seconds(plan)).split("\n")[0]
 
-    def board(self, plan: SamplingPlan, about: tuple[Axis, Axis]) -> Sheet:
-        return Sheet(plan, *about)
+    def board(self, plan: SamplingPlan, about: tuple[Axis, Axis]) -> MatrixView:
+        return MatrixView(plan, *about)
 
     def before(self, recipe: Recipe) -> list[Any]:
         return [KEEP, KEEP, KEEP, recipe.seed, KEEP, None]
 
-    def update(self, board: Sheet, plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
+    def update(self, board: MatrixView, plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
         return [board.add(frames), board.line(plan), board.cells, KEEP, KEEP, KEEP]
 
-    def last(self, board: Sheet, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
+    def last(self, board: MatrixView, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
         board.add(frames)
         sheet = None if error else board.png(plan.recipe)  # a part of it would pass for the whole
         return [board.complete(), board.line(plan), board.cells, KEEP, _plot(board.distances()), sheet]

@@ -27,7 +27,7 @@ FULL_SPREAD = 0.25
 """Standard deviation of a pixel, on the [0, 1] scale, that is drawn white."""
 
 
-class Sheet:
+class MatrixView:
     """What has arrived of a matrix whose cells are the last arms of a plan, row by row."""
 
     def __init__(self, plan: SamplingPlan, rows: Axis, columns: Axis) -> None:

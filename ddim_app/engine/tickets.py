@@ -1,0 +1,81 @@
+"""A run in the batch loop: its ticket, the networks that it asks, its rows in a call, and its end."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ddim_app.diffusion.batch_sizes import BUCKETS
+from ddim_app.diffusion.sampler import Predict, Process, Query, Report
+from ddim_app.runs import kinds  # noqa: F401  (the plans of all kinds)
+
+
+class Halt(Exception):  # noqa: N818
+    """Raised by a process that has to end; the message is a sentence for the user."""
+
+
+class End(NamedTuple):
+    """The last thing that a run emits: done when `error` is None."""
+
+    error: str | None = None
+    sizes: frozenset[int] = frozenset()
+    """How many rows the calls had that it took part in."""
+    shared: bool = False
+    """Whether some of them were others'."""
+
+
+class Evaluator(NamedTuple):
+    """A network that a run asks."""
+
+    predict: Predict
+    max_rows: int = BUCKETS[-1]
+    """Rows that one call may have."""
+    observe: Callable[[float, int], None] = lambda seconds, rows: None
+    """Told how long a call took, its rows' updates included, and how many rows it had."""
+    group: Hashable = None
+    """What runs must have in common to share its calls: model, precision."""
+
+
+Emit = Callable[[Report | End], None]
+"""Called on the loop's thread, so it must be quick; raising ends the run."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One run in the loop, from `join` to its End."""
+
+    process: Process
+    networks: Sequence[Evaluator]
+    emit: Emit
+    sizes: set[int] = field(default_factory=set)
+    shared: bool = False
+    evaluations: int = 0
+    """Rows evaluated for it so far."""
+    query: Query | None = None
+    outputs: list[Tensor] = field(default_factory=list)
+    turn: int = 0
+    """Round in which it was last served; the smallest goes first."""
+
+    @property
+    def network(self) -> Evaluator:
+        """The one that its query asks."""
+        return self.networks[self.query.network if self.query else 0]
+
+    def waiting_rows(self) -> int:
+        return 0 if self.query is None else len(self.query.t) - sum(map(len, self.outputs))
+
+
+class Portion(NamedTuple):
+    """Rows of one run that take part in a call."""
+
+    ticket: Ticket
+    x_t: Tensor
+    t: Tensor
+
+
+class Finished(NamedTuple):
+    """The last thing that a run tells: its recipe as made, or the sentence that says why it ended."""
+
+    recipe: Any
+    error: str | None = None
