@@ -35,7 +35,15 @@ LIBRARIES = {
 }
 """Who may import a library: packages or single modules."""
 SHARED_NAMES = {"__init__", "__main__", "tab", "view", "endpoint"}
-CORE = "errors diffusion.reference diffusion.exact_inversion diffusion.lockstep media.animation runs.codecs runs.snippets".split()
+CORE = [
+    "errors",
+    "diffusion.reference",
+    "diffusion.exact_inversion",
+    "diffusion.lockstep",
+    "media.animation",
+    "runs.codecs",
+    "runs.snippets",
+]
 
 
 def files():

@@ -76,3 +76,9 @@ def locate(where: str, notify: Callable[[str], None] = log.info) -> Path:
     if not re.fullmatch(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", where):
         raise ModelError(f"model {where[:80]}: there is no such folder, and it is no id on the Hugging Face Hub")
     return download(where, notify)
+
+
+def load_model(where: str, notify: Callable[[str], None] = log.info) -> Model:
+    """The model of that name in weights/ or runs/, of that folder, or of that id on the Hugging Face Hub; raises ModelError."""
+    folders = Catalogue([ROOT / "weights", ROOT / "runs"]).folders()
+    return load(folders[where] if where in folders else locate(where, notify), where)

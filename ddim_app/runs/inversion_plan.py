@@ -110,41 +110,39 @@ class InvertPlan(Plan):
 
     def knows(self, route: InversionRoute) -> bool:
         """Whether the x_T that it should find is known."""
-        single = route_of.way.method not in ("sdedit", *STOCHASTIC)
-        return len(self.seeds) == self.pictures and route_of.up == self.routes[0].grid and single
+        single = route.way.method not in ("sdedit", *STOCHASTIC)
+        return len(self.seeds) == self.pictures and route.up == self.routes[0].grid and single
 
     def interpolates(self, route: InversionRoute) -> bool:
-        return self.recipe.self_interpolation and self.knows(route_of)
+        return self.recipe.self_interpolation and self.knows(route)
 
     def lengths(self, route: InversionRoute) -> tuple[int, int]:
         """Rounds that the encoder and the decoder are asked in."""
-        up, down = route_of.nfe
-        return up, down + (len(route_of.down) - 1 if self.interpolates(route_of) else 0)
+        up, down = route.nfe
+        return up, down + (len(route.down) - 1 if self.interpolates(route) else 0)
 
     @property
     def evaluations(self) -> int:
-        each = sum(
-            sum(route_of.nfe) + len(BETWEEN) * (len(route_of.down) - 1) * self.interpolates(route_of) for route_of in self.routes
-        )
+        each = sum(sum(route.nfe) + len(BETWEEN) * (len(route.down) - 1) * self.interpolates(route) for route in self.routes)
         return len(self.seeds) * self.sampled + self.pictures * each
 
     @property
     def transitions(self) -> int:
-        return self.sampled + max(sum(self.lengths(route_of)) for route_of in self.routes)
+        return self.sampled + max(sum(self.lengths(route)) for route in self.routes)
 
     @property
     def nfe(self) -> tuple[int, ...]:
-        return tuple(sorted({sum(route_of.nfe) for route_of in self.routes}))
+        return tuple(sorted({sum(route.nfe) for route in self.routes}))
 
     def calls(self, max_rows: int) -> int:
         count = self.sampled * math.ceil(len(self.seeds) / max_rows)
         decoder = len(self.models) - 1
         for k in range(self.transitions - self.sampled):
             rows = [0] * len(self.models)
-            for route_of in self.routes:
-                up, down = self.lengths(route_of)
+            for route in self.routes:
+                up, down = self.lengths(route)
                 if k < up + down:
-                    rows[0 if k < up else decoder] += self.pictures * (1 if k < sum(route_of.nfe) else len(BETWEEN))
+                    rows[0 if k < up else decoder] += self.pictures * (1 if k < sum(route.nfe) else len(BETWEEN))
             count += sum(math.ceil(n / max_rows) for n in rows)
         return count
 
@@ -168,31 +166,29 @@ class InvertPlan(Plan):
 
     def _arm(self, arm: int, x0: Tensor, start: Tensor, began: float) -> Told:
         """One way up and down, told of and then summed up; `start` is what the pictures of seeds were made from."""
-        route_of, log = self.routes[arm], ArmLog(arm)
-        found = yield from log.told(self._up(route_of, x0), "up", len(route_of.up) - 1)
+        route, log = self.routes[arm], ArmLog(arm)
+        found = yield from log.told(self._up(route, x0), "up", len(route.up) - 1)
         up_nfe = log.evaluations
-        back = yield from log.told(self._down(route_of, found), "down", len(route_of.down) - 1)
+        back = yield from log.told(self._down(route, found), "down", len(route.down) - 1)
         evaluations = (up_nfe, log.evaluations - up_nfe)
         between = None
-        if self.interpolates(route_of):
+        if self.interpolates(route):
             ends = start.cpu(), _x(found).cpu()
             x = torch.cat([slerp(*ends, [at] * len(start)) for at in BETWEEN]).to(start.device)
-            drawn = yield from log.told(
-                naive_inversion.down(x, route_of.down, self._network(-1)), "between", len(route_of.down) - 1
-            )
+            drawn = yield from log.told(naive_inversion.down(x, route.down, self._network(-1)), "between", len(route.down) - 1)
             between = drawn.view(len(BETWEEN), *x0.shape).cpu()
         yield InversionResult(
-            arm, 0, x0.cpu(), self._latent(route_of, found), back.cpu(), evaluations, tuple(log.residuals), tuple(log.noise_stds),
+            arm, 0, x0.cpu(), self._latent(route, found), back.cpu(), evaluations, tuple(log.residuals), tuple(log.noise_stds),
             (back - found.residual).cpu() if isinstance(found, exact_inversion.NoiseMap) else None,
-            start.cpu() if self.knows(route_of) else None, between, time.perf_counter() - began,
+            start.cpu() if self.knows(route) else None, between, time.perf_counter() - began,
         )  # fmt: skip
 
     def _up(self, route: InversionRoute, x0: Tensor) -> Steps:
-        way, levels, network = route_of.way, route_of.up, self._network(0)
+        way, levels, network = route.way, route.up, self._network(0)
         if way.method in ("ddim-source", "ddim-target"):
             return naive_inversion.naive(x0, levels, network, way.method.removeprefix("ddim-"))
         if way.method == "fixed-point":
-            return fixed_point(x0, levels, network, route_of.allotted, way.tolerance)
+            return fixed_point(x0, levels, network, route.allotted, way.tolerance)
         if way.method in ("o-belm", "o-belm-single"):
             return exact_inversion.belm_up(x0, levels, network)
         noise, eta = self._noise(x0), float(way.eta or 0)
@@ -206,21 +202,21 @@ class InvertPlan(Plan):
         return exact_inversion.noise_up(x0, drawn, levels, network, eta)
 
     def _down(self, route: InversionRoute, found: Any) -> Steps:
-        network, eta = self._network(-1), float(route_of.way.eta or 0)
+        network, eta = self._network(-1), float(route.way.eta or 0)
         if isinstance(found, exact_inversion.NoiseMap):
-            return exact_inversion.noise_down(found, route_of.down, network, eta)
-        if route_of.way.method == "o-belm":
-            return exact_inversion.belm_down(found, route_of.down, network)
-        return naive_inversion.down(_x(found), route_of.down, network, eta, self._draws() if eta else ())
+            return exact_inversion.noise_down(found, route.down, network, eta)
+        if route.way.method == "o-belm":
+            return exact_inversion.belm_down(found, route.down, network)
+        return naive_inversion.down(_x(found), route.down, network, eta, self._draws() if eta else ())
 
     def _latent(self, route: InversionRoute, found: Any) -> Latent:
-        way, tensors = route_of.way, {"x": _x(found).cpu()}
+        way, tensors = route.way, {"x": _x(found).cpu()}
         if isinstance(found, exact_inversion.NoiseMap):
             tensors |= {"noises": found.noises.cpu(), "residual": found.residual.cpu()}
         elif way.method == "o-belm":
             tensors["second"] = found.second.cpu()
         return Latent(
-            **tensors, model=self.recipe.model, weights=self.model.sha256, timesteps=tuple(level.t for level in route_of.down[:-1]),
+            **tensors, model=self.recipe.model, weights=self.model.sha256, timesteps=tuple(level.t for level in route.down[:-1]),
             eta=float(way.eta or 0), recipe=replace(self.recipe, arms=(way,)),
         )  # fmt: skip
 

@@ -22,22 +22,32 @@ MAX_COMMAND = 4_000
 
 def python(recipe: BaseRecipe) -> str:
     """Python that runs the recipe with this package and saves its pictures, each with the recipe inside."""
-    names: dict[str, set[str]] = {"ddim_app.engine": {"Engine"}}
-    for cls in _classes(recipe):
-        names.setdefault(cls.__module__, set()).add(cls.__name__)
-    value = f"\nrecipe = {_literal(recipe, 0)}\n"
+    names = {"Engine"} | ({"png", "to_pil", "to_pixels"} if isinstance(recipe, Recipe) else set())
+    value = f"{_imports({*names, *map(_place, _classes(recipe))})}\nrecipe = {_literal(recipe, 0)}\n"
     if not isinstance(recipe, Recipe):
-        return _imports(names) + value + "for frame in Engine().run(recipe):\n    print(frame.k)\n"
-    names |= {"ddim_app.runs.codecs": {"png"}, "ddim_app.media.images": {"to_pil", "to_pixels"}}
-    return f"from pathlib import Path\n\n{_imports(names)}{value}" + (
-        "for a, pictures in enumerate(Engine().final(recipe), 1):\n"
-        "    for i, pixels in enumerate(to_pixels(pictures)):\n"
-        '        Path(f"arm-{a}-picture-{i}.png").write_bytes(png(to_pil(pixels), recipe))\n'
+        return value + "for frame in Engine().run(recipe):\n    print(frame.k)\n"
+    return (
+        "from pathlib import Path\n\n"
+        + value
+        + (
+            "for a, pictures in enumerate(Engine().final(recipe), 1):\n"
+            "    for i, pixels in enumerate(to_pixels(pictures)):\n"
+            '        Path(f"arm-{a}-picture-{i}.png").write_bytes(png(to_pil(pixels), recipe))\n'
+        )
     )
 
 
-def _imports(names: dict[str, set[str]]) -> str:
-    return "".join(f"from {module} import {', '.join(sorted(found))}\n" for module, found in sorted(names.items()))
+def _place(cls: type) -> str:
+    """How a class is imported: of this package from its front door, by its name alone."""
+    return cls.__name__ if cls.__module__.startswith("ddim_app.") else f"{cls.__module__}.{cls.__name__}"
+
+
+def _imports(places: set[str]) -> str:
+    modules: dict[str, list[str]] = {}
+    for place in sorted(places):
+        module, _, name = place.rpartition(".")
+        modules.setdefault(module or "ddim_app", []).append(name)
+    return "".join(f"from {module} import {', '.join(names)}\n" for module, names in sorted(modules.items()))
 
 
 def command(recipe: BaseRecipe) -> str:

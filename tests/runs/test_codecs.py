@@ -110,7 +110,7 @@ def test_command_line(value):
 def test_python(value):
     """Python is never read back; it is run, here without the engine."""
     code = snippets.python(value).replace("from tests.runs.test_codecs", f"from {__name__}")
-    code = code[: code.index("\nfor ")].replace("from ddim_app.engine import Engine\n", "")
+    code = code[: code.index("\nfor ")]
     names: dict[str, Any] = {"Other": Other}
     exec(code.replace(f"from {Other.__module__} import Other\n", ""), names)
     assert names["recipe"] == value
