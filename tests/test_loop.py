@@ -16,6 +16,13 @@ from tests.loop_tools import PATIENCE, Network, Run, assert_empty, grid
 from tests.toys import LINEAR
 
 
+@pytest.fixture(autouse=True, params=["at once", "on their way"])
+def copies(request, monkeypatch):
+    """Steps are told at once, as on a CPU, or when the next call has begun, as with pictures that come from a GPU."""
+    if request.param == "on their way":
+        monkeypatch.setattr(loops.host_copy, "begin", lambda tensors: lambda: [tensor.clone() for tensor in tensors])
+
+
 def test_one_call_serves_runs_at_different_timesteps():
     loop, network = BatchLoop(), Network(held=True)
     first = Run(loop, network, [900, 600, 300], pictures=2)

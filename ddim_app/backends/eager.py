@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ddim_app.backends import cuda, mixture
 from ddim_app.backends.lone import Lone
 from ddim_app.buckets import BUCKETS, bucket_of, filled
+from ddim_app.ddim import placed
 from ddim_app.model import Model
 from ddim_app.sample import Predict
 
@@ -65,6 +66,6 @@ def in_buckets(
 
 def _plain(unet: nn.Module) -> Predict:
     def evaluate(x: Tensor, t: Tensor) -> Tensor:
-        return unet(x, t, return_dict=False)[0]  # type: ignore[no-any-return]
+        return unet(x, placed(t, x.device), return_dict=False)[0]  # type: ignore[no-any-return]
 
     return evaluate
