@@ -4,10 +4,12 @@ A small network on a large GPU waits for Python to launch its kernels, some hund
 """
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ddim_app.diffusion.formulas import placed
 from ddim_app.diffusion.sampler import Predict
 
 WARM_CALLS = 3
@@ -23,23 +25,25 @@ def captured(unet: nn.Module, device: torch.device) -> Predict:
     and not TF32.
     """
     graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]] = {}
+    # Graphs run one at a time and their outputs are copied out at once, so all may use the same memory.
+    pool = torch.cuda.graph_pool_handle()
 
     def evaluate(x: Tensor, t: Tensor) -> Tensor:
         size = len(x)
         if size not in graphs:
             if len(graphs) == MOST_GRAPHS:
                 del graphs[next(iter(graphs))]
-            graphs[size] = _capture(unet, x, t.to(device))
+            graphs[size] = _capture(unet, x, placed(t, device), pool)
         graph, rows, times, output = graphs[size]
         rows.copy_(x, non_blocking=True)
-        times.copy_(_staged(t), non_blocking=True)
+        times.copy_(placed(t, device))
         graph.replay()
         return output.clone()
 
     return evaluate
 
 
-def _capture(unet: nn.Module, x: Tensor, t: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]:
+def _capture(unet: nn.Module, x: Tensor, t: Tensor, pool: Any) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]:
     rows, times = x.clone(memory_format=torch.channels_last), t.clone()
     aside = torch.cuda.Stream(x.device)  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream(x.device))
@@ -49,14 +53,9 @@ def _capture(unet: nn.Module, x: Tensor, t: Tensor) -> tuple[torch.cuda.CUDAGrap
     torch.cuda.current_stream(x.device).wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
     # Other threads put models and noise on the device meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"), _ieee():
+    with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"), _ieee():
         output = unet(rows, times, return_dict=False)[0]
     return graph, rows, times, output
-
-
-def _staged(t: Tensor) -> Tensor:
-    """t in memory that the device can fetch from while the host goes on."""
-    return t.pin_memory() if t.device.type == "cpu" else t
 
 
 def _ieee() -> AbstractContextManager[None]:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ddim_app.backends import cuda, mixture
 from ddim_app.backends.single_row import SingleRow
 from ddim_app.diffusion.batch_sizes import BUCKETS, bucket_of, filled
+from ddim_app.diffusion.formulas import placed
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.models.loading import Model
 
@@ -65,6 +66,6 @@ def in_buckets(
 
 def _plain(unet: nn.Module) -> Predict:
     def evaluate(x: Tensor, t: Tensor) -> Tensor:
-        return unet(x, t, return_dict=False)[0]  # type: ignore[no-any-return]
+        return unet(x, placed(t, x.device), return_dict=False)[0]  # type: ignore[no-any-return]
 
     return evaluate

@@ -7,6 +7,7 @@ tensor of shape (N,), one level per picture; roots are taken in float64 and only
 
 import math
 
+import torch
 from torch import Tensor
 
 Scalar = float | Tensor
@@ -102,5 +103,12 @@ def _posterior_std(alpha_bar: float, alpha_bar_next: float) -> float:
 def _sqrt(value: Scalar, x: Tensor) -> Scalar:
     """sqrt(value), taken in float64; a tensor of one value per picture comes back broadcastable to x, in its dtype."""
     if isinstance(value, Tensor):
-        return value.sqrt().to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
+        return placed(value.sqrt().to(x.dtype), x.device).view(-1, *[1] * (x.ndim - 1))
     return math.sqrt(value)
+
+
+def placed(values: Tensor, device: torch.device) -> Tensor:
+    """The values on `device`, without waiting for what a GPU has still to do."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)

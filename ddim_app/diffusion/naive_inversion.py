@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion import formulas
-from ddim_app.diffusion.sampler import Draw, Query, Row, Step, sample
+from ddim_app.diffusion.sampler import Draw, Query, Row, Step, answer, sample
 from ddim_app.diffusion.schedule import Level
 
 Levels = Sequence[Level]
@@ -88,7 +88,7 @@ def down(x: Tensor, levels: Levels, network: AskedNetwork, eta: float = 0.0, dra
         except StopIteration:
             return x
         if isinstance(item, Query):
-            reply = yield item
+            reply = answer(item, (yield item._replace(moves=None)))
         else:
             assert isinstance(item, Step)
             x, reply = item.x_next, None
@@ -97,7 +97,7 @@ def down(x: Tensor, levels: Levels, network: AskedNetwork, eta: float = 0.0, dra
 
 def ask(x: Tensor, at: Level, network: AskedNetwork) -> Generator[Query, Tensor, Tensor]:
     """eps of x by the network, which is told that x is at level `at`."""
-    output = yield Query(x, torch.full((len(x),), at.t, device=x.device), network.number)
+    output = yield Query(x, torch.full((len(x),), at.t), network.number)
     return formulas.denoise(output.to(x.dtype), x, at.alpha_bar, network.prediction_type)[1]
 
 

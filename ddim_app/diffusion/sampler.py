@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion import formulas
+from ddim_app.diffusion.formulas import placed
 from ddim_app.diffusion.schedule import Level
 
 Draw = Callable[[int, int], Tensor]
@@ -27,12 +28,15 @@ VARIANCES = ("small", "large")
 
 
 class Query(NamedTuple):
-    """Rows that need one evaluation each."""
+    """Rows that need one evaluation each; what is sent for them is the network's output, or with `moves` a Moved."""
 
     x_t: Tensor
     t: Tensor
+    """int64 (n,), on the CPU, where the next call is put together."""
     network: int = 0
     """Which of the run's networks is asked, where it has several."""
+    moves: "Sequence[Transition] | None" = None
+    """The transition that each row makes with its output, so that rows of many runs can be advanced at once."""
 
 
 class Report(Protocol):
@@ -60,14 +64,33 @@ class Step(NamedTuple):
     """The clean picture predicted before it, after clipping."""
     eps: Tensor
     """The noise that (x_t, pred_x0) stands for."""
+    copy: "Copy | None" = None
+    """Gives the three tensors in the host's memory, where they are on a GPU and on their way from it."""
 
     @property
     def is_finite(self) -> bool:
         # The sum is finite unless an entry is not; four times as quick as looking at each.
         return math.isfinite(float(self.x_next.sum()))
 
+    def on_host(self) -> "Step":
+        """The same with its tensors in the host's memory; waits for those that are on their way."""
+        x_next, pred_x0, eps = self.copy() if self.copy else (self.x_next.cpu(), self.pred_x0.cpu(), self.eps.cpu())
+        return Step(self.k, self.rows, x_next, pred_x0, eps)
 
-Process = Generator[Query | Report, Tensor, None]
+
+Copy = Callable[[], Sequence[Tensor]]
+
+
+class Moved(NamedTuple):
+    """Rows after one transition, each tensor (n, C, H, W); as in Step."""
+
+    x_next: Tensor
+    pred_x0: Tensor
+    eps: Tensor
+    copy: Copy | None = None
+
+
+Process = Generator[Query | Report, Any, None]
 
 
 @dataclass(frozen=True)
@@ -118,17 +141,17 @@ def sample(x: Tensor, rows: Sequence[Row]) -> Process:
     starts = {r: row.start for r, row in enumerate(rows) if row.start}
     for k in range(max((at + len(plan) for at, plan in zip(first, plans, strict=True)), default=0)):
         for r in sorted(r for r in starts if first[r] == k):  # in turn, since one may start where another does that just joined
-            x = x.index_copy(0, torch.tensor([r], device=x.device), x[[starts[r][0]]])
+            x = x.index_copy(0, placed(torch.tensor([r]), x.device), x[starts[r][0]].unsqueeze(0))
         moving = [r for r, plan in enumerate(plans) if first[r] <= k < first[r] + len(plan)]
         for network in sorted({rows[r].network for r in moving}):
             live = [r for r in moving if rows[r].network == network]
-            moves = [(rows[r], *plans[r][k - first[r]]) for r in live]
+            moves = [Transition(rows[r], *plans[r][k - first[r]]) for r in live]
             everything = len(live) == len(rows)
-            x_t = x if everything else x[live]
-            output = yield Query(x_t, torch.tensor([cur.t for _, cur, _ in moves], device=x.device), network)
-            step = _advance(x_t, output.to(x.dtype), moves)
-            x = step[0] if everything else x.index_copy(0, torch.tensor(live, device=x.device), step[0])
-            yield Step(k, tuple(live), *step)
+            index = None if everything else placed(torch.tensor(live), x.device)
+            x_t = x if index is None else x.index_select(0, index)
+            moved: Moved = yield Query(x_t, torch.tensor([cur.t for _, cur, _ in moves]), network, moves)
+            x = moved.x_next if index is None else x.index_copy(0, index, moved.x_next)
+            yield Step(k, tuple(live), *moved)
 
 
 def first_rounds(rows: Sequence[Row]) -> list[int]:
@@ -145,7 +168,7 @@ def drive(process: Process, *networks: Predict) -> Iterator[Any]:
         item = next(process)
         while True:
             if isinstance(item, Query):
-                item = process.send(networks[item.network](item.x_t, item.t))
+                item = process.send(answer(item, networks[item.network](item.x_t, item.t)))
             else:
                 yield item
                 item = next(process)
@@ -155,11 +178,22 @@ def drive(process: Process, *networks: Predict) -> Iterator[Any]:
         process.close()
 
 
-Moving = Sequence[tuple[Row, Level, Level]]
+class Transition(NamedTuple):
+    """One transition of a row, from level `cur` to level `nxt`."""
+
+    row: Row
+    cur: Level
+    nxt: Level
 
 
-def _advance(x_t: Tensor, output: Tensor, moving: Moving) -> tuple[Tensor, Tensor, Tensor]:
-    """(x_next, pred_x0, eps) of one transition of every row, all of one network."""
+def answer(query: Query, output: Tensor) -> Tensor | Moved:
+    """What is sent for a query, given the network's output for its rows."""
+    return output if query.moves is None else advance(query.x_t, output, query.moves)
+
+
+def advance(x_t: Tensor, output: Tensor, moving: Sequence[Transition]) -> Moved:
+    """One transition of every row; all are of one dtype and of networks with one prediction type and clip range."""
+    output = output.to(x_t.dtype)
     prediction_type, clip_range = moving[0][0].prediction_type, moving[0][0].clip_range
     alpha_bar = _column(cur.alpha_bar for _, cur, _ in moving)
     alpha_bar_next = _column(nxt.alpha_bar for _, _, nxt in moving)
@@ -167,7 +201,7 @@ def _advance(x_t: Tensor, output: Tensor, moving: Moving) -> tuple[Tensor, Tenso
     pred_x0, eps = formulas.denoise(output, x_t, alpha_bar, prediction_type)
     pred_x0, eps = _clip(pred_x0, eps, x_t, alpha_bar, [row.clip for row, _, _ in moving], clip_range)
     x_next = formulas.ddim_step(pred_x0, eps, alpha_bar_next, _column(sigma for sigma, _ in noise))
-    return _add_noise(x_next, moving, [std for _, std in noise]), pred_x0, eps
+    return Moved(_add_noise(x_next, moving, [std for _, std in noise]), pred_x0, eps)
 
 
 def _clip(
@@ -179,12 +213,12 @@ def _clip(
         derived = formulas.predict_eps(x_t, treated, alpha_bar)
         if all(other == rule for other in rules):
             return treated, derived
-        chosen = torch.tensor([other == rule for other in rules], device=x_t.device).view(-1, 1, 1, 1)
+        chosen = placed(torch.tensor([other == rule for other in rules]), x_t.device).view(-1, 1, 1, 1)
         pred_x0, eps = torch.where(chosen, treated, pred_x0), torch.where(chosen, derived, eps)
     return pred_x0, eps
 
 
-def _add_noise(x: Tensor, moving: Moving, stds: Sequence[float]) -> Tensor:
+def _add_noise(x: Tensor, moving: Sequence[Transition], stds: Sequence[float]) -> Tensor:
     noisy = [i for i, std in enumerate(stds) if std > 0]
     if not noisy:
         return x
@@ -194,7 +228,7 @@ def _add_noise(x: Tensor, moving: Moving, stds: Sequence[float]) -> Tensor:
         if row.draw is None:
             raise ValueError(f"row {i} adds noise (eta {row.eta}, variance {row.variance!r}) but has no draw")
         drawn.append(stds[i] * row.draw(cur.t, nxt.t).double())
-    return x.index_add(0, torch.tensor(noisy, device=x.device), torch.stack(drawn).to(x.device, x.dtype))
+    return x.index_add(0, placed(torch.tensor(noisy), x.device), placed(torch.stack(drawn).to(x.dtype), x.device))
 
 
 def _column(values: Iterator[float]) -> Tensor:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion.batch_sizes import BUCKETS, half_bucket
-from ddim_app.diffusion.sampler import Process, Query, Report
+from ddim_app.diffusion.sampler import Moved, Process, Query, Report, Step
+from ddim_app.engine.row_batches import cat, joined, moved_together
 from ddim_app.engine.tickets import Emit, End, Evaluator, Halt, Portion, Ticket
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,8 @@ class BatchLoop:
             portions = self._deal([ticket for ticket in live if ticket.waiting_rows()])
             if portions:
                 self._call(portions)
+            else:
+                self._tell_all(live)
         finally:
             self._working = False
 
@@ -158,17 +161,19 @@ class BatchLoop:
         for ticket in order:
             if ticket.network.group != asked.group or not room or ticket.query is None:
                 continue
-            done = sum(map(len, ticket.outputs))
-            rows = slice(done, min(len(ticket.query.t), done + room))
-            portions.append(Portion(ticket, ticket.query.x_t[rows], ticket.query.t[rows]))
-            room -= rows.stop - done
+            x_t, t, _, moves = ticket.query
+            rows = slice(ticket.answered, min(len(t), ticket.answered + room))
+            portions.append(Portion(ticket, x_t[rows], t[rows], moves and moves[rows]))
+            room -= rows.stop - rows.start
         return portions
 
     def _call(self, portions: Sequence[Portion]) -> None:
         network, began = portions[0].ticket.network, time.perf_counter()
         try:
-            x_t, t = (torch.cat(parts) for parts in zip(*((p.x_t.float(), p.t) for p in portions), strict=True))
+            x_t, t = cat([portion.x_t.float() for portion in portions]), cat([portion.t for portion in portions])
             outputs = torch.split(network.predict(x_t, t), [len(p.t) for p in portions])
+            # A GPU is at work on this call now: what the call before made is told meanwhile.
+            self._tell_all(list(self._live))
             failure = None
         except Exception as error:  # a failing network must not take the loop with it
             failure = error
@@ -176,11 +181,11 @@ class BatchLoop:
         size = sum(len(p.t) for p in portions)
         if failure is None:
             self.evaluations += size
-            for portion, output in zip(portions, outputs, strict=True):
+            for portion, answer in self._answers(portions, outputs):
                 portion.ticket.sizes.add(size)
                 portion.ticket.shared |= len(portions) > 1
                 portion.ticket.evaluations += len(portion.t)
-                self._hand_over(portion.ticket, output)
+                self._hand_over(portion.ticket, answer, len(portion.t))
             network.observe(time.perf_counter() - began, size)
         elif is_out_of_memory(failure) and size > BUCKETS[0]:  # outside `except`, whose traceback would pin the tensors
             self._rooms[network.group] = half_bucket(size)
@@ -192,31 +197,80 @@ class BatchLoop:
             for portion in portions:
                 self._end(portion.ticket, f"The network could not be evaluated: {_sentence(failure)}")
 
-    def _hand_over(self, ticket: Ticket, output: Tensor) -> None:
+    def _answers(self, portions: Sequence[Portion], outputs: Sequence[Tensor]) -> list[tuple[Portion, Tensor | Moved]]:
+        """What each portion's run is sent: the output, or its rows after their transition, those of all runs made together."""
+        answers = dict(enumerate[Tensor | Moved](outputs))
+        kinds = {portion.kind for portion in portions} - {None}
+        for kind in kinds:
+            chosen = [i for i, portion in enumerate(portions) if portion.kind == kind]
+            try:
+                moved = moved_together([portions[i] for i in chosen], [outputs[i] for i in chosen])
+            except Exception:  # one run's noise could not be drawn, say; the others are not to suffer
+                moved = []
+                for i in chosen:
+                    try:
+                        moved += moved_together([portions[i]], [outputs[i]])
+                    except Exception as error:
+                        log.error("run failed", exc_info=error)
+                        self._end(portions[i].ticket, f"The run failed: {_sentence(error)}")
+                        del answers[i]
+                chosen = [i for i in chosen if i in answers]
+            answers |= zip(chosen, moved, strict=True)
+        return [(portions[i], answer) for i, answer in answers.items()]
+
+    def _hand_over(self, ticket: Ticket, answer: Tensor | Moved, rows: int) -> None:
         ticket.turn = self.calls
-        ticket.outputs.append(output)
+        ticket.outputs.append(answer)
+        ticket.answered += rows
         if ticket.waiting_rows() == 0:
-            whole = ticket.outputs[0] if len(ticket.outputs) == 1 else torch.cat(ticket.outputs)
-            ticket.outputs = []
+            whole = joined(ticket.outputs)
+            ticket.outputs, ticket.answered = [], 0
             self._advance(ticket, whole)
 
-    def _advance(self, ticket: Ticket, output: Tensor | None) -> None:
+    def _advance(self, ticket: Ticket, output: Tensor | Moved | None) -> None:
         """Runs a process up to its next query, emitting the steps it reports on the way."""
         try:
             item = next(ticket.process) if output is None else ticket.process.send(output)
             while not isinstance(item, Query):
-                if not item.is_finite:
-                    return self._end(ticket, f"The run became non-finite at step {item.k + 1}, so it was ended")
-                self._emit(ticket, item)
+                if isinstance(item, Step) and item.copy is not None:
+                    ticket.on_their_way.append(item)
+                elif not self._tell(ticket, item):
+                    return
                 item = next(ticket.process)
             ticket.query = item
         except StopIteration:
-            self._end(ticket, None)
+            if self._arrive(ticket):
+                self._end(ticket, None)
         except Halt as halt:
-            self._end(ticket, str(halt))
+            if self._arrive(ticket):
+                self._end(ticket, str(halt))
         except Exception as error:  # one run's fault must not end the others'
             log.error("run failed", exc_info=error)
             self._end(ticket, f"The run failed: {_sentence(error)}")
+
+    def _tell_all(self, tickets: Sequence[Ticket]) -> None:
+        """Tells of the steps whose pictures were on their way."""
+        for ticket in tickets:
+            try:
+                self._arrive(ticket)
+            except Exception as error:  # one run's fault must not end the others'
+                log.error("run failed", exc_info=error)
+                self._end(ticket, f"The run failed: {_sentence(error)}")
+
+    def _arrive(self, ticket: Ticket) -> bool:
+        """Tells of a run's steps that were on their way; False when the run has ended by that."""
+        steps, ticket.on_their_way = ticket.on_their_way, []
+        return all(self._tell(ticket, step.on_host()) for step in steps)
+
+    def _tell(self, ticket: Ticket, item: Report) -> bool:
+        """Emits a report after those before it; False when the run has ended by that."""
+        if not self._arrive(ticket):
+            return False
+        if not item.is_finite:
+            self._end(ticket, f"The run became non-finite at step {item.k + 1}, so it was ended")
+            return False
+        self._emit(ticket, item)
+        return True
 
     def _emit(self, ticket: Ticket, item: Report | End) -> None:
         if ticket in self._live:

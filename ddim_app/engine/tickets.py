@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ddim_app.diffusion.batch_sizes import BUCKETS
-from ddim_app.diffusion.sampler import Predict, Process, Query, Report
-from ddim_app.runs import kinds  # noqa: F401  (the plans of all kinds)
+from ddim_app.diffusion.sampler import Moved, Predict, Process, Query, Report, Step, Transition
 
 
 class Halt(Exception):  # noqa: N818
@@ -53,7 +52,11 @@ class Ticket:
     evaluations: int = 0
     """Rows evaluated for it so far."""
     query: Query | None = None
-    outputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor | Moved] = field(default_factory=list)
+    answered: int = 0
+    """Rows of the query that have been evaluated."""
+    on_their_way: list[Step] = field(default_factory=list)
+    """Steps that are told as soon as their pictures have come from the GPU."""
     turn: int = 0
     """Round in which it was last served; the smallest goes first."""
 
@@ -63,7 +66,7 @@ class Ticket:
         return self.networks[self.query.network if self.query else 0]
 
     def waiting_rows(self) -> int:
-        return 0 if self.query is None else len(self.query.t) - sum(map(len, self.outputs))
+        return 0 if self.query is None else len(self.query.t) - self.answered
 
 
 class Portion(NamedTuple):
@@ -72,6 +75,13 @@ class Portion(NamedTuple):
     ticket: Ticket
     x_t: Tensor
     t: Tensor
+    moves: Sequence[Transition] | None
+
+    @property
+    def kind(self) -> Hashable:
+        """What portions must have in common for their rows to be advanced together; None where the run does it."""
+        row = self.moves[0].row if self.moves else None
+        return row and (self.x_t.dtype, row.prediction_type, row.clip_range)
 
 
 class Finished(NamedTuple):

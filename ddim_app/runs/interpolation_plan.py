@@ -170,7 +170,8 @@ def told(process: Generator[Any, Tensor, Tensor], tell: Callable[[Any], Any]) ->
 
 def cells_of(step: Step, lengths: Sequence[int], cells: int, before: int = 0) -> Iterator[FramesStep]:
     """The arms that a step moved, each of `cells` rows and its own length; `before` steps were something else's."""
-    x, pred_x0 = step.x_next.cpu(), step.pred_x0.cpu()
+    step = step.on_host()
+    x, pred_x0 = step.x_next, step.pred_x0
     for at in range(0, len(step.rows), cells):
         arm, chosen = step.rows[at] // cells, slice(at, at + cells)
         yield FramesStep(arm, before + step.k, step.k, lengths[arm], x[chosen], pred_x0[chosen])

@@ -179,8 +179,9 @@ class MixPlan(Plan):
                 while isinstance(item, Query):
                     item = process.send((yield item))
                 assert isinstance(item, Step)
-                drawn = item.x_next.cpu()
-                yield MixSourceStep(item.k, item.pred_x0.cpu(), item.is_finite)
+                item = item.on_host()
+                drawn = item.x_next
+                yield MixSourceStep(item.k, item.pred_x0, item.is_finite)
         each = iter(torch.split(drawn, 1))
         found = [next(each) if end.seed is not None else end.tensor(shape).to(dtype) for end in self.recipe.ends]
         return torch.cat(found).clamp(-1, 1)

@@ -219,7 +219,8 @@ class SamplingPlan(Plan):
         """One frame per arm; an arm's pictures move together, since they share its levels."""
         assert isinstance(report, Step)
         pictures = self.recipe.pictures
-        x_t, pred_x0, eps = report.x_next.cpu(), report.pred_x0.cpu(), report.eps.cpu()
+        report = report.on_host()
+        x_t, pred_x0, eps = report.x_next, report.pred_x0, report.eps
         for at in range(0, len(report.rows), pictures):
             arm = report.rows[at] // pictures
             row = self.rows[arm]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.noise import BrownianPath
-from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES, Query, Row, Step, drive, sample
+from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES, Query, Row, Step, answer, drive, sample
 from ddim_app.diffusion.schedule import Schedule
 from tests import toys
 from tests.toys import LINEAR, SCHEDULES
@@ -74,7 +74,7 @@ def test_a_step_tells_what_became_of_its_rows():
     assert isinstance(query, Query)
     assert torch.equal(query.x_t, x)
     eps = toys.network(x, query.t)
-    step = process.send(eps)
+    step = process.send(answer(query, eps))
     assert isinstance(step, Step)
     assert torch.equal(step.eps, eps)
     assert torch.equal(step.pred_x0, formulas.predict_x0(x, eps, visited[0].alpha_bar))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddim_app.backends import host_copy
 from ddim_app.diffusion.sampler import Query, Row, Step, sample
 from ddim_app.engine import tickets
 from ddim_app.engine.batch_loop import BatchLoop, is_out_of_memory
@@ -15,6 +16,13 @@ from ddim_app.engine.tickets import End
 from tests import toys
 from tests.loop_tools import PATIENCE, Network, Run, assert_empty, grid
 from tests.toys import LINEAR
+
+
+@pytest.fixture(autouse=True, params=["at once", "on their way"])
+def copies(request, monkeypatch):
+    """Steps are told at once, as on a CPU, or when the next call has begun, as with pictures that come from a GPU."""
+    if request.param == "on their way":
+        monkeypatch.setattr(host_copy, "begin", lambda tensors: lambda: [tensor.clone() for tensor in tensors])
 
 
 def test_one_call_serves_runs_at_different_timesteps():

@@ -115,7 +115,7 @@ def test_a_run_measures_what_the_formulas_say():
     (bound,) = measured(run)
     x0, network = run.x0.double(), Gaussian(0, 0.5).network(SCHEDULE.alphas_cumprod)
     queries = (item for item in run.process(torch.device("cpu")) if isinstance(item, Query))
-    x_t, t, _ = next(queries)
+    x_t, t, *_ = next(queries)
     for row in (0, 1, 2, 41):  # t = 0 twice, 1, and 20
         ab = float(SCHEDULE.alphas_cumprod[t[row]])
         eps = network(x_t[row : row + 1], t[row : row + 1])
@@ -206,7 +206,7 @@ def test_a_network_of_epsilon_without_a_picture_at_its_last_level_has_no_bound()
 
 def test_the_noise_is_none_of_the_samplers():
     run = planned()
-    x_t, t, _ = next(iter(run.process(torch.device("cpu"))))
+    x_t, t, *_ = next(iter(run.process(torch.device("cpu"))))
     x0 = run.x0[0].expand(len(t), *SHAPE)
     noise = (x_t - add_noise(x0, torch.zeros_like(x0), SCHEDULE.alphas_cumprod[t])) / (1 - SCHEDULE.alphas_cumprod[t]).sqrt().view(
         -1, 1, 1, 1

@@ -1,0 +1,44 @@
+"""Tensors of a GPU on their way into the host's memory, while the GPU goes on with other work."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ddim_app.diffusion.sampler import Copy
+
+_streams: dict[torch.device, torch.cuda.Stream] = {}
+
+
+def begin(tensors: Sequence[Tensor]) -> Copy | None:
+    """Starts copying tensors of one shape and gives the function that waits for the copies; None where they are no GPU's.
+
+    The copy has a stream of its own, so the next network call runs beside it, and waiting for it is not waiting for that call.
+    """
+    device = tensors[0].device
+    if device.type != "cuda":
+        return None
+    packed = torch.stack(list(tensors))
+    pinned = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True)
+    stream = _streams.setdefault(device, torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        pinned.copy_(packed, non_blocking=True)
+        packed.record_stream(stream)
+        done = stream.record_event()
+    return _Copied(pinned, done)
+
+
+class _Copied:
+    """The copies, once they have arrived, in memory that is not pinned, since readers may keep them."""
+
+    def __init__(self, pinned: Tensor, done: torch.cuda.Event) -> None:
+        self._pinned: Tensor | None = pinned
+        self._done = done
+        self._copies: tuple[Tensor, ...] = ()
+
+    def __call__(self) -> Sequence[Tensor]:
+        if self._pinned is not None:
+            self._done.synchronize()
+            self._copies, self._pinned = tuple(self._pinned.clone()), None
+        return self._copies
