@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from ddim_app.diffusion.batch_sizes import BUCKETS
-from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES
+from ddim_app.diffusion.formulas import CLIP_RULES
+from ddim_app.diffusion.sampler import VARIANCES
 from ddim_app.diffusion.schedule import SPACINGS
 from ddim_app.runs import base, sampling
 from ddim_app.runs.sampling import Arm, Recipe

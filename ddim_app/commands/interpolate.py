@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ddim_app.diffusion.formulas import CLIP_RULES
 from ddim_app.diffusion.latent_paths import WAYS
-from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES
+from ddim_app.diffusion.sampler import VARIANCES
 from ddim_app.diffusion.schedule import SPACINGS
 from ddim_app.errors import FieldError
 from ddim_app.runs import forms, path_files

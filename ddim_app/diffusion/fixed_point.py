@@ -7,7 +7,7 @@ from there may end where nothing leads on, so that a few plain steps come before
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove, Levels, Moves, ask, up
-from ddim_app.diffusion.sampler import Query
 from ddim_app.diffusion.schedule import Level
 
 GROWTH = 2.0
@@ -25,17 +24,6 @@ PLAIN = 8
 largest residual is 5e-4 with them and 5e-3 without."""
 DAMPING = 0.5
 """Part of a plain step that is taken where it is more, and again of that the next time."""
-
-
-class SolvedStep(NamedTuple):
-    """The y of one step."""
-
-    y: Tensor
-    eps: Tensor
-    """The last that the network said, from which the next steps guess theirs."""
-    pred_x0: Tensor
-    residual: Tensor
-    """(N,): root mean square of up(x, eps(y)) - y at the best y that was evaluated."""
 
 
 def allotment(transitions: int, budget: int) -> tuple[int, ...]:
@@ -62,11 +50,16 @@ def fixed_point(x0: Tensor, levels: Levels, network: AskedNetwork, evaluations: 
     x, known = x0, list[tuple[float, Tensor]]()
     for k, (cur, nxt) in enumerate(pairwise(reversed(levels))):
         guess = _extrapolated(known, time(nxt))
-        start, plain = (x, min(PLAIN, evaluations[k] // 5)) if guess is None else (up(x, guess, cur, nxt)[0], 0)
-        found = yield from _solve(x, start, cur, nxt, network, evaluations[k], tolerance, plain)
-        known = [*known[-1:], (time(nxt), found.eps)]
-        x = found.y
-        yield InversionMove(k, nxt, x, found.pred_x0, found.residual)
+        search = Search(x, min(PLAIN, evaluations[k] // 5)) if guess is None else Search(up(x, guess, cur, nxt)[0])
+        for _ in range(evaluations[k]):
+            eps = yield from ask(search.y, nxt, network)
+            mapped, pred_x0 = up(x, eps, cur, nxt)
+            search.advance(mapped)
+            if float(search.best.residual.max()) <= tolerance:
+                break
+        known = [*known[-1:], (time(nxt), eps)]
+        x = search.y
+        yield InversionMove(k, nxt, x, pred_x0, search.best.residual)
     return x
 
 
@@ -83,46 +76,77 @@ def _extrapolated(known: Sequence[tuple[float, Tensor]], at: float) -> Tensor | 
     return eps_b + (at - b) / (b - a) * (eps_b - eps_a)
 
 
-def _solve(
-    x: Tensor, start: Tensor, cur: Level, nxt: Level, network: AskedNetwork, evaluations: int, tolerance: float, plain: int
-) -> Generator[Query, Tensor, SolvedStep]:
-    """Anderson's method of depth 1 for y = up(x, eps(y)), each picture on its own, after `plain` steps unless it runs away.
+class Trial(NamedTuple):
+    """One y that was tried for a step."""
+
+    y: Tensor
+    mapped: Tensor
+    """g = up(x, eps(y)), which is y where the step is right."""
+    residual: Tensor
+    """(N,): root mean square of f = g - y, for each picture."""
+
+
+class Search:
+    """Looks for the y of one step, y = up(x, eps(y)), by Anderson's method of depth 1, for each picture on its own.
 
     With g = up(x, eps(y)) and f = g - y the next y is g - gamma (g - g_before), where gamma takes f - gamma (f - f_before) to
-    its least. A picture whose residual runs away goes back to its best y and takes half a plain step, then a quarter, and so on.
+    its least. The first `plain` trials go on to g itself, unless a picture runs away. A picture whose residual runs away goes
+    back to its best y and takes half a plain step, then a quarter, and so on.
     """
-    y = start
-    part = torch.ones(len(x), dtype=_wide(x), device=x.device)
-    best = y_best = g_best = g_before = f_before = None
-    tame = _column(torch.ones(len(x), dtype=torch.bool, device=x.device), x)
-    for i in range(evaluations):
-        eps = yield from ask(y, nxt, network)
-        g, pred_x0 = up(x, eps, cur, nxt)
-        f = g - y
-        size = f.to(_wide(f)).flatten(1).pow(2).mean(1).sqrt()
-        if best is None or y_best is None or g_best is None:
-            best, y_best, g_best, y_next = size, y, g, g
+
+    def __init__(self, start: Tensor, plain: int = 0) -> None:
+        self.y = start
+        """The y to be tried next."""
+        self._trials, self._plain = 0, plain
+        self._before: Trial | None = None
+        self._best: Trial | None = None
+        self._part = torch.ones(len(start), dtype=_wide(start), device=start.device)
+        """Of a plain step, what a picture takes that has run away."""
+        self._is_tame = _column(torch.ones(len(start), dtype=torch.bool, device=start.device), start)
+
+    @property
+    def best(self) -> Trial:
+        """For each picture the trial with the smallest residual so far; there must have been one."""
+        if self._best is None:
+            raise ValueError("nothing has been tried yet")
+        return self._best
+
+    def advance(self, mapped: Tensor) -> None:
+        """Notes that y was mapped to this, and moves on to the next y."""
+        trial = Trial(self.y, mapped, _rms(mapped - self.y))
+        if self._best is None or self._before is None:
+            self._best, self.y = trial, mapped
         else:
-            away, worse = _column(size > GROWTH * best, y), _column(size > best, y)
-            part = torch.where(size > GROWTH * best, DAMPING * part, 1.0)
-            tame = tame & ~away & (i < plain)
-            y_next = torch.where(tame, g, _anderson(g, f, g_before, f_before))
-            y_next = torch.where(away, y_best + _column(part, y) * (g_best - y_best), y_next)
-            y_best, g_best = torch.where(worse, y_best, y), torch.where(worse, g_best, g)
-            best = torch.minimum(size, best)
-        y, g_before, f_before = y_next, g, f
-        if float(best.max()) <= tolerance:
-            break
-    assert best is not None
-    return SolvedStep(y, eps, pred_x0, best)
+            self.y = self._next(trial, self._before, self._best)
+            self._best = _better(trial, self._best)
+        self._before = trial
+        self._trials += 1
+
+    def _next(self, trial: Trial, before: Trial, best: Trial) -> Tensor:
+        runs_away = trial.residual > GROWTH * best.residual
+        away = _column(runs_away, trial.y)
+        self._part = torch.where(runs_away, DAMPING * self._part, 1.0)
+        self._is_tame = self._is_tame & ~away & (self._trials < self._plain)
+        following = torch.where(self._is_tame, trial.mapped, _anderson(trial, before))
+        return torch.where(away, best.y + _column(self._part, trial.y) * (best.mapped - best.y), following)
 
 
-def _anderson(g: Tensor, f: Tensor, g_before: Tensor | None, f_before: Tensor | None) -> Tensor:
-    if g_before is None or f_before is None:
-        return g
-    change = (f - f_before).to(_wide(f)).flatten(1)
+def _better(trial: Trial, best: Trial) -> Trial:
+    """The better one of two trials, for each picture."""
+    worse = _column(trial.residual > best.residual, trial.y)
+    y, mapped = torch.where(worse, best.y, trial.y), torch.where(worse, best.mapped, trial.mapped)
+    return Trial(y, mapped, torch.minimum(trial.residual, best.residual))
+
+
+def _anderson(trial: Trial, before: Trial) -> Tensor:
+    f = trial.mapped - trial.y
+    change = (f - (before.mapped - before.y)).to(_wide(f)).flatten(1)
     gamma = (f.to(change.dtype).flatten(1) * change).sum(1) / change.pow(2).sum(1).clamp(min=torch.finfo(change.dtype).tiny)
-    return g - _column(gamma, g) * (g - g_before)
+    return trial.mapped - _column(gamma, trial.mapped) * (trial.mapped - before.mapped)
+
+
+def _rms(x: Tensor) -> Tensor:
+    return x.to(_wide(x)).flatten(1).pow(2).mean(1).sqrt()
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -10,6 +10,9 @@ import math
 import torch
 from torch import Tensor
 
+CLIP_RULES = ("clip", "off", "dynamic")
+
+
 Scalar = float | Tensor
 
 
@@ -87,6 +90,16 @@ def ddpm_posterior(x_t: Tensor, x0: Tensor, alpha_bar: float, alpha_bar_next: fl
     of_x0 = math.sqrt(alpha_bar_next) * (1 - ratio) / (1 - alpha_bar)
     of_x_t = math.sqrt(ratio) * (1 - alpha_bar_next) / (1 - alpha_bar)
     return of_x0 * x0 + of_x_t * x_t, (1 - alpha_bar_next) / (1 - alpha_bar) * (1 - ratio)
+
+
+def clipped(pred_x0: Tensor, rule: str, limit: float = 1.0) -> Tensor:
+    """The predicted clean picture treated by one of CLIP_RULES: "clip" to [-limit, limit], "dynamic" threshold, or "off".
+
+    The eps that goes with the result is derived again by `predict_eps`, so that both still explain x_t.
+    """
+    if rule == "clip":
+        return pred_x0.clamp(-limit, limit)
+    return dynamic_threshold(pred_x0, limit) if rule == "dynamic" else pred_x0
 
 
 def dynamic_threshold(pred_x0: Tensor, limit: float = 1.0, ratio: float = 0.995) -> Tensor:

@@ -23,7 +23,6 @@ Draw = Callable[[int, int], Tensor]
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(x_t (n, C, H, W), t (n,) int64) -> the network's output (n, C, H, W)."""
 
-CLIP_RULES = ("clip", "off", "dynamic")
 VARIANCES = ("small", "large")
 
 
@@ -209,7 +208,7 @@ def _clip(
 ) -> tuple[Tensor, Tensor]:
     """pred_x0 treated by each row's rule, with the eps that still explains x_t (DDPM's mean from the clipped x0)."""
     for rule in set(rules) - {"off"}:
-        treated = pred_x0.clamp(-clip_range, clip_range) if rule == "clip" else formulas.dynamic_threshold(pred_x0, clip_range)
+        treated = formulas.clipped(pred_x0, rule, clip_range)
         derived = formulas.predict_eps(x_t, treated, alpha_bar)
         if all(other == rule for other in rules):
             return treated, derived

@@ -1,11 +1,14 @@
 """Pictures between tensors in [-1, 1] and the 8-bit ones that people see."""
 
+import base64
 import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -23,6 +26,11 @@ def to_pixels(x: Tensor) -> Pixels:
     """uint8 (N, H, W, C) from (N, C, H, W) in [-1, 1]; what lies outside is cut off."""
     scaled = (x.detach().double() / 2 + 0.5).clamp(0, 1) * 255
     return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def from_pixels(pixels: Pixels, number_format: type[np.floating[Any]] = np.float32) -> Tensor:
+    """(N, C, H, W) in [-1, 1] from uint8 (N, H, W, C); `to_pixels` gives the same pixels again."""
+    return torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(number_format)).div_(127.5).sub_(1)
 
 
 def to_pil(pixels: Pixels) -> Image.Image:
@@ -60,6 +68,21 @@ def png_bytes(image: Image.Image, texts: Sequence[tuple[str, str]] = (), compres
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info, compress_level=compress_level)
     return buffer.getvalue()
+
+
+def data_uri(image: Image.Image) -> str:
+    """The picture as the text that a browser takes for its address: a PNG in base64."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode("ascii")
+
+
+HEAT = np.array([[24, 16, 48], [96, 32, 96], [190, 70, 60], [245, 150, 20], [255, 240, 190]])
+"""Colours of a heat map from its lowest value to its highest, dark to bright; the stage's script has the same."""
+
+
+def heat_map(values: np.ndarray, highest: float) -> Pixels:
+    """Values (..., H, W) from 0 to `highest` as colours (..., H, W, 3)."""
+    places = np.linspace(0, highest, len(HEAT))
+    return np.stack([np.interp(values, places, channel) for channel in HEAT.T], -1).round().astype(np.uint8)
 
 
 def open_picture(source: Path | bytes, background: str = "white", at_least: int | None = None) -> Image.Image:

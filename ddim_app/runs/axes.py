@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from ddim_app.diffusion.formulas import CLIP_RULES
 from ddim_app.diffusion.noise import MAX_SEED
-from ddim_app.diffusion.sampler import CLIP_RULES
 from ddim_app.diffusion.schedule import SPACINGS
 from ddim_app.errors import FieldError, choice, real, shown, whole
 from ddim_app.runs.base import MAX_ETA, check_model

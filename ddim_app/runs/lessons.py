@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion import formulas
+from ddim_app.diffusion.formulas import CLIP_RULES
 from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise
-from ddim_app.diffusion.sampler import CLIP_RULES, Process, Query, Report, Row, Step, sample
+from ddim_app.diffusion.sampler import Process, Query, Report, Row, Step, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
 from ddim_app.runs.base import MAX_ETA, BaseRecipe, Load, Plan, plan, put
@@ -217,10 +218,6 @@ def _look(x0: Tensor, noise: Tensor, levels: list[Level], schedule: Schedule, cl
     x_t = formulas.add_noise(x0.repeat(n), noise.repeat(n), alpha_bar)
     output = (yield Query(x_t.to(device), torch.tensor([level.t for level in levels]))).cpu()
     pred_x0, raw = formulas.denoise(output, x_t, alpha_bar, schedule.prediction_type)
-    treated = pred_x0
-    if clip == "clip":
-        treated = pred_x0.clamp(-schedule.clip_range, schedule.clip_range)
-    elif clip == "dynamic":
-        treated = formulas.dynamic_threshold(pred_x0, schedule.clip_range)
+    treated = formulas.clipped(pred_x0, clip, schedule.clip_range)
     eps = raw if clip == "off" else formulas.predict_eps(x_t, treated, alpha_bar)
     yield LookResult(0, x_t, noise.repeat(n), raw, treated, eps)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion import elbo, formulas, term_sampling
+from ddim_app.diffusion.formulas import CLIP_RULES
 from ddim_app.diffusion.noise import MAX_SEED, keyed_noise, picture_seed
-from ddim_app.diffusion.sampler import CLIP_RULES, Process, Query, Report
+from ddim_app.diffusion.sampler import Process, Query, Report
 from ddim_app.diffusion.schedule import Schedule
 from ddim_app.diffusion.term_sampling import Design, Evaluation
 from ddim_app.errors import FieldError, choice, whole
@@ -166,10 +167,7 @@ def _(recipe: LikelihoodRecipe, load: Load) -> LikelihoodPlan:
 def measure(x0: Tensor, noise: Tensor, x_t: Tensor, output: Tensor, t: Tensor, schedule: Schedule, clip: str) -> Tensor:
     """The COLUMNS of rows x_t (n, C, H, W) of one picture x0 (C, H, W), by what the network gave out for them."""
     pred_x0, eps = formulas.denoise(output, x_t, schedule.alphas_cumprod[t], schedule.prediction_type)
-    if clip == "clip":
-        pred_x0 = pred_x0.clamp(-schedule.clip_range, schedule.clip_range)
-    elif clip == "dynamic":
-        pred_x0 = formulas.dynamic_threshold(pred_x0, schedule.clip_range)
+    pred_x0 = formulas.clipped(pred_x0, clip, schedule.clip_range)
     picture = x0.expand_as(pred_x0)
     values = torch.zeros(len(t), len(COLUMNS), dtype=torch.float64)
     for column, variance in enumerate(("small", "large")):

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from ddim_app.diffusion.formulas import CLIP_RULES
 from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise, picture_seed
-from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES, Process, Report, Row, Step, first_rounds, sample
+from ddim_app.diffusion.sampler import VARIANCES, Process, Report, Row, Step, first_rounds, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
 from ddim_app.runs.base import MAX_ETA, BaseRecipe, Load, Plan, check_model, check_weights, plan, put

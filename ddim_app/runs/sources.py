@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ddim_app.diffusion.noise import MAX_SEED, initial_noise
 from ddim_app.errors import FieldError, shown, whole
-from ddim_app.media.images import fit, png_bytes, to_pil, to_pixels
+from ddim_app.media.images import fit, from_pixels, png_bytes, to_pil, to_pixels
 from ddim_app.runs.base import put
 
 MAX_TEXT = 20_000_000
@@ -117,7 +117,7 @@ def _of_png(text: str, channels: int) -> Tensor:
             pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
     except Exception as error:  # decoders raise nearly anything on broken data
         raise FieldError("source", "must be base64 of a PNG picture of the model's size; this is none") from error
-    return torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1).float() / 127.5 - 1
+    return from_pixels(pixels.reshape(1, *pixels.shape[:2], -1))[0]
 
 
 def _of_floats(text: str) -> Tensor:

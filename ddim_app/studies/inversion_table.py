@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from ddim_app.diffusion import gaussianity, metrics
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
-from ddim_app.media.images import to_pixels
+from ddim_app.media.images import from_pixels, to_pixels
 from ddim_app.runs.inversion import METHODS, InversionArm, InvertRecipe
 from ddim_app.runs.inversion_plan import InversionResult
 from ddim_app.runs.sources import Source
@@ -46,7 +46,7 @@ def scores(original: Tensor, back: Tensor) -> list[ReconstructionScores]:
 
 def scores_as_shown(original: Tensor, back: Tensor) -> list[ReconstructionScores]:
     """The same after clamping to [-1, 1] and rounding to 8 bits, as pictures are shown and saved."""
-    return scores(*(torch.from_numpy(to_pixels(x)).permute(0, 3, 1, 2).double() / 127.5 - 1 for x in (original, back)))
+    return scores(*(from_pixels(to_pixels(x), np.float64) for x in (original, back)))
 
 
 @dataclass(frozen=True)

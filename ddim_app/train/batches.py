@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion.noise import Shape, keyed_noise
+from ddim_app.media.images import from_pixels
 from ddim_app.train import keyed_random
 
 
@@ -51,7 +52,7 @@ class Batches:
         noise_key = keyed_random.key(keyed_random.NOISE, self.seed, step)
         noise = torch.stack([keyed_noise(noise_key, first + i, self.shape) for i in range(count)])
         t = torch.tensor([self._timestep(first + i, draw[0]) for i, draw in enumerate(draws)])
-        return Batch(step, first, to_tensor(x0), t, noise)
+        return Batch(step, first, from_pixels(x0), t, noise)
 
     def _timestep(self, index: int, word: int) -> int:
         """The timestep of u in [0, 1), spread evenly over a step's batch: row i of B draws u from the i-th of B equal parts.
@@ -94,11 +95,6 @@ def cosine_edges(alphas_cumprod: Tensor) -> np.ndarray:
 @lru_cache(4)
 def _order(n: int, seed: int, epoch: int) -> np.ndarray:
     return keyed_random.permutation(n, seed, epoch)
-
-
-def to_tensor(pixels: np.ndarray) -> Tensor:
-    """float32 (N, C, H, W) in [-1, 1] from uint8 (N, H, W, C)."""
-    return torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.float32)).div_(127.5).sub_(1)
 
 
 class BatchesAhead:

@@ -16,10 +16,9 @@ from ddim_app.diffusion.metrics import psnr
 from ddim_app.diffusion.noise import Shape, initial_noise, keyed_noise, picture_seed
 from ddim_app.diffusion.sampler import Predict, Row, drive, sample
 from ddim_app.diffusion.schedule import Schedule
-from ddim_app.media.images import contact_sheet, enlargement, png_bytes, to_pixels
+from ddim_app.media.images import contact_sheet, enlargement, from_pixels, png_bytes, to_pixels
 from ddim_app.models.loading import Model
 from ddim_app.train import keyed_random
-from ddim_app.train.batches import to_tensor
 from ddim_app.train.data import TrainingData
 from ddim_app.train.loop import Trainer
 from ddim_app.train.loss import bucket_means, row_losses
@@ -63,7 +62,7 @@ def held_out(
     for at in range(0, evaluations, ROWS_PER_CALL):
         check()
         part = slice(at, min(at + ROWS_PER_CALL, evaluations))
-        x0 = to_tensor(pixels[chosen[part]])
+        x0 = from_pixels(pixels[chosen[part]])
         shape = (x0.shape[1], x0.shape[2], x0.shape[3])
         noise = torch.stack([keyed_noise(noise_key, i, shape) for i in range(part.start, part.stop)])
         with torch.inference_mode():
@@ -110,8 +109,8 @@ def nearest(samples: np.ndarray, pixels: np.ndarray, chosen: np.ndarray, check: 
         where = torch.where(least < best, torch.from_numpy(part)[i], where)
         best = torch.minimum(best, least)
     index = where.tolist()
-    found = to_tensor(middle(pixels[np.array(index)], samples.shape))
-    return Nearest(index, psnr(to_tensor(samples), found).tolist())
+    found = from_pixels(middle(pixels[np.array(index)], samples.shape))
+    return Nearest(index, psnr(from_pixels(samples), found).tolist())
 
 
 def middle(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

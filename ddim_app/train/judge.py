@@ -20,7 +20,7 @@ from ddim_app.diffusion import formulas
 from ddim_app.diffusion.noise import BrownianPath, initial_noise, keyed_noise, noise_key
 from ddim_app.diffusion.sampler import Row, drive, sample
 from ddim_app.diffusion.schedule import Schedule, betas, cumulative
-from ddim_app.media.images import contact_sheet, fit, open_picture, to_pixels
+from ddim_app.media.images import contact_sheet, fit, from_pixels, open_picture, to_pixels
 from ddim_app.models.loading import Model, ModelError, load
 
 BUCKETS, PER_BUCKET, ROWS_PER_CALL = 10, 100, 50
@@ -82,7 +82,7 @@ def eps_errors(model: Model, pixels: np.ndarray) -> list[float]:
     key, losses = noise_key(0), []
     for at in range(0, count, ROWS_PER_CALL):
         rows = slice(at, at + ROWS_PER_CALL)
-        x0 = torch.from_numpy(pixels[order[rows]]).permute(0, 3, 1, 2) / 127.5 - 1
+        x0 = from_pixels(pixels[order[rows]])
         noise = torch.stack([keyed_noise(key, i, model.shape) for i in range(rows.start, rows.stop)])
         alpha_bar = own[t[rows]]
         x_t = formulas.add_noise(x0, noise, alpha_bar)

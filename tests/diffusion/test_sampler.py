@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddim_app.diffusion import formulas
+from ddim_app.diffusion.formulas import CLIP_RULES
 from ddim_app.diffusion.noise import BrownianPath
-from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES, Query, Row, Step, answer, drive, sample
+from ddim_app.diffusion.sampler import VARIANCES, Query, Row, Step, answer, drive, sample
 from ddim_app.diffusion.schedule import Schedule
 from tests import toys
 from tests.toys import LINEAR, SCHEDULES

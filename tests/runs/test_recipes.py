@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddim_app.diffusion.sampler import CLIP_RULES, VARIANCES
+from ddim_app.diffusion.formulas import CLIP_RULES
+from ddim_app.diffusion.sampler import VARIANCES
 from ddim_app.diffusion.schedule import SPACINGS
 from ddim_app.errors import FieldError
 from ddim_app.runs import base, forms, sampling

@@ -10,8 +10,9 @@ from torch import nn
 
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.schedule import betas, cumulative
+from ddim_app.media.images import from_pixels
 from ddim_app.train import keyed_random, loop
-from ddim_app.train.batches import Batches, BatchesAhead, cosine_edges, to_tensor
+from ddim_app.train.batches import Batches, BatchesAhead, cosine_edges
 from ddim_app.train.config import Settings, TrainError, presets, read_preset, resolve
 from ddim_app.train.evaluate import held_out, nearest
 from ddim_app.train.loop import learning_rate, make_optimizer
@@ -53,7 +54,7 @@ def test_an_epoch_has_every_picture_once_and_only_chosen_ones():
     orders = []
     for epoch in range(2):
         seen = torch.cat([made.rows(epoch * 3 + step, 0, 4).x0 for step in range(3)])
-        orders.append([int(np.flatnonzero((to_tensor(made.pixels) == row).flatten(1).all(1))[0]) for row in seen])
+        orders.append([int(np.flatnonzero((from_pixels(made.pixels) == row).flatten(1).all(1))[0]) for row in seen])
     assert sorted(orders[0]) == sorted(orders[1]) == chosen.tolist()
     assert orders[0] != orders[1]
 

@@ -1,13 +1,11 @@
 """The strip of the last runs, and two of them side by side."""
 
-import base64
 from typing import Any
 
 import gradio as gr
 import numpy as np
-import torch
 
-from ddim_app.media.images import Pixels, contact_sheet, png_bytes, to_pil
+from ddim_app.media.images import Pixels, contact_sheet, data_uri, from_pixels, heat_map, to_pil
 from ddim_app.runs.sampling import Recipe
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import stage
@@ -17,8 +15,6 @@ MAX_THUMBNAIL = 4
 """Pictures of a run's thumbnail."""
 MAX_ARMS = 4
 """Arms of two runs that are laid side by side."""
-HEAT = np.array([[24, 16, 48], [96, 32, 96], [190, 70, 60], [245, 150, 20], [255, 240, 190]])
-"""Differences from 0 to 255 levels, dark to bright, as the stage shows them."""
 
 
 def component() -> gr.HTML:
@@ -68,7 +64,7 @@ def _entry(run: PastRun) -> dict[str, Any]:
 def _row(label_a: str, a: Pixels, label_b: str, b: Pixels) -> dict[str, Any]:
     count = min(len(a), len(b))
     a, b = a[:count], b[:count]
-    scores = stage.scores({0: _floats(a), 1: _floats(b)})
+    scores = stage.scores({0: from_pixels(a, np.float64), 1: from_pixels(b, np.float64)})
     assert scores is not None
     psnr = [value for value in scores["psnr"] if value is not None]
     error = sum(10 ** (-value / 10) for value in psnr) / count
@@ -83,18 +79,11 @@ def _row(label_a: str, a: Pixels, label_b: str, b: Pixels) -> dict[str, Any]:
 
 def heat(a: Pixels, b: Pixels) -> Pixels:
     """The absolute difference of pictures (N, H, W, C), over its channels, as colours (N, H, W, 3)."""
-    apart = np.abs(a.astype(int) - b).mean(-1)
-    at = np.linspace(0, 255, len(HEAT))
-    return np.stack([np.interp(apart, at, channel) for channel in HEAT.T], -1).round().astype(np.uint8)
-
-
-def _floats(pixels: Pixels) -> torch.Tensor:
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).double() / 127.5 - 1
+    return heat_map(np.abs(a.astype(int) - b).mean(-1), 255)
 
 
 def _sheet(pixels: Pixels) -> str:
-    sheet = contact_sheet(pixels) if len(pixels) > 1 else to_pil(pixels[0])
-    return "data:image/png;base64," + base64.b64encode(png_bytes(sheet)).decode("ascii")
+    return data_uri(contact_sheet(pixels) if len(pixels) > 1 else to_pil(pixels[0]))
 
 
 def file_names(run: PastRun) -> list[tuple[str, Pixels]]:

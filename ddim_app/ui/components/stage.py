@@ -4,7 +4,6 @@ Python sends a JSON value and never markup: template and style are constant file
 carries the frames that are new, the last one all of them, so a page that opens late still gets the whole run.
 """
 
-import base64
 import json
 import math
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 
 from ddim_app.diffusion import metrics
 from ddim_app.diffusion.noise import picture_seed
-from ddim_app.media.images import png_bytes, strip, to_pixels
+from ddim_app.media.images import data_uri, strip, to_pixels
 from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
 from ddim_app.ui.assets import asset, component_files
 from ddim_app.ui.text import grid_note, recipe_line, replay_note
@@ -174,4 +173,4 @@ def distances(finals: dict[int, torch.Tensor]) -> dict[int, dict[str, list[float
 def _data_uri(x: torch.Tensor, shrink: int = 1) -> str:
     if shrink > 1:
         x = torch.nn.functional.avg_pool2d(x.clamp(-1, 1), shrink, ceil_mode=True)
-    return "data:image/png;base64," + base64.b64encode(png_bytes(strip(to_pixels(x)))).decode("ascii")
+    return data_uri(strip(to_pixels(x)))

@@ -1,6 +1,5 @@
 """The frames of one path or mix as the page takes them: strips in a table and a player, and what the charts show of them."""
 
-import base64
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ import pandas as pd
 
 from ddim_app.diffusion.latent_paths import WAYS, norms
 from ddim_app.diffusion.metrics import rmse
-from ddim_app.media.images import png_bytes, strip, to_pixels
+from ddim_app.media.images import data_uri, strip, to_pixels
 from ddim_app.runs.interpolation import PathRecipe, name_of
 from ddim_app.runs.interpolation_plan import FramesStep, PathPlan
 from ddim_app.runs.mixing import MixPlan, MixRecipe
@@ -126,15 +125,15 @@ class PathView:
     def _sources(self, now: bool) -> dict[str, Any]:
         if not (self._mix and now and self.gathered.ends is not None):
             return {}
-        return {"sources": [data_uri(to_pixels(end[None])) for end in self.gathered.ends]}
+        return {"sources": [strip_uri(to_pixels(end[None])) for end in self.gathered.ends]}
 
     def _update(self, arm: int) -> dict[str, Any]:
         frame = self.gathered.newest.get(arm)
         if arm in self.gathered.finals:
             steps = frame.steps if frame else 1
-            return {"strip": arm, "k": steps - 1, "steps": steps, "picture": data_uri(to_pixels(self.gathered.finals[arm]))}
+            return {"strip": arm, "k": steps - 1, "steps": steps, "picture": strip_uri(to_pixels(self.gathered.finals[arm]))}
         assert frame is not None
-        return {"strip": arm, "k": frame.at, "steps": frame.steps, "picture": data_uri(to_pixels(frame.pred_x0))}
+        return {"strip": arm, "k": frame.at, "steps": frame.steps, "picture": strip_uri(to_pixels(frame.pred_x0))}
 
     def _notes(self) -> list[list[str]]:
         """What stands under the frames of each strip."""
@@ -160,8 +159,8 @@ def short(label: str) -> str:
     return label.replace("η = ", "")
 
 
-def data_uri(pixels: Any) -> str:
-    return "data:image/png;base64," + base64.b64encode(png_bytes(strip(pixels))).decode("ascii")
+def strip_uri(pixels: Any) -> str:
+    return data_uri(strip(pixels))
 
 
 def ends_line(recipe: PathRecipe | MixRecipe) -> str:

@@ -1,16 +1,14 @@
 """The Invert tab: a picture to its latent and back, by many methods, with the error always shown."""
 
-import base64
 import math
 import uuid
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from PIL import Image
 
 from ddim_app.errors import FieldError
-from ddim_app.media.images import png_bytes
+from ddim_app.media.images import data_uri, png_bytes
 from ddim_app.runs import latent_files
 from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.inversion import METHODS, InvertRecipe
@@ -143,7 +141,7 @@ class InvertTab(RunTab):
         kept = png_bytes(image)
         small = image.copy()
         small.thumbnail((480, 480))
-        view = {"id": uuid.uuid4().hex, "picture": _uri(small), "aspect": width / height}
+        view = {"id": uuid.uuid4().hex, "picture": data_uri(small), "aspect": width / height}
         return [{"file": kept}, tuple(MIDDLE), view, UPLOADED, "invert"]
 
     def _cropped(self, event: gr.EventData) -> Any:
@@ -234,7 +232,3 @@ def _plot(board: InversionView) -> Any:
         color_map=SERIES_COLOURS,
         sort=sorted(set(finite["x"]), key=float) if finite["x"].dtype == object else None,
     )  # fmt: skip
-
-
-def _uri(image: Image.Image) -> str:
-    return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode("ascii")

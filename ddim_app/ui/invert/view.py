@@ -1,17 +1,15 @@
 """What the Invert tab shows of its runs, as JSON for its script and tables for its plot."""
 
-import base64
 import math
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from ddim_app.diffusion import gaussianity
-from ddim_app.media.images import png_bytes, to_pil, to_pixels
+from ddim_app.media.images import HEAT, data_uri, heat_map, to_pil, to_pixels
 from ddim_app.runs import latent_files
 from ddim_app.runs.decoding import Decoded
 from ddim_app.runs.inversion import METHODS, InvertRecipe
@@ -20,7 +18,6 @@ from ddim_app.studies.inversion_table import TABLE_2, line, scores, scores_as_sh
 
 LOWEST = -6.0
 """Of the error map's scale, in powers of ten; it ends at 1, and does not move with the picture."""
-HEAT = np.array([[24, 16, 48], [96, 32, 96], [190, 70, 60], [245, 150, 20], [255, 240, 190]], dtype=float)
 PHASES = {"sample": "The model makes the picture", "up": "Up", "down": "Down", "between": "Between the two latents"}
 PAPER = "DDIM paper, Table 2"
 COLUMNS = ["x", "y", "series"]
@@ -56,7 +53,7 @@ class InversionView:
     def _go(self, frame: InversionStep, value: dict[str, Any]) -> None:
         if not self.is_curve and frame.phase != "between":
             slot = {"sample": "original", "up": "latent", "down": "back"}[frame.phase]
-            value["pictures"][slot] = uri(frame.x if frame.phase == "up" else frame.pred_x0)
+            value["pictures"][slot] = first_uri(frame.x if frame.phase == "up" else frame.pred_x0)
         ways = f"{len(self.found)} of {len(self.recipe.arms)} through · " if self.is_curve else ""
         residual = "" if frame.residual is None else f" · residual {frame.residual:.1e}"
         value["note"] = f"{ways}{PHASES[frame.phase]}: step {frame.step + 1} of {frame.steps}, now at t = {frame.level.t}{residual}"
@@ -73,14 +70,14 @@ class InversionView:
 
     def _decoded(self, found: Decoded) -> dict[str, Any]:
         self.latent = latent_files.save(found.latent)
-        pictures = {"original": None, "latent": uri(found.latent.x), "back": uri(found.back), "error": None}
+        pictures = {"original": None, "latent": first_uri(found.latent.x), "back": first_uri(found.back), "error": None}
         return {"pictures": pictures, "tables": [looks(found.latent.x)], "verdict": gaussianity.look(found.latent.x)[0].verdict}
 
     def _inverted(self, found: InversionResult) -> dict[str, Any]:
         self.latent = latent_files.save(found.latent)
         value: dict[str, Any] = {
             "pictures": {
-                "original": uri(found.original), "latent": uri(found.latent.x), "back": uri(found.back),
+                "original": first_uri(found.original), "latent": first_uri(found.latent.x), "back": first_uri(found.back),
                 "error": error_map(found.original, found.back),
             },
             "tables": [errors(found), looks(found.latent.x)],
@@ -92,7 +89,7 @@ class InversionView:
         if found.between is not None:
             places = ", ".join(f"{at:g}" for at in BETWEEN)
             title = f"Drawn from latents between the true one and the one found, at {places}: all alike where it was really found."
-            value["between"] = {"title": title, "pictures": [uri(x) for x in found.between]}
+            value["between"] = {"title": title, "pictures": [first_uri(x) for x in found.between]}
         return value
 
     def _curve(self) -> dict[str, Any]:
@@ -106,7 +103,7 @@ class InversionView:
         ]  # fmt: skip
         head = ["Method", "Steps", "NFE", "MSE", "8 bit", "Latent std", "Neighbours"]
         through = [found for found in self.found.values() if isinstance(found, InversionResult)]
-        shown = {"original": uri(through[0].original)} if through else {}
+        shown = {"original": first_uri(through[0].original)} if through else {}
         return {"pictures": shown, "tables": [{"title": "Error against steps", "head": head, "rows": rows}], "verdict": ""}
 
     def plot(self) -> tuple[pd.DataFrame, str, str] | None:
@@ -160,19 +157,13 @@ def looks(x: Tensor) -> dict[str, Any]:
 def error_map(original: Tensor, back: Tensor) -> str:
     """Largest error of each pixel's channels, coloured by its power of ten from 1e-6 to 1."""
     apart = ((original.double() - back.double()) / 2).abs()[0].amax(0)
-    at = ((apart.clamp(min=1e-300).log10() - LOWEST) / -LOWEST).clamp(0, 1).nan_to_num(1.0).numpy() * (len(HEAT) - 1)
-    low = np.minimum(at.astype(int), len(HEAT) - 2)
-    colours = HEAT[low] + (HEAT[low + 1] - HEAT[low]) * (at - low)[..., None]
-    return _uri(colours.round().astype(np.uint8))
+    powers = ((apart.clamp(min=1e-300).log10() - LOWEST) / -LOWEST).clamp(0, 1).nan_to_num(1.0).numpy() * (len(HEAT) - 1)
+    return data_uri(to_pil(heat_map(powers, len(HEAT) - 1)))
 
 
-def uri(x: Tensor) -> str:
+def first_uri(x: Tensor) -> str:
     """The first picture of (N, C, H, W) as a data URI."""
-    return _uri(to_pixels(x[:1].nan_to_num())[0])
-
-
-def _uri(pixels: Any) -> str:
-    return "data:image/png;base64," + base64.b64encode(png_bytes(to_pil(pixels))).decode("ascii")
+    return data_uri(to_pil(to_pixels(x[:1].nan_to_num())[0]))
 
 
 def log10(value: float) -> float:

@@ -1,6 +1,5 @@
 """What panels show things by: formulas with numbers in them, rows of pictures, tables, charts."""
 
-import base64
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from ddim_app.errors import real
-from ddim_app.media.images import png_bytes, to_pil, to_pixels
+from ddim_app.media.images import data_uri, to_pil, to_pixels
 from ddim_app.ui.assets import asset, component_files
 
 DELIMITERS: list[dict[str, str | bool]] = [
@@ -60,16 +59,15 @@ def figures(elem_id: str) -> gr.HTML:
 
 def row(label: str, pictures: Iterable[tuple[Tensor, str]], large: bool = False) -> dict[str, Any]:
     """A row of `figures`: pictures (1, C, H, W) or (C, H, W) in [-1, 1] with their captions."""
-    return {"label": label, "large": large, "cells": [{"png": data_uri(x), "caption": caption} for x, caption in pictures]}
+    return {"label": label, "large": large, "cells": [{"png": picture_uri(x), "caption": caption} for x, caption in pictures]}
 
 
 def rows(*each: dict[str, Any]) -> dict[str, Any]:
     return {"rows": list(each)}
 
 
-def data_uri(x: Tensor) -> str:
-    picture = to_pil(to_pixels(x if x.ndim == 4 else x[None])[0])
-    return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode("ascii")
+def picture_uri(x: Tensor) -> str:
+    return data_uri(to_pil(to_pixels(x if x.ndim == 4 else x[None])[0]))
 
 
 def table(elem_id: str) -> gr.HTML:

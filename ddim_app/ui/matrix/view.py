@@ -1,6 +1,5 @@
 """The cells of one matrix: their pictures as the table takes them, their distances, and what their noise spreads."""
 
-import base64
 import uuid
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ddim_app.diffusion import metrics
 from ddim_app.media.animation import labelled_sheet, sheet_bytes
-from ddim_app.media.images import contact_sheet, enlargement, png_bytes, to_pixels
+from ddim_app.media.images import contact_sheet, data_uri, enlargement, to_pixels
 from ddim_app.runs.axes import NOISE_AXES, Axis
 from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan
 from ddim_app.ui import text
@@ -166,5 +165,4 @@ class MatrixView:
 
 
 def _value(index: int, k: int, steps: int, picture: Image.Image, note: str) -> dict[str, Any]:
-    data = "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode("ascii")
-    return {"index": index, "k": k, "steps": steps, "picture": data, "note": note}
+    return {"index": index, "k": k, "steps": steps, "picture": data_uri(picture), "note": note}
