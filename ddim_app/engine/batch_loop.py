@@ -22,6 +22,7 @@ from ddim_app.diffusion.batch_sizes import BUCKETS, half_bucket
 from ddim_app.diffusion.sampler import Moved, Process, Query, Report, Step
 from ddim_app.engine.row_batches import cat, joined, moved_together
 from ddim_app.engine.tickets import Emit, End, Evaluator, Halt, Portion, Ticket
+from ddim_app.models.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -289,13 +290,6 @@ def _run(answer: "Future[T]", function: Callable[[], T]) -> None:
         answer.set_result(function())
     except BaseException as error:  # belongs to whoever waits for the answer
         answer.set_exception(error)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA raises OutOfMemoryError; MPS and the CPU allocator a plain RuntimeError that says so."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
-    )
 
 
 def _sentence(error: BaseException) -> str:

@@ -7,12 +7,13 @@ import torch
 
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.engine.backend_choice import BackendChoice, EvaluatorKey
-from ddim_app.engine.batch_loop import BatchLoop, is_out_of_memory
+from ddim_app.engine.batch_loop import BatchLoop
 from ddim_app.engine.tickets import Evaluator
 from ddim_app.errors import FieldError
 from ddim_app.models import memory
 from ddim_app.models.cache import ModelCache
 from ddim_app.models.loading import Model
+from ddim_app.models.memory import is_out_of_memory
 from ddim_app.runs.base import Plan
 
 

@@ -104,3 +104,10 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self._storages[pointer]:
             del self._storages[pointer]
             self._now -= size
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA raises OutOfMemoryError; MPS and the CPU allocator a plain RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
+    )

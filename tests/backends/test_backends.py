@@ -287,7 +287,7 @@ def test_a_model_too_large_for_the_memory_is_a_sentence_and_the_next_run_works(t
 def test_old_instruction_sets_draw_the_same_picture(tiny_root, tmp_path):
     """oneDNN's kernels for CPUs without AVX, in fp32, within one of 255 levels."""
     code = (
-        "import sys, numpy; from pathlib import Path; from ddim_app.engine import Engine; from ddim_app.runs.base import *;"
+        "import sys, numpy; from pathlib import Path; from ddim_app.engine import Engine; from ddim_app.runs.sampling import *;"
         "run = Recipe(arms=(Arm(steps=4), Arm(method='ddpm', steps=4)), model='tiny', pictures=2, precision='fp32');"
         "numpy.save(sys.argv[2], numpy.stack([x.numpy() for x in Engine([Path(sys.argv[1])], allow_hub=False).final(run)]))"
     )

@@ -11,8 +11,9 @@ import torch
 from ddim_app.backends import host_copy
 from ddim_app.diffusion.sampler import Query, Row, Step, sample
 from ddim_app.engine import tickets
-from ddim_app.engine.batch_loop import BatchLoop, is_out_of_memory
+from ddim_app.engine.batch_loop import BatchLoop
 from ddim_app.engine.tickets import End
+from ddim_app.models.memory import is_out_of_memory
 from tests import toys
 from tests.loop_tools import PATIENCE, Network, Run, assert_empty, grid
 from tests.toys import LINEAR
@@ -252,10 +253,11 @@ def test_any_process_can_be_run():
 
 def test_a_process_may_end_in_the_middle_of_a_run():
     program = (
-        "from tests.toys import LINEAR, network; from ddim_app.engine.batch_loop import BatchLoop, Network\n"
+        "from tests.toys import LINEAR, network; from ddim_app.engine.batch_loop import BatchLoop\n"
+        "from ddim_app.engine.tickets import Evaluator\n"
         "from ddim_app.diffusion.sampler import Row, sample\n"
         "import queue, torch; news = queue.SimpleQueue(); x = torch.zeros(1, 1, 64, 64)\n"
-        "BatchLoop().join(sample(x, [Row(LINEAR.levels(1000))]), [Network(network)], news.put); news.get()"
+        "BatchLoop().join(sample(x, [Row(LINEAR.levels(1000))]), [Evaluator(network)], news.put); news.get()"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")

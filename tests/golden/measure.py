@@ -85,7 +85,7 @@ def last_tensors(told: list[Any]) -> dict[str, Tensor]:
     for event in told:
         if type(event) is type(told[-1]):
             last[getattr(event, "arm", 0)] = event
-    if "Terms" in type(told[-1]).__name__:
+    if "Term" in type(told[-1]).__name__:
         return {"terms": torch.cat([event.values for event in told])}
     found = {f"{arm}, {i}": x for arm, event in last.items() for i, x in enumerate(tensors(event))}
     return {place: x for place, x in found.items() if x.is_floating_point() and x.ndim >= 4}

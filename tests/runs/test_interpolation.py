@@ -186,7 +186,7 @@ def test_pictures_are_inverted_first_and_come_back() -> None:
     network = DATA.network(LINEAR.alphas_cumprod)
     frames = [frame for report in drive(planned.process(CPU), network) for frame in planned.frames(report)]
     kinds = [type(frame).__name__ for frame in frames]
-    assert kinds == ["Inverted"] * 40 + ["Laid"] + ["Cells"] * 80
+    assert kinds == ["EndInversionStep"] * 40 + ["PathStart"] + ["FramesStep"] * 80
     assert [frame.k for frame in frames] == [*range(40), 39, *(k for k in range(40, 80) for _ in range(2))]
     got = collect(frames)
     back = got.pictures[0][0]
