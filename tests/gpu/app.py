@@ -18,7 +18,7 @@ def main() -> None:
     try:
         wait(f"http://127.0.0.1:{PORT}/")
         ready = time.perf_counter() - began
-        client = Client(f"http://127.0.0.1:{PORT}/", verbose=False)
+        client = Client(f"http://127.0.0.1:{PORT}/", verbose=False, httpx_kwargs={"timeout": 60})
         taken = []
         for seed in range(8):
             began = time.perf_counter()

@@ -193,7 +193,7 @@ def test_out_of_memory_halves_the_bucket_and_the_run_goes_on(device):
         predict(torch.zeros(1, *model.shape, device=device), torch.zeros(1, dtype=torch.int64))
         torch.cuda.empty_cache()
         taken, total = torch.cuda.memory_reserved(device), torch.cuda.mem_get_info(device)[1]
-        torch.cuda.set_per_process_memory_fraction((taken + 1.5e9) / total, device)
+        torch.cuda.set_per_process_memory_fraction((taken + 1.5e9) / total)
         count, calls = 256, predict
     else:
         count = 8
@@ -212,7 +212,7 @@ def test_out_of_memory_halves_the_bucket_and_the_run_goes_on(device):
         assert ended.wait(120)
     finally:
         if device.type == "cuda":
-            torch.cuda.set_per_process_memory_fraction(1.0, device)
+            torch.cuda.set_per_process_memory_fraction(1.0)
         batch.close()
     assert items[-1].error is None
     assert max(items[-1].sizes) < count
