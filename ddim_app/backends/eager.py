@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ddim_app.backends import cuda, mixture
+from ddim_app.backends import cuda, fused_norm, mixture
 from ddim_app.backends.single_row import SingleRow
 from ddim_app.diffusion.batch_sizes import BUCKETS, bucket_of, filled
 from ddim_app.diffusion.formulas import placed
@@ -40,7 +40,8 @@ def smallest(fmt: str) -> int:
 def network(model: Model, device: torch.device, fmt: str) -> nn.Module:
     """The model's network as `fmt` wants it."""
     unet = model.unet.to(device).to(memory_format=torch.channels_last)
-    return mixture.rounded(unet, DTYPES[fmt]) if fmt in DTYPES else unet
+    unet = mixture.rounded(unet, DTYPES[fmt]) if fmt in DTYPES else unet
+    return fused_norm.with_fused_norms(unet) if device.type == "cuda" else unet
 
 
 def in_buckets(

@@ -30,13 +30,15 @@ class RoundedLayer(nn.Module):
 class ExactLayer(nn.Module):
     """A layer that is not rounded; its output is where 16 bits go on from it.
 
-    Linear layers compute in float64: in fp32 their last bits would depend on how many rows there are, and now and then
-    one of them would turn up in 16 bits, so that a picture would depend on its neighbours.
+    On a CPU linear layers compute in float64: in fp32 their last bits would depend on how many rows there are, and now and
+    then one of them would turn up in 16 bits, so that a picture would depend on its neighbours. On a GPU all rows of a bucket
+    have the same bits in fp32.
     """
 
     def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.inside = torch.float64 if isinstance(layer, nn.Linear) else torch.float32
+        on_cpu = layer.weight.device.type == "cpu"
+        self.inside = torch.float64 if isinstance(layer, nn.Linear) and on_cpu else torch.float32
         self.layer = copy.deepcopy(layer).to(self.inside)
         self.dtype = dtype
 

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ddim_app.runs.base import BACKENDS
 
 
@@ -16,6 +18,9 @@ def add(commands: Any) -> None:
     bench.add_argument("--pictures", type=int, nargs="*", help="pictures per run (default 1 4 16)")
     bench.add_argument("--steps", type=int, nargs="*", help="steps per run (default 10 50)")
     bench.add_argument("--sharing", action="store_true", help="time many requests at once instead, and cancelled ones")
+    bench.add_argument("--gpu", metavar="FOLDER", type=Path, help="measure the GPU part by part instead, with results in FOLDER")
+    bench.add_argument("--device", choices=("cuda", "cpu"), help="with --gpu: cpu rehearses the parts with small sizes")
+    bench.add_argument("--parts", nargs="*", help="with --gpu: only these parts")
     bench.add_argument("--json", type=Path, help="also write the figures to this file")
     bench.set_defaults(run=run, parser=bench)
 
@@ -25,7 +30,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.repeats < 1:
         arguments.parser.error(f"--repeats must be 1 or more; got {arguments.repeats}")
-    if arguments.sharing:
+    if arguments.gpu:
+        _gpu(arguments)
+    elif arguments.sharing:
         sharing.main(arguments.repeats)
     else:
         plan = sampling_benchmark.BenchmarkPlan(
@@ -33,3 +40,16 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.steps or sampling_benchmark.STEPS, ("torch",) if arguments.backend == "torch" else BACKENDS,
         )  # fmt: skip
         sampling_benchmark.main(plan, arguments.json)
+
+
+def _gpu(arguments: argparse.Namespace) -> None:
+    from ddim_app import backends
+    from ddim_app.studies import gpu_benchmark
+
+    device = torch.device(arguments.device) if arguments.device else backends.best_device()
+    unknown = sorted(set(arguments.parts or ()) - set(gpu_benchmark.PARTS))
+    if unknown:
+        arguments.parser.error(f"--parts must be of {', '.join(gpu_benchmark.PARTS)}; got {', '.join(unknown)}")
+    if device.type != "cuda" and arguments.device != "cpu":
+        arguments.parser.error("--gpu needs an NVIDIA GPU; with --device cpu its parts rehearse themselves here")
+    gpu_benchmark.main(arguments.gpu, device, arguments.parts)

@@ -27,10 +27,34 @@ CIFAR = {
 """The shape of google/ddpm-cifar10-32."""
 
 
+CELEBA = {
+    "sample_size": 256, "in_channels": 3, "out_channels": 3, "layers_per_block": 2, "attention_head_dim": None,
+    "block_out_channels": [128, 128, 256, 256, 512, 512], "downsample_padding": 0, "flip_sin_to_cos": False, "freq_shift": 1,
+    "down_block_types": ["DownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"], "norm_eps": 1e-6,
+}  # fmt: skip
+"""The shape of google/ddpm-celebahq-256."""
+
+
 def cifar() -> Model:
-    """A network of that shape with random weights."""
-    unet = build(CIFAR, 0).eval().requires_grad_(False)
-    return Model("ddpm-cifar10-32's shape", unet, Schedule(cumulative(betas())), (3, 32, 32), "0" * 64)
+    """A network of the shape of ddpm-cifar10-32 with random weights."""
+    return _random("ddpm-cifar10-32's shape", CIFAR, "0" * 64)
+
+
+def celeba() -> Model:
+    """A network of the shape of ddpm-celebahq-256 with random weights."""
+    return _random("ddpm-celebahq-256's shape", CELEBA, "1" * 64)
+
+
+def _random(name: str, config: dict[str, Any], sha256: str) -> Model:
+    unet = build(config, 0).eval().requires_grad_(False)
+    side = config["sample_size"]
+    return Model(name, unet, Schedule(cumulative(betas())), (3, side, side), sha256)
+
+
+def eager_call(unet: torch.nn.Module) -> Predict:
+    """The network as a plain function."""
+    return lambda x, t: unet(x, t, return_dict=False)[0]
 
 
 def bare(model: Model, device: torch.device, fmt: str, count: int, steps: int) -> Rival:
