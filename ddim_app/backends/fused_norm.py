@@ -16,7 +16,7 @@ from torch.nn.functional import group_norm, silu
 from ddim_app.backends.mixture import replaced
 
 ELEMENTS = 4096
-"""Of a group, which one program of the kernel works on at a time."""
+"""Elements of a group that one program of the kernel works on at a time."""
 
 
 def has_triton() -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 EXACT = ("conv_in", "conv_out", "time_")
 """What those modules have in their names."""
 HANDED_ON = ("conv_in", "time_emb_proj")
-"""Those of them whose output is; left in fp32 it would make the sums with it, and so most of the network, fp32."""
+"""Those of the layers whose output is rounded; left in fp32 it would make the sums with it, and so most of the network, fp32."""
 
 
 class RoundedLayer(nn.Module):

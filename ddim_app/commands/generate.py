@@ -80,20 +80,20 @@ def recipe_of(arguments: argparse.Namespace) -> codecs.ReadRecipe:
     given = pairs_of(arguments)
     if arguments.recipe is None:
         return codecs.read_values(key_values.from_pairs(given))
-    found = codecs.read_file(_read(arguments.recipe))
+    read = codecs.read_file(_read(arguments.recipe))
     if not given:
-        return found
-    stays = [pair for pair in key_values.to_pairs(found.recipe) if pair[0] not in dict(given)]
-    return found._replace(recipe=codecs.read_values(key_values.from_pairs([*stays, *given])).recipe)
+        return read
+    stays = [pair for pair in key_values.to_pairs(read.recipe) if pair[0] not in dict(given)]
+    return read._replace(recipe=codecs.read_values(key_values.from_pairs([*stays, *given])).recipe)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    found = recipe_of(arguments)
-    for note in found.notes:
+    read = recipe_of(arguments)
+    for note in read.notes:
         print(note, file=sys.stderr)
-    if not isinstance(found.recipe, Recipe):
-        raise FieldError("kind", f"must be {Recipe.kind} for this command; this recipe is of the kind {found.recipe.kind}")
-    for path in write(found.recipe, arguments.output):
+    if not isinstance(read.recipe, Recipe):
+        raise FieldError("kind", f"must be {Recipe.kind} for this command; this recipe is of the kind {read.recipe.kind}")
+    for path in write(read.recipe, arguments.output):
         print(path)
 
 

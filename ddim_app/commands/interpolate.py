@@ -71,18 +71,18 @@ def run(arguments: argparse.Namespace) -> None:
     model = engine.model(arguments.model, print)
     files = [_read(path) for path in arguments.end]
     recipe = forms.interpolation(vars(arguments), files, model.schedule.num_train_timesteps, model.shape)
-    gathered = path_files.CollectedFrames(engine.plan(recipe))
+    collected = path_files.CollectedFrames(engine.plan(recipe))
     finished: list[Any] = []
     for frame in engine.run(recipe, finished.append):
-        gathered.add(frame)
-    for line in path_files.report(gathered):
+        collected.add(frame)
+    for line in path_files.report(collected):
         print(line)
     made = finished[0]
     arguments.output.mkdir(parents=True, exist_ok=True)
     for kind in dict.fromkeys(arguments.files):
         path = arguments.output / path_files.file_name(kind, made)
         try:
-            path.write_bytes(path_files.file_of(kind, made, gathered))
+            path.write_bytes(path_files.file_of(kind, made, collected))
         except (ValueError, RuntimeError) as error:
             raise FieldError("files", f"cannot have {kind}: {error}") from error
         print(f"wrote {path}")

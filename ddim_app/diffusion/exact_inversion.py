@@ -19,12 +19,12 @@ Noise = Callable[[Level], Tensor]
 
 
 class LatentPair(NamedTuple):
-    """Two neighbouring levels."""
+    """The latents of one picture at the two noisiest levels, which O-BELM needs both of."""
 
     x: Tensor
     """At levels[0]."""
     second: Tensor
-    """At levels[1]."""
+    """The latents at levels[1], (N, C, H, W)."""
 
 
 class NoiseMap(NamedTuple):

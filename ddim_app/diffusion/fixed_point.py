@@ -68,12 +68,12 @@ def time(level: Level) -> float:
     return math.sqrt((1 - level.alpha_bar) / level.alpha_bar)
 
 
-def _extrapolated(known: Sequence[tuple[float, Tensor]], at: float) -> Tensor | None:
+def _extrapolated(known: Sequence[tuple[float, Tensor]], wanted: float) -> Tensor | None:
     """eps at a time, on the line through the two that are known last."""
     if len(known) < 2:
         return known[-1][1] if known else None
     (a, eps_a), (b, eps_b) = known
-    return eps_b + (at - b) / (b - a) * (eps_b - eps_a)
+    return eps_b + (wanted - b) / (b - a) * (eps_b - eps_a)
 
 
 class Trial(NamedTuple):
@@ -101,7 +101,7 @@ class Search:
         self._before: Trial | None = None
         self._best: Trial | None = None
         self._part = torch.ones(len(start), dtype=_wide(start), device=start.device)
-        """Of a plain step, what a picture takes that has run away."""
+        """The part of a plain step that a picture takes once its residual has run away."""
         self._is_tame = _column(torch.ones(len(start), dtype=torch.bool, device=start.device), start)
 
     @property

@@ -69,6 +69,6 @@ class Moments(NamedTuple):
 
 
 def moments(draws: Tensor) -> Moments:
-    """Of a 1-d tensor of independent draws; the error of the variance is that of normal draws."""
+    """Mean and variance of a 1-d tensor of independent draws; the error of the variance is that of normal draws."""
     count, variance = len(draws), float(draws.double().var())
     return Moments(float(draws.double().mean()), math.sqrt(variance / count), variance, variance * math.sqrt(2 / max(count - 1, 1)))

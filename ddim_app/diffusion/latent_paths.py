@@ -5,7 +5,7 @@ N(0, I) has a norm close to sqrt(D), D its number of values, so a network has on
 between two latents, nearly at right angles to each other, dips to 0.71 of it in the middle; a great circle keeps it.
 
 Latents are tensors (N, C, H, W), of which each picture is one vector. Angles and norms are taken in float64 and the result is in
-the latents' dtype. `at` says how far along: 0 is `a` and 1 is `b`, to the last bit; below 0 and above 1 the way goes on.
+the latents' dtype. A place s says how far along: 0 is `a` and 1 is `b`, to the last bit; below 0 and above 1 the way goes on.
 """
 
 import math
@@ -23,10 +23,10 @@ PARALLEL = 1e-10
 """Sine of an angle below which two directions are taken as equal or opposite."""
 
 
-def slerp(a: Tensor, b: Tensor, at: Sequence[float], *, long_way: bool = False) -> Tensor:
+def slerp(a: Tensor, b: Tensor, places: Sequence[float], *, long_way: bool = False) -> Tensor:
     """Spherical interpolation: the direction turns at constant speed on the great circle, the norm goes linearly.
 
-    sin((1 - at) theta) / sin(theta) a + sin(at theta) / sin(theta) b for ends of equal norm (Shoemake 1985; DDIM D.5), written as
+    sin((1 - s) theta) / sin(theta) a + sin(s theta) / sin(theta) b for ends of equal norm (Shoemake 1985; DDIM D.5), written as
     a turn in the plane of the two, which stays exact at every angle. Equal ends give themselves. Between opposite ends, where any
     plane would do, it is the plane of a and `quarter_turn(a)`. `long_way` goes round the other side, through 2 pi - theta; with
     equal ends that is the whole circle in the same plane.
@@ -41,23 +41,23 @@ def slerp(a: Tensor, b: Tensor, at: Sequence[float], *, long_way: bool = False) 
     theta = torch.atan2(torch.where(parallel, 0.0, sine), cosine)
     if long_way:
         w, theta = -w, math.tau - theta
-    angle = _column(at) * theta
-    return _between(_norm(a, b, at) * (angle.cos() * u + angle.sin() * w), a, b, at)
+    angle = _column(places) * theta
+    return _between(_norm(a, b, places) * (angle.cos() * u + angle.sin() * w), a, b, places)
 
 
-def lerp(a: Tensor, b: Tensor, at: Sequence[float]) -> Tensor:
-    """The straight line, a + at (b - a); its norm dips between ends that are not parallel."""
-    return _between(_straight(a, b, at), a, b, at)
+def lerp(a: Tensor, b: Tensor, places: Sequence[float]) -> Tensor:
+    """The straight line, a + s (b - a); its norm dips between ends that are not parallel."""
+    return _between(_straight(a, b, places), a, b, places)
 
 
-def restored(a: Tensor, b: Tensor, at: Sequence[float]) -> Tensor:
+def restored(a: Tensor, b: Tensor, places: Sequence[float]) -> Tensor:
     """The straight line, scaled to a norm that goes linearly from a's to b's; where it meets the origin, slerp's point."""
-    point = _straight(a, b, at)
+    point = _straight(a, b, places)
     length = _length(point)
-    norm = _norm(a, b, at)
+    norm = _norm(a, b, places)
     lost = length <= PARALLEL * norm
     scaled = point * (norm / torch.where(lost, 1.0, length))
-    return _between(torch.where(lost, slerp(a, b, at).double().flatten(1), scaled), a, b, at)
+    return _between(torch.where(lost, slerp(a, b, places).double().flatten(1), scaled), a, b, places)
 
 
 WAYS: dict[str, Way] = {"slerp": slerp, "lerp": lerp, "restored": restored}
@@ -74,13 +74,13 @@ def spread(count: int, first: float = 0.0, last: float = 1.0) -> list[float]:
     return [(first * (count - 1 - i) + last * i) / (count - 1) for i in range(count)]
 
 
-def line(at: Sequence[float], way: str = "slerp") -> Path:
-    """From the first of two ends to the second (DDIM Fig. 6)."""
-    return lambda ends: WAYS[way](_repeat(ends[0], len(at)), _repeat(ends[1], len(at)), at)
+def line(places: Sequence[float], way: str = "slerp") -> Path:
+    """The path from the first of two ends to the second (DDIM Fig. 6)."""
+    return lambda ends: WAYS[way](_repeat(ends[0], len(places)), _repeat(ends[1], len(places)), places)
 
 
 def grid(rows: Sequence[float], columns: Sequence[float], way: str = "slerp") -> Path:
-    """Between four corners (top left, top right, bottom left, bottom right), row by row: DDIM D.5, Figs 11-13.
+    """The grid between four corners (top left, top right, bottom left, bottom right), row by row: DDIM D.5, Figs 11-13.
 
     The two pairs of a side each, left and right, are interpolated with the row's coefficient, and then across the two with the
     column's. The order matters a little where norms or angles differ: going across first gives another inside, not other edges.
@@ -107,21 +107,21 @@ def loop(keys: Tensor, count: int) -> Path:
     places = [_place(arcs, sum(arcs) * k / count) for k in range(count)]
 
     def walk(ends: Tensor) -> Tensor:
-        found = []
-        for leg, at in places:
+        frames = []
+        for leg, place in places:
             i, j, far = legs[leg]
-            found.append(slerp(ends[i : i + 1], ends[j : j + 1], [at], long_way=far))
-        return torch.cat(found)
+            frames.append(slerp(ends[i : i + 1], ends[j : j + 1], [place], long_way=far))
+        return torch.cat(frames)
 
     return walk
 
 
-def arithmetic(at: Sequence[float], way: str = "slerp") -> Path:
-    """a + at (b - c) for three ends. Plain with "lerp", where its norm grows to 1.73 at 1; else scaled back to the norm of a."""
+def arithmetic(places: Sequence[float], way: str = "slerp") -> Path:
+    """a + s (b - c) for three ends. Plain with "lerp", where its norm grows to 1.73 at 1; else scaled back to the norm of a."""
 
     def walk(ends: Tensor) -> Tensor:
-        a, b, c = (_repeat(end, len(at)) for end in ends)
-        total = a.double() + _lift(_column(at), a) * (b.double() - c.double())
+        a, b, c = (_repeat(end, len(places)) for end in ends)
+        total = a.double() + _lift(_column(places), a) * (b.double() - c.double())
         if way != "lerp":
             total *= _lift(norms(a) / norms(total).clamp(min=PARALLEL), a)
         return total.to(ends.dtype)
@@ -175,20 +175,20 @@ def _directions(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(norm_a > 0, u, v), torch.where(norm_b > 0, v, u)
 
 
-def _norm(a: Tensor, b: Tensor, at: Sequence[float]) -> Tensor:
+def _norm(a: Tensor, b: Tensor, places: Sequence[float]) -> Tensor:
     """The norm that goes linearly, (N, 1); beyond the ends it stops at 0."""
     norm_a, norm_b = (_length(x.double().flatten(1)) for x in (a, b))
-    return (norm_a + _column(at) * (norm_b - norm_a)).clamp(min=0)
+    return (norm_a + _column(places) * (norm_b - norm_a)).clamp(min=0)
 
 
-def _straight(a: Tensor, b: Tensor, at: Sequence[float]) -> Tensor:
+def _straight(a: Tensor, b: Tensor, places: Sequence[float]) -> Tensor:
     flat_a, flat_b = a.double().flatten(1), b.double().flatten(1)
-    return flat_a + _column(at) * (flat_b - flat_a)
+    return flat_a + _column(places) * (flat_b - flat_a)
 
 
-def _between(point: Tensor, a: Tensor, b: Tensor, at: Sequence[float]) -> Tensor:
-    """The point as a latent, and the ends themselves where `at` is 0 or 1."""
-    place = _lift(_column(at), a)
+def _between(point: Tensor, a: Tensor, b: Tensor, places: Sequence[float]) -> Tensor:
+    """The point as a latent, and the ends themselves where the place is 0 or 1."""
+    place = _lift(_column(places), a)
     return torch.where(place == 0, a, torch.where(place == 1, b, point.view_as(a).to(a.dtype)))
 
 
@@ -197,8 +197,8 @@ def _length(flat: Tensor) -> Tensor:
     return length
 
 
-def _column(at: Sequence[float]) -> Tensor:
-    return torch.tensor(at, dtype=torch.float64).view(-1, 1)
+def _column(places: Sequence[float]) -> Tensor:
+    return torch.tensor(places, dtype=torch.float64).view(-1, 1)
 
 
 def _lift(values: Tensor, x: Tensor) -> Tensor:

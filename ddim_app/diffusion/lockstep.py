@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ddim_app.diffusion.sampler import Query
 
-Told = Generator[Any, Tensor, Any]
+Relayed = Generator[Any, Tensor, Any]
 
 
-def abreast(processes: Sequence[Told], first: int = 0) -> Generator[Any, Tensor, list[Any]]:
+def in_lockstep(processes: Sequence[Relayed], first: int = 0) -> Generator[Any, Tensor, list[Any]]:
     """Runs processes in rounds; in each, every one that is not through has one query answered.
 
     The queries of a round that go to one network are asked as one. Reports are passed on with `k` set to the 0-based number of

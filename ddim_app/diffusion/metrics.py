@@ -41,7 +41,7 @@ def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
 
 
 class Smoothness(NamedTuple):
-    """Distances of the neighbouring frames of one strip."""
+    """Distances of the neighbouring frames of one path."""
 
     rmse: list[float]
     """Root mean squared error of each pair in levels of 8 bits, 0 to 255."""
@@ -65,6 +65,6 @@ def rmse(a: Tensor, b: Tensor) -> Tensor:
 
 
 def smoothness(pictures: Tensor, pairs: Sequence[tuple[int, int]]) -> Smoothness:
-    """Of (N, C, H, W) in [-1, 1]; `pairs` say which are neighbours."""
+    """The smoothness of pictures (N, C, H, W) in [-1, 1]; `pairs` say which of them are neighbours."""
     first, second = (pictures[[pair[side] for pair in pairs]].clamp(-1, 1) for side in (0, 1))
     return Smoothness(rmse(first, second).tolist(), ssim(first, second).tolist())

@@ -36,7 +36,7 @@ class InversionMove(NamedTuple):
     k: int
     """0-based number of the transition."""
     level: Level
-    """Where the pictures are now."""
+    """The level that the pictures have come to."""
     x: Tensor
     pred_x0: Tensor
     """The clean picture that the transition was made with."""
@@ -71,8 +71,8 @@ def naive(x0: Tensor, levels: Levels, network: AskedNetwork, told: str = "target
     """
     x = x0
     for k, (cur, nxt) in enumerate(pairwise(reversed(levels))):
-        at = nxt if told == "target" else network.lowest if cur.is_clean else cur
-        x, pred_x0 = up(x, (yield from ask(x, at, network)), cur, nxt)
+        level = nxt if told == "target" else network.lowest if cur.is_clean else cur
+        x, pred_x0 = up(x, (yield from ask(x, level, network)), cur, nxt)
         yield InversionMove(k, nxt, x, pred_x0)
     return x
 
@@ -95,10 +95,10 @@ def down(x: Tensor, levels: Levels, network: AskedNetwork, eta: float = 0.0, dra
             yield InversionMove(item.k, levels[item.k + 1], x, item.pred_x0)
 
 
-def ask(x: Tensor, at: Level, network: AskedNetwork) -> Generator[Query, Tensor, Tensor]:
-    """eps of x by the network, which is told that x is at level `at`."""
-    output = yield Query(x, torch.full((len(x),), at.t), network.number)
-    return formulas.denoise(output.to(x.dtype), x, at.alpha_bar, network.prediction_type)[1]
+def ask(x: Tensor, level: Level, network: AskedNetwork) -> Generator[Query, Tensor, Tensor]:
+    """eps of x by the network, which is told the timestep of `level`."""
+    output = yield Query(x, torch.full((len(x),), level.t), network.number)
+    return formulas.denoise(output.to(x.dtype), x, level.alpha_bar, network.prediction_type)[1]
 
 
 def up(x: Tensor, eps: Tensor, cur: Level, nxt: Level) -> tuple[Tensor, Tensor]:

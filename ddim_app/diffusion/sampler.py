@@ -19,7 +19,7 @@ from ddim_app.diffusion.formulas import placed
 from ddim_app.diffusion.schedule import Level
 
 Draw = Callable[[int, int], Tensor]
-"""(cur.t, next.t) -> standard normal (C, H, W); NoisePath.between is one."""
+"""(cur.t, next.t) -> standard normal (C, H, W); BrownianPath.between is one."""
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(x_t (n, C, H, W), t (n,) int64) -> the network's output (n, C, H, W)."""
 
@@ -138,7 +138,7 @@ def sample(x: Tensor, rows: Sequence[Row]) -> Process:
     """
     plans, first = [list(pairwise(row.levels)) for row in rows], first_rounds(rows)
     starts = {r: row.start for r, row in enumerate(rows) if row.start}
-    for k in range(max((at + len(plan) for at, plan in zip(first, plans, strict=True)), default=0)):
+    for k in range(max((start + len(plan) for start, plan in zip(first, plans, strict=True)), default=0)):
         for r in sorted(r for r in starts if first[r] == k):  # in turn, since one may start where another does that just joined
             x = x.index_copy(0, placed(torch.tensor([r]), x.device), x[starts[r][0]].unsqueeze(0))
         moving = [r for r, plan in enumerate(plans) if first[r] <= k < first[r] + len(plan)]

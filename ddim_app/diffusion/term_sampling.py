@@ -72,10 +72,10 @@ def total(design: Design, values: np.ndarray) -> tuple[float, float]:
 
 def means(design: Design, values: np.ndarray) -> dict[int, float]:
     """Mean of each evaluated timestep's draws."""
-    at: dict[int, list[float]] = {}
+    by_timestep: dict[int, list[float]] = {}
     for evaluation, value in zip(design, values.tolist(), strict=True):
-        at.setdefault(evaluation.t, []).append(value)
-    return {t: sum(draws) / len(draws) for t, draws in at.items()}
+        by_timestep.setdefault(evaluation.t, []).append(value)
+    return {t: sum(draws) / len(draws) for t, draws in by_timestep.items()}
 
 
 def _of_single(alone: dict[int, int], values: np.ndarray) -> float:
@@ -111,7 +111,7 @@ def _two_of(low: int, high: int, words: Iterator[int]) -> tuple[int, int]:
 
 
 def _strata(design: Design) -> list[list[int]]:
-    found: dict[int, list[int]] = {}
+    strata: dict[int, list[int]] = {}
     for i, evaluation in enumerate(design):
-        found.setdefault(evaluation.stratum, []).append(i)
-    return list(found.values())
+        strata.setdefault(evaluation.stratum, []).append(i)
+    return list(strata.values())

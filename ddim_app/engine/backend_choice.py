@@ -138,7 +138,7 @@ class BackendChoice:
             self._switch.refuse(model, key.number_format, words)
 
     def _on_loop(self, predict: Predict) -> Predict:
-        """The same, with its calls made where those of runs are, with the same threads."""
+        """The network function, called on the thread of the batch loop as runs call it."""
         return lambda x, t: self._loop.call(predict, x, t)
 
     def _is_idle(self) -> bool:

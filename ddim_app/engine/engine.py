@@ -63,23 +63,23 @@ class Engine:
         self.device = device or backends.best_device()
         self.budget = budget if max_evaluations is None else replace(budget, max_evaluations=max_evaluations)
         self.visitors = Visitors(self.budget)
-        self.journal = RequestLog()
+        self.request_log = RequestLog()
         self.loop = BatchLoop(threaded=threaded, prepare=backends.use_cores)
-        self._shelf = ModelCache(self.catalogue)
+        self._model_cache = ModelCache(self.catalogue)
         self._step_seconds: dict[tuple[object, ...], tuple[float, bool]] = {}
-        self._tuning = BackendChoice(backend, self.device, self.loop, cache)
-        self._networks = Evaluators(self.device, self.loop, self._shelf, self._tuning)
+        self._backends = BackendChoice(backend, self.device, self.loop, cache)
+        self._evaluators = Evaluators(self.device, self.loop, self._model_cache, self._backends)
         self._open: weakref.WeakKeyDictionary[Ticket, Callable[[str], None]] = weakref.WeakKeyDictionary()
         self.closing = False
         """Whether new runs are refused, since the server is about to end."""
 
     def model(self, name: str, notify: Callable[[str], None] = lambda message: None) -> Model:
         """The model of that name, loaded if need be; raises FieldError when it cannot be used."""
-        return self._shelf.get(name, notify)
+        return self._model_cache.get(name, notify)
 
     def is_here(self, name: str) -> bool:
         """Whether a model can be had without a download."""
-        return self._shelf.has(name)
+        return self._model_cache.has(name)
 
     def plan(self, recipe: BaseRecipe, notify: Callable[[str], None] = lambda message: None) -> Any:
         """The recipe's Plan, checked against its models and this host's budget; raises FieldError."""
@@ -91,50 +91,50 @@ class Engine:
 
     def seconds(self, planned: Plan) -> float | None:
         """How long a run is going to take as far as this machine has been timed; None before its first run."""
-        known = [seconds for key in self._networks.keys(planned) if (seconds := self._networks.seconds_per_row(key))]
+        known = [seconds for key in self._evaluators.keys(planned) if (seconds := self._evaluators.seconds_per_row(key))]
         return sum(known) / len(known) * planned.evaluations if len(known) == len(planned.models) else None
 
     def calls(self, planned: Plan) -> int:
         """Network calls that a run needs when it is alone."""
-        return planned.calls(min(network.max_rows for network in self._networks.of(planned)))
+        return planned.calls(min(network.max_rows for network in self._evaluators.of(planned)))
 
     def number_format(self, precision: str) -> str:
         """What the network computes in for a recipe's precision: "bf16", "fp16" or "fp32"."""
-        return self._tuning.number_format(precision)
+        return self._backends.number_format(precision)
 
     def made_with(self, planned: Plan, asked: str | None = None) -> str:
         """Backend and number format of a run, and how far its pictures are from fp32 as far as that was measured.
 
         Where its recipe `asked` for a backend that this host has not, it says why.
         """
-        key = self._networks.keys(planned)[0]
+        key = self._evaluators.keys(planned)[0]
         words = self._words(key)
         if asked in (None, key.backend):
             return words
-        why = self._tuning.sentence(planned.models[0], key.number_format) or "it is not here"
+        why = self._backends.sentence(planned.models[0], key.number_format) or "it is not here"
         return f"{words}, although the recipe names {asked}: {why}"
 
     def served_by(self) -> tuple[str, str]:
         """(what evaluates new "fast" runs of the first model, how that came about), for the page."""
-        model = next((self._shelf.loaded(name) for name in self.catalogue.names()[:1]), None)
+        model = next((self._model_cache.loaded(name) for name in self.catalogue.names()[:1]), None)
         if model is None:
             return f"{self.device.type.upper()} · {self.number_format('fast')}", ""
-        return f"{self.device.type.upper()} · {self._words(self._tuning.key(model, 'fast'))}", self._tuning.sentence(
+        return f"{self.device.type.upper()} · {self._words(self._backends.key(model, 'fast'))}", self._backends.sentence(
             model, self.number_format("fast")
         )
 
     def prepare(self, name: str, precision: str) -> bool:
         """Makes OpenVINO ready for runs that ask for it, which takes seconds; whether it could."""
-        self._tuning.ask(self.model(name), precision, "openvino")
-        return self._tuning.key(self.model(name), precision, "openvino").backend == "openvino"
+        self._backends.ask(self.model(name), precision, "openvino")
+        return self._backends.key(self.model(name), precision, "openvino").backend == "openvino"
 
     def evaluator(self, model: Model, precision: str, backend: str | None = None) -> Predict:
         """The model's network as runs of that precision have it evaluated."""
-        return self._tuning.evaluator(self._tuning.key(model, precision, backend), model)
+        return self._backends.evaluator(self._backends.key(model, precision, backend), model)
 
     def keep(self, model: Model) -> Model:
-        """Puts a model on the shelf that is in no folder, under its own name."""
-        return self._shelf.put(model)
+        """Puts a model that is in no folder into the cache, under its own name."""
+        return self._model_cache.put(model)
 
     def start(self, planned: Plan, emit: Emit, visitor: str | None = None) -> Ticket:
         """Starts a run on the loop. `emit` gets its frames and then one Finished.
@@ -144,7 +144,7 @@ class Engine:
         if self.closing:
             raise FieldError(SERVER, "is about to be restarted, and takes no new runs: try again in a minute")
         self.visitors.enter(visitor)
-        entry = LoggedRun(self.journal, planned)
+        entry = LoggedRun(self.request_log, planned)
         tickets: list[Ticket] = []
 
         def close(outcome: str) -> None:
@@ -171,8 +171,8 @@ class Engine:
 
     def _join(self, planned: Plan, tell: Emit) -> Ticket:
         for model in planned.models:
-            self._tuning.ask(model, planned.recipe.precision, planned.recipe.backend)
-        keys = self._networks.keys(planned)
+            self._backends.ask(model, planned.recipe.precision, planned.recipe.backend)
+        keys = self._evaluators.keys(planned)
 
         def hand_on(item: Report | End) -> None:
             if isinstance(item, End):
@@ -180,7 +180,7 @@ class Engine:
             tell(list(planned.frames(item)))
 
         process = self.budget.within_time(planned.process(self.device))
-        return self.loop.join(process, self._networks.of(planned, keys), hand_on)
+        return self.loop.join(process, self._evaluators.of(planned, keys), hand_on)
 
     def stop(self, ticket: Ticket) -> None:
         """Ends a run early: at most the network call under way is finished. One that has ended is left as it is."""
@@ -243,7 +243,7 @@ class Engine:
         What was measured while others ran holds until nobody does.
         """
         planned = self.plan(recipe)
-        like = (*self._networks.keys(planned), recipe.pictures, planned.rows[0].eta > 0)
+        like = (*self._evaluators.keys(planned), recipe.pictures, planned.rows[0].eta > 0)
         seconds, shared = self._step_seconds.get(like, (0.0, True))
         if not seconds or (shared and not self.loop.runs):
             steps = min(8, planned.model.schedule.num_train_timesteps)
@@ -260,7 +260,7 @@ class Engine:
 
     def check_buckets(self, name: str, precision: str) -> list[set[int]]:
         """Measures in which buckets a row has the same bits whatever its place and neighbours; takes seconds."""
-        return self._tuning.check_buckets(self.model(name), precision)
+        return self._backends.check_buckets(self.model(name), precision)
 
     def warm_up(self) -> None:
         """Loads the first model and draws two short runs, so that the first visitor waits for neither and costs are known.
@@ -270,10 +270,10 @@ class Engine:
         for name in self.catalogue.names()[:1]:
             try:
                 model = self.model(name)
-                self._tuning.begin(model)
+                self._backends.begin(model)
                 for _ in range(2):
                     self.final(Recipe(arms=(Arm(steps=2),), model=name, pictures=4))
-                self._tuning.improve(model)
+                self._backends.improve(model)
             except (FieldError, RunError) as error:
                 log.warning("warm-up: %s", error)
 
@@ -286,14 +286,14 @@ class Engine:
         recipe: BaseRecipe = planned.recipe.made(
             {name: model.sha256 for name, model in zip(planned.recipe.models, planned.models, strict=True)}
         )
-        least = max(self._tuning.smallest_bucket(key) for key in keys)
+        least = max(self._backends.smallest_bucket(key) for key in keys)
         used = {max(least, bucket_of(size)) for size in end.sizes}
-        measured = [self._tuning.equal_buckets(key) for key in keys]
+        measured = [self._backends.equal_buckets(key) for key in keys]
         exact = all(any(used <= group for group in groups) for groups in measured) or (len(used) == 1 and not end.shared)
         recipe = replace(recipe, backend=keys[0].backend)
         return recipe if recipe.bucket or not used else replace(recipe, bucket=max(used) if exact else None)
 
     def _words(self, key: EvaluatorKey) -> str:
         words = f"{'OpenVINO ' if key.backend == 'openvino' else ''}{key.number_format}"
-        near = self._tuning.nearness(key)
+        near = self._backends.nearness(key)
         return words if near is None else f"{words}, {near.median:.0f} dB from fp32"

@@ -33,24 +33,24 @@ class Pace:
 
 
 class Evaluators:
-    """The networks of one engine; what was prepared for a model is dropped when the model leaves the shelf."""
+    """The networks of one engine; what was prepared for a model is dropped when the model leaves the cache."""
 
-    def __init__(self, device: torch.device, loop: BatchLoop, shelf: ModelCache, tuning: BackendChoice) -> None:
-        self._device, self._loop, self._shelf, self._tuning = device, loop, shelf, tuning
+    def __init__(self, device: torch.device, loop: BatchLoop, model_cache: ModelCache, backend_choice: BackendChoice) -> None:
+        self._device, self._loop, self._model_cache, self._backends = device, loop, model_cache, backend_choice
         self._predictors: dict[EvaluatorKey, tuple[Predict, int]] = {}
         self._paces: dict[EvaluatorKey, Pace] = {}
         self._measuring = threading.Lock()
 
-    def renewed(self, loop: BatchLoop, shelf: ModelCache) -> "Evaluators":
-        """The same in a forked process, where a lock that another thread held would be held for ever."""
-        other = Evaluators(self._device, loop, shelf, self._tuning)
+    def renewed(self, loop: BatchLoop, model_cache: ModelCache) -> "Evaluators":
+        """A copy for a forked process, in which a lock that another thread held would stay locked."""
+        other = Evaluators(self._device, loop, model_cache, self._backends)
         other._predictors, other._paces = dict(self._predictors), dict(self._paces)
         return other
 
     def keys(self, planned: Plan) -> list[EvaluatorKey]:
         """One for each of the run's models; all have one backend."""
         recipe = planned.recipe
-        keys = [self._tuning.key(model, recipe.precision, recipe.backend) for model in planned.models]
+        keys = [self._backends.key(model, recipe.precision, recipe.backend) for model in planned.models]
         backend = "openvino" if all(key.backend == "openvino" for key in keys) else "torch"
         return [key._replace(backend=backend, bucket=recipe.bucket) for key in keys]
 
@@ -72,13 +72,13 @@ class Evaluators:
         """The function that evaluates a model's rows, and how many one call may have."""
         with self._measuring:
             if key not in self._predictors:
-                kept = self._shelf.hashes()
+                kept = self._model_cache.hashes()
                 self._predictors = {other: value for other, value in self._predictors.items() if other.sha256 in kept}
-                self._tuning.forget(kept)
-                predict = self._tuning.evaluator(key, model)
+                self._backends.forget(kept)
+                predict = self._backends.evaluator(key, model)
                 # OpenVINO's memory cannot be watched from here; it takes about what torch does.
                 plain = key._replace(backend="torch", bucket=None)
-                watched = predict if key == plain else self._tuning.evaluator(plain, model)
+                watched = predict if key == plain else self._backends.evaluator(plain, model)
                 room = self._loop.call(self._room, watched, model, key.bucket)
                 if key.bucket and room < key.bucket:
                     raise FieldError("bucket", f"must be at most {room} on this machine: larger calls do not fit into its memory")

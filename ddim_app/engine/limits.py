@@ -21,11 +21,11 @@ class Budget:
     """Limits of one run, and of one visitor; None means none."""
 
     max_evaluations: int | None = None
-    """Rows that its networks evaluate in all."""
+    """Rows that a run's networks may evaluate in all."""
     max_pictures: int | None = None
-    """Pictures that are on their way at a time."""
+    """Pictures that a run may sample at a time, those of all its arms."""
     max_seconds: float | None = None
-    """From its first row to its last, others' rows included."""
+    """Seconds that a run may take, from its first network call to its last."""
     max_runs: int | None = None
     """Runs that a visitor may have under way."""
 

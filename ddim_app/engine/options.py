@@ -28,7 +28,7 @@ class Options:
     port: int | None = None
     first_model: str | None = None
     models: tuple[str, ...] = ()
-    """Those of the command line, or on a Space of its README."""
+    """Names of models from the command line, or on a Space from its README."""
     models_dir: Path | None = None
     auth: tuple[tuple[str, str], ...] = ()
     root_path: str | None = None

@@ -48,15 +48,15 @@ class RequestLog:
 
 
 class LoggedRun:
-    """One run in the journal, from its start to the first of its ends."""
+    """One run in the log, from its start until it is done, stopped or failed."""
 
-    def __init__(self, journal: RequestLog, plan: Any) -> None:
+    def __init__(self, request_log: RequestLog, plan: Any) -> None:
         self.began = time.monotonic()
         self.about = {
             "event": "run", "kind": plan.recipe.kind, "recipe": recipe_hash(plan.recipe), "model": plan.recipe.model,
             "rows": plan.at_once, "planned": plan.evaluations,
         }  # fmt: skip
-        self._journal = journal
+        self._journal = request_log
         self.is_open = True
         self._guard = threading.Lock()
 

@@ -60,8 +60,8 @@ def problems(folder: Path) -> list[str]:
     except (OSError, ValueError) as error:
         return [str(error)]
     lines = (folder / "requirements.txt").read_text("utf-8").splitlines()
-    found = [f"{key} is missing" for key in NEEDED if key not in values]
-    found += [f"{key} is no key of a Space" for key in values if key not in ALLOWED]
+    sentences = [f"{key} is missing" for key in NEEDED if key not in values]
+    sentences += [f"{key} is no key of a Space" for key in values if key not in ALLOWED]
     checks: dict[str, tuple[Callable[[Any], bool], str]] = {
         "sdk": (lambda value: value == "gradio", "must be gradio"),
         "sdk_version": (_is_gradio_of_ours, "must be a version of gradio that requirements.txt allows, in full"),
@@ -75,12 +75,14 @@ def problems(folder: Path) -> list[str]:
         "license": (lambda value: isinstance(value, str) and value == value.lower(), "must be an identifier in small letters"),
         "header": (lambda value: value in ("mini", "default"), "must be mini or default"),
     }
-    found += [
+    sentences += [
         f"{key} {words}; got {values[key]!r}" for key, (holds, words) in checks.items() if key in values and not holds(values[key])
     ]
     if folder.resolve() != ROOT:  # the project itself is also used without the platform
-        found += [f"requirements.txt names {name}, which the platform installs" for name in MANAGED if name in map(package, lines)]
-    return found
+        sentences += [
+            f"requirements.txt names {name}, which the platform installs" for name in MANAGED if name in map(package, lines)
+        ]
+    return sentences
 
 
 def write(folder: Path, zero_gpu: bool) -> None:

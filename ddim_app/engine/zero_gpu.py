@@ -23,7 +23,7 @@ from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.runs.kinds import from_json
 
 MAX_SECONDS = 120
-"""Of GPU time that one run may ask for."""
+"""Seconds of GPU time that one run may ask for."""
 START_SECONDS, SECONDS_PER_CALL = 5, 0.05
 """Generous for UNets of 32 to 64 pixels: a shorter lease than the run needs would end it."""
 
@@ -114,11 +114,11 @@ class ZeroEngine(Engine):
         return ticket
 
     def _renew_locks(self) -> None:
-        """Those that another thread held at the moment of the fork would be held for ever."""
+        """Makes new locks: one that another thread held at the moment of the fork would stay locked."""
         self._pid = os.getpid()
         self.loop = BatchLoop(threaded=False)
-        self._shelf = self._shelf.renewed()
-        self._networks = self._networks.renewed(self.loop, self._shelf)
+        self._model_cache = self._model_cache.renewed()
+        self._evaluators = self._evaluators.renewed(self.loop, self._model_cache)
 
 
 def _calls(planned: Plan) -> int:

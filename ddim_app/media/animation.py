@@ -162,8 +162,8 @@ def labelled_sheet(
     sheet = Image.new("RGB", (total, top + step_y * len(rows) - GAP + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     _write(draw, (MARGIN, MARGIN), title_lines, font, line)
-    for at, lines in enumerate(heads):
-        _write(draw, (left + at * step_x, top - len(lines) * line), lines, font, line)
+    for column, lines in enumerate(heads):
+        _write(draw, (left + column * step_x, top - len(lines) * line), lines, font, line)
     for y, (lines, row) in enumerate(zip(sides, cells, strict=True)):
         _write(draw, (MARGIN, top + y * step_y), lines, font, line)
         for x, picture in enumerate(row):
@@ -232,13 +232,13 @@ def text_inside(data: bytes) -> str:
 def _mp4_comment(data: bytes) -> str:
     """moov / udta / meta / ilst / ©cmt / data, as iTunes lays it out; "" when a box is missing or too long for the file."""
     for name, header in ((b"moov", 0), (b"udta", 0), (b"meta", 0), (b"ilst", 4), (b"\xa9cmt", 0), (b"data", 0)):
-        data, at, found = data[header:], 0, None
-        while at + 8 <= len(data):
-            size = int.from_bytes(data[at : at + 4])
-            if data[at + 4 : at + 8] == name:
-                found = data[at + 8 : at + size]
-            at += max(size, 8)
-        if found is None:
+        data, offset, box = data[header:], 0, None
+        while offset + 8 <= len(data):
+            size = int.from_bytes(data[offset : offset + 4])
+            if data[offset + 4 : offset + 8] == name:
+                box = data[offset + 8 : offset + size]
+            offset += max(size, 8)
+        if box is None:
             return ""
-        data = found
+        data = box
     return data[8:].decode("utf-8", "replace")

@@ -38,7 +38,7 @@ def to_pil(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def strip(pixels: Pixels) -> Image.Image:
+def side_by_side(pixels: Pixels) -> Image.Image:
     """All pictures of (N, H, W, C) side by side without gaps: the sprite sheet that the page cuts up again."""
     return to_pil(np.concatenate(list(pixels), axis=1))
 

@@ -43,7 +43,7 @@ class ModelCache:
             return model
 
     def renewed(self) -> "ModelCache":
-        """Another with the same models and locks that nobody holds, for a forked process."""
+        """A copy with the same models and new locks, for a forked process."""
         other = ModelCache(self._catalogue)
         other._models = self._models.copy()
         return other

@@ -30,12 +30,12 @@ class Catalogue:
         self._first = first
 
     def folders(self) -> dict[str, Path]:
-        found = {}
+        named = {}
         for i, root in enumerate(self._roots):
             for folder in sorted(root.iterdir()) if root.is_dir() else []:
                 if unet_folder(folder) is not None:
-                    found[folder.name if i == 0 else f"{root.name}/{folder.name}"] = folder
-        return found
+                    named[folder.name if i == 0 else f"{root.name}/{folder.name}"] = folder
+        return named
 
     def names(self) -> list[str]:
         offered = [*self.folders(), *([] if isinstance(self._allow_hub, bool) else self._allow_hub)]

@@ -1,4 +1,4 @@
-"""Models: which there are, and how one is loaded. The only file that knows diffusers (the benchmark apart).
+"""How a model is loaded. The only file of the app that knows diffusers; the benchmarks compare with its pipelines.
 
 A model is a folder with a diffusers `UNet2DModel` and its scheduler config, as a pipeline (`unet/`, `scheduler/`) or flat
 (`config.json` beside the weights), or a repository of the same layouts on the Hugging Face Hub. Its weights are read from
@@ -56,7 +56,7 @@ class Model:
     shape: Shape
     """(channels, height, width) of its pictures."""
     sha256: str
-    """Of the weights file."""
+    """The sha256 of the weights file, in hexadecimal."""
 
     @property
     def parameters(self) -> int:
@@ -114,7 +114,7 @@ def _network_class() -> "type[UNet2DModel]":
 
 
 def unet_folder(folder: Path) -> Path | None:
-    """Where config.json and the weights lie: `folder/unet` in the pipeline layout, else `folder`."""
+    """The folder with config.json and the weights: `folder/unet` in the pipeline layout, else `folder`."""
     return next((home for home in (folder / "unet", folder) if (home / "config.json").is_file()), None)
 
 

@@ -17,7 +17,7 @@ CPU_ROWS = 16
 """Throughput of small UNets on a CPU is flat from here on, while every visitor waits for the whole call."""
 GPU_ROWS = 256
 SHARE = 0.5
-"""Of the memory that is free, for one call's activations."""
+"""The part of the free memory that one call's activations may take."""
 
 
 class TooLargeError(RuntimeError):

@@ -33,7 +33,7 @@ class Axis:
     name: str
     values: tuple[Any, ...]
     steps_in: "Callable[[Arm, float], int] | None" = None
-    """Of the axis of seconds: how many steps an arm makes in so much time."""
+    """How many steps an arm makes in so many seconds; only the axis of seconds has it."""
 
     def header(self, value: Any) -> str:
         """What stands over a row or column."""
@@ -112,10 +112,10 @@ def parse(
 
 
 def _items(text: str) -> list[AxisItem]:
-    pieces, at = [], 1
+    pieces, position = [], 1
     for piece in text.split(","):
-        pieces.append(AxisItem(piece.strip(), at + len(piece) - len(piece.lstrip())))
-        at += len(piece) + 1
+        pieces.append(AxisItem(piece.strip(), position + len(piece) - len(piece.lstrip())))
+        position += len(piece) + 1
     return pieces
 
 

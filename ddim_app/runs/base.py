@@ -106,7 +106,7 @@ class Plan(ABC):
 
     recipe: Any
     models: tuple[Model, ...]
-    """In the order in which its queries name them."""
+    """The models of the run, in the order in which its queries name them."""
 
     @property
     def model(self) -> Model:

@@ -120,8 +120,8 @@ def read_file(data: bytes) -> ReadRecipe:
     texts = _png_texts(data)
     if RECIPE_KEY not in texts:
         raise FieldError("file", "carries no recipe: it is not one of this app's pictures, or was saved anew by another program")
-    found = read_json(texts[RECIPE_KEY])
-    return found._replace(notes=(*found.notes, *_stopped_note(texts.get(RUN_KEY))))
+    read = read_json(texts[RECIPE_KEY])
+    return read._replace(notes=(*read.notes, *_stopped_note(texts.get(RUN_KEY))))
 
 
 def texts(recipe: BaseRecipe, stopped: StoppedRun | None = None) -> list[tuple[str, str]]:
@@ -230,11 +230,11 @@ def _stopped_note(text: str | None) -> tuple[str, ...]:
 
 def _png_texts(data: bytes) -> dict[str, str]:
     """Our text entries of a PNG, found without decoding a pixel."""
-    found: dict[str, str] = {}
-    at = len(SIGNATURE)
-    while at + 12 <= len(data):
-        size, name = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
-        body, check = data[at + 8 : at + 8 + size], data[at + 8 + size : at + 12 + size]
+    texts: dict[str, str] = {}
+    offset = len(SIGNATURE)
+    while offset + 12 <= len(data):
+        size, name = int.from_bytes(data[offset : offset + 4]), data[offset + 4 : offset + 8]
+        body, check = data[offset + 8 : offset + 8 + size], data[offset + 8 + size : offset + 12 + size]
         if len(check) < 4:
             break
         if name in (b"tEXt", b"zTXt", b"iTXt"):
@@ -242,10 +242,10 @@ def _png_texts(data: bytes) -> dict[str, str]:
             if key in (RECIPE_KEY.encode(), RUN_KEY.encode()):
                 if zlib.crc32(name + body) != int.from_bytes(check):
                     raise FieldError("file", "is damaged: the checksum of its recipe is wrong")
-                found.setdefault(key.decode(), _chunk_text(name, rest))
+                texts.setdefault(key.decode(), _chunk_text(name, rest))
         if name == b"IEND":
-            return found
-        at += 12 + size
+            return texts
+        offset += 12 + size
     raise FieldError("file", "is cut off or damaged: it has no end")
 
 

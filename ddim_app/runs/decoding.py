@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion import exact_inversion, formulas, naive_inversion
-from ddim_app.diffusion.lockstep import abreast
+from ddim_app.diffusion.lockstep import in_lockstep
 from ddim_app.diffusion.naive_inversion import AskedNetwork
 from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise, picture_seed
 from ddim_app.diffusion.sampler import Process
@@ -20,7 +20,7 @@ from ddim_app.errors import FieldError, choice, real, shown, whole
 from ddim_app.runs import latent_files
 from ddim_app.runs.base import MAX_ETA, BaseRecipe, Load, Plan, plan, put
 from ddim_app.runs.inversion import PRECISIONS, InvertRecipe
-from ddim_app.runs.inversion_plan import ArmLog, InversionStep, Told
+from ddim_app.runs.inversion_plan import ArmLog, InversionStep, Relayed
 from ddim_app.runs.latent_files import Latent
 from ddim_app.runs.sources import Source
 
@@ -119,14 +119,14 @@ class DecodePlan(Plan):
         return self.transitions * -(-len(self.latent.x) // max_rows)
 
     def process(self, device: torch.device) -> Process:
-        yield from abreast([self._run(device)])
+        yield from in_lockstep([self._run(device)])
 
     def frames(self, report: InversionStep | Decoded) -> Iterator[InversionStep | Decoded]:
         if isinstance(report, InversionStep):
             report = report._replace(x=report.x.cpu(), pred_x0=report.pred_x0.cpu())
         yield report
 
-    def _run(self, device: torch.device) -> Told:
+    def _run(self, device: torch.device) -> Relayed:
         began = time.perf_counter()
         dtype = torch.float64 if self.recipe.precision == "fp64" else self.latent.x.dtype
         x, second, noises, residual = (
@@ -145,7 +145,7 @@ class DecodePlan(Plan):
         else:
             paths = [BrownianPath(schedule, self.model.shape, picture_seed(self.recipe.noise_seed, i)) for i in range(len(x))]
             steps = naive_inversion.down(x, self.levels, network, self.eta, [path.between for path in paths] if self.eta else ())
-        back = yield from ArmLog(0).told(steps, "down", self.transitions)
+        back = yield from ArmLog(0).relay(steps, "down", self.transitions)
         yield Decoded(0, self.latent, back.cpu(), time.perf_counter() - began)
 
     def _start(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What visitors give as the ends of a path, and the recipe that comes of it: seeds as text, latent files, pictures.
+"""Raw values of the page's, the API's and the command line's fields to recipes: runs of samplers, paths and mixes.
 
 One reading for the page, the API and the command line; a wrong value is answered by FieldError, in one sentence.
 """
@@ -23,7 +23,7 @@ METHODS = ("ddim", "ddpm", "both", "all")
 TABLE_ROWS = 8
 """Transitions between the levels of a table, as in the DDPM paper's Fig. 9: T, 7/8 T, .. 0."""
 KEYS = 4
-"""Of a loop whose keys are not named."""
+"""Ends of a loop whose seeds are not named."""
 OWN = {
     "line": ("frames", "start", "stop"), "grid": ("rows", "columns"), "loop": ("frames",), "variation": ("strength",),
     "arithmetic": ("frames", "start", "stop"), "truncation": ("frames", "start", "stop"),
@@ -37,7 +37,7 @@ class EndFile:
 
     ends: tuple[Source, ...]
     timesteps: tuple[int, ...] | None = None
-    """Of latents that pictures were turned into; these are decoded without clipping."""
+    """The timesteps on which pictures were inverted to these latents, which are then decoded without clipping."""
 
 
 def parse_seeds(text: object, seed: int, count: int) -> list[int]:
@@ -53,12 +53,12 @@ def parse_seeds(text: object, seed: int, count: int) -> list[int]:
     if not isinstance(text, str) or len(text) > 400:
         raise FieldError("seeds", f"must be whole numbers separated by commas, such as 7, 8; got {shown(text)}")
     words = text.replace(",", " ").split()
-    found = [whole("seeds", int(word) if word.isdecimal() and len(word) < 20 else word, 0, MAX_SEED) for word in words]
-    if len(found) > count:
-        raise FieldError("seeds", f"must be at most {count} here; got {len(found)}")
-    while len(found) < count:
-        found.append(picture_seed(found[-1], 1) if found else seed)
-    return found
+    seeds = [whole("seeds", int(word) if word.isdecimal() and len(word) < 20 else word, 0, MAX_SEED) for word in words]
+    if len(seeds) > count:
+        raise FieldError("seeds", f"must be at most {count} here; got {len(seeds)}")
+    while len(seeds) < count:
+        seeds.append(picture_seed(seeds[-1], 1) if seeds else seed)
+    return seeds
 
 
 def named_seeds(text: object) -> int:

@@ -30,7 +30,7 @@ MAX_SIDE = 11
 """Rows and columns of a grid; the DDIM paper's Figs 11-13 have 11."""
 MAX_ARMS = 4
 REACH = {"line": (-1.0, 2.0), "arithmetic": (-2.0, 2.0), "truncation": (0.0, 2.0)}
-"""Where `start` and `stop` may lie; beyond 0 and 1 a line is extrapolated."""
+"""The range of `start` and `stop` in each mode; beyond 0 and 1 a line is extrapolated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,7 @@ class PathRecipe(BaseRecipe):
         if self.mode == "variation":
             return ["original", *(f"towards {name_of(end, i + 1)}" for i, end in enumerate(self.ends[1:]))]
         sign = {"line": "λ", "arithmetic": "s", "truncation": "×"}[self.mode]
-        return [f"{sign} {at:.3g}" for at in self.at]
+        return [f"{sign} {place:.3g}" for place in self.at]
 
 
 def name_of(end: Source, i: int) -> str:

@@ -22,7 +22,7 @@ from ddim_app.runs.sampling import arm_row
 
 
 class PathStart(NamedTuple):
-    """The frames' x_T, told before the first step."""
+    """The start of a path: the x_T of its ends and of its frames, before the first step."""
 
     k: int
     ends: Tensor
@@ -33,7 +33,7 @@ class PathStart(NamedTuple):
 
 
 class EndInversionStep(NamedTuple):
-    """A step on the way up from the ends that are pictures."""
+    """A step of inverting those ends that are pictures."""
 
     k: int
     is_finite: bool = True
@@ -59,7 +59,7 @@ class FramesStep(NamedTuple):
 
 
 class PathResult(NamedTuple):
-    """What is left of a run."""
+    """The result of a path."""
 
     ends: Tensor
     latents: Tensor
@@ -145,15 +145,15 @@ class PathPlan(Plan):
         if self.allotted:
             schedule, chosen = self.model.schedule, self.recipe.pictures
             network = AskedNetwork(schedule.level(0), schedule.prediction_type)
-            found = yield from told(
+            latents = yield from relay(
                 fixed_point(keys[chosen].to(device), self.rows[0].levels, network, self.allotted),
                 lambda move: EndInversionStep(move.k, move.is_finite),
             )
-            keys[chosen] = found.cpu()
+            keys[chosen] = latents.cpu()
         return keys
 
 
-def told(process: Generator[Any, Tensor, Tensor], tell: Callable[[Any], Any]) -> Generator[Any, Tensor, Tensor]:
+def relay(process: Generator[Any, Tensor, Tensor], tell: Callable[[Any], Any]) -> Generator[Any, Tensor, Tensor]:
     """What a process returns; its queries are passed on, and of its reports what `tell` makes of them."""
     try:
         item = next(process)
@@ -172,8 +172,8 @@ def cells_of(step: Step, lengths: Sequence[int], cells: int, before: int = 0) ->
     """The arms that a step moved, each of `cells` rows and its own length; `before` steps were something else's."""
     step = step.on_host()
     x, pred_x0 = step.x_next, step.pred_x0
-    for at in range(0, len(step.rows), cells):
-        arm, chosen = step.rows[at] // cells, slice(at, at + cells)
+    for start in range(0, len(step.rows), cells):
+        arm, chosen = step.rows[start] // cells, slice(start, start + cells)
         yield FramesStep(arm, before + step.k, step.k, lengths[arm], x[chosen], pred_x0[chosen])
 
 

@@ -20,10 +20,10 @@ METHODS = {
     "stochastic-chain": "DDPM noise, x_t drawn down the chain",
     "sdedit": "Noise and denoise (SDEdit)",
 }
-"""Ways to a latent, and what they are called."""
+"""Methods of inversion, and what they are called on the page."""
 STOCHASTIC = ("stochastic", "stochastic-chain")
 ONE_GRID = ("o-belm", *STOCHASTIC)
-"""Whose latents are decoded on the levels and with the eta that they were made with."""
+"""Methods whose latents are decoded on the levels and with the eta that they were made with."""
 PRECISIONS = ("fp32", "fp64")
 BUDGET_PER_STEP = 4
 """Evaluations of the fixed-point method for each step, where a recipe names no budget."""
@@ -33,7 +33,7 @@ MAX_WAYS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class InversionArm:
-    """One way up and down: an arm of an InvertRecipe.
+    """One arm of an InvertRecipe: a method of inversion and the sampler that decodes its latent.
 
     `steps` on the grid `spacing`, of which the lower part `strength` is gone up; the way down has `decode_steps` on the whole grid,
     as many as `steps` unless given, and `eta`: 0 unless given (DDIM), and 1 (DDPM) where the method is stochastic. The

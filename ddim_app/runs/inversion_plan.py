@@ -13,7 +13,7 @@ from ddim_app.diffusion import exact_inversion, naive_inversion
 from ddim_app.diffusion.batch_sizes import BUCKETS, bucket_of
 from ddim_app.diffusion.fixed_point import fixed_point
 from ddim_app.diffusion.latent_paths import slerp
-from ddim_app.diffusion.lockstep import abreast
+from ddim_app.diffusion.lockstep import in_lockstep
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
 from ddim_app.diffusion.noise import BrownianPath, keyed_noise, noise_key, picture_seed
 from ddim_app.diffusion.sampler import Draw, Process, Query
@@ -24,13 +24,13 @@ from ddim_app.runs.inversion_routes import InversionRoute, check_models, route_o
 from ddim_app.runs.latent_files import Latent
 
 BETWEEN = (0.25, 0.5, 0.75)
-"""Where the self-interpolation test looks, from the true x_T to the one that was found."""
+"""Places of the latents that the self-interpolation test decodes, from the true x_T (0) to the one that was found (1)."""
 Steps = Generator[Query | InversionMove, Tensor, Any]
-Told = Generator[Any, Tensor, Any]
+Relayed = Generator[Any, Tensor, Any]
 
 
 class InversionStep(NamedTuple):
-    """Pictures on their way."""
+    """All pictures of an arm after one transition, on the way up or down."""
 
     arm: int
     """-1 while the model makes the pictures to start from."""
@@ -46,7 +46,7 @@ class InversionStep(NamedTuple):
     """(pictures, C, H, W)."""
     pred_x0: Tensor
     residual: float | None
-    """Of a fixed point: the largest of the pictures."""
+    """The largest root mean square residual of the pictures in a fixed-point step; None for other methods."""
 
     @property
     def is_finite(self) -> bool:
@@ -54,7 +54,7 @@ class InversionStep(NamedTuple):
 
 
 class InversionResult(NamedTuple):
-    """What an arm has come to; all tensors are on the CPU."""
+    """The result of an arm; all tensors are on the CPU."""
 
     arm: int
     k: int
@@ -66,17 +66,17 @@ class InversionResult(NamedTuple):
     evaluations: tuple[int, int]
     """NFE per picture, up and down."""
     residuals: tuple[float, ...]
-    """Of each step of a fixed point, from the clean picture up: the largest of the pictures."""
+    """The largest residual of the pictures in each fixed-point step, from the clean picture up."""
     noise_stds: tuple[float, ...]
     """Standard deviation of the noise of each step that was solved for, from the noisiest down."""
     without_residual: Tensor | None
-    """What a stochastic method comes back to when the last step's residual is left out."""
+    """The reconstruction of a stochastic method when the last step's residual is left out."""
     true_latent: Tensor | None
     """The x_T that the pictures were made from, where it is known and the arm's to find."""
     between: Tensor | None
     """(BETWEEN, pictures, C, H, W): what DDIM makes of latents between that one and the one found."""
     seconds: float
-    """From the begin of the run to the end of this arm, which may have shared its calls with others."""
+    """Seconds from the start of the run to the end of this arm, which may have shared its calls with other arms."""
 
     @property
     def is_finite(self) -> bool:
@@ -147,39 +147,39 @@ class InvertPlan(Plan):
         return count
 
     def process(self, device: torch.device) -> Process:
-        """All arms abreast, after the pictures of seeds are made."""
+        """All arms in lockstep, once the model has made the pictures of seeds."""
         began = time.perf_counter()
         dtype = torch.float64 if self.recipe.precision == "fp64" else torch.float32
         start = torch.cat([source.tensor(self.model.shape) for source in self.recipe.sources]).to(device, dtype)
         x0 = start
         if self.seeds:
             grid, made = self.routes[0].grid, torch.tensor(self.seeds, device=device)
-            sampling = ArmLog(-1).told(naive_inversion.down(start[made], grid, self._network(0)), "sample", len(grid) - 1)
-            pictures = yield from abreast([sampling])
+            sampling = ArmLog(-1).relay(naive_inversion.down(start[made], grid, self._network(0)), "sample", len(grid) - 1)
+            pictures = yield from in_lockstep([sampling])
             x0 = start.index_copy(0, made, pictures[0].clamp(-1, 1) if self.recipe.clamped else pictures[0])
-        yield from abreast([self._arm(i, x0, start, began) for i in range(len(self.routes))], self.sampled)
+        yield from in_lockstep([self._arm(i, x0, start, began) for i in range(len(self.routes))], self.sampled)
 
     def frames(self, report: InversionStep | InversionResult) -> Iterator[InversionStep | InversionResult]:
         if isinstance(report, InversionStep):
             report = report._replace(x=report.x.cpu(), pred_x0=report.pred_x0.cpu())
         yield report
 
-    def _arm(self, arm: int, x0: Tensor, start: Tensor, began: float) -> Told:
-        """One way up and down, told of and then summed up; `start` is what the pictures of seeds were made from."""
+    def _arm(self, arm: int, x0: Tensor, start: Tensor, began: float) -> Relayed:
+        """One arm, up and down, step by step and then its result; `start` holds the x_T of pictures of seeds."""
         route, log = self.routes[arm], ArmLog(arm)
-        found = yield from log.told(self._up(route, x0), "up", len(route.up) - 1)
+        latent = yield from log.relay(self._up(route, x0), "up", len(route.up) - 1)
         up_nfe = log.evaluations
-        back = yield from log.told(self._down(route, found), "down", len(route.down) - 1)
+        back = yield from log.relay(self._down(route, latent), "down", len(route.down) - 1)
         evaluations = (up_nfe, log.evaluations - up_nfe)
         between = None
         if self.interpolates(route):
-            ends = start.cpu(), _x(found).cpu()
-            x = torch.cat([slerp(*ends, [at] * len(start)) for at in BETWEEN]).to(start.device)
-            drawn = yield from log.told(naive_inversion.down(x, route.down, self._network(-1)), "between", len(route.down) - 1)
+            ends = start.cpu(), _x(latent).cpu()
+            x = torch.cat([slerp(*ends, [place] * len(start)) for place in BETWEEN]).to(start.device)
+            drawn = yield from log.relay(naive_inversion.down(x, route.down, self._network(-1)), "between", len(route.down) - 1)
             between = drawn.view(len(BETWEEN), *x0.shape).cpu()
         yield InversionResult(
-            arm, 0, x0.cpu(), self._latent(route, found), back.cpu(), evaluations, tuple(log.residuals), tuple(log.noise_stds),
-            (back - found.residual).cpu() if isinstance(found, exact_inversion.NoiseMap) else None,
+            arm, 0, x0.cpu(), self._latent(route, latent), back.cpu(), evaluations, tuple(log.residuals), tuple(log.noise_stds),
+            (back - latent.residual).cpu() if isinstance(latent, exact_inversion.NoiseMap) else None,
             start.cpu() if self.knows(route) else None, between, time.perf_counter() - began,
         )  # fmt: skip
 
@@ -201,20 +201,20 @@ class InvertPlan(Plan):
         )
         return exact_inversion.noise_up(x0, drawn, levels, network, eta)
 
-    def _down(self, route: InversionRoute, found: Any) -> Steps:
+    def _down(self, route: InversionRoute, latent: Any) -> Steps:
         network, eta = self._network(-1), float(route.way.eta or 0)
-        if isinstance(found, exact_inversion.NoiseMap):
-            return exact_inversion.noise_down(found, route.down, network, eta)
+        if isinstance(latent, exact_inversion.NoiseMap):
+            return exact_inversion.noise_down(latent, route.down, network, eta)
         if route.way.method == "o-belm":
-            return exact_inversion.belm_down(found, route.down, network)
-        return naive_inversion.down(_x(found), route.down, network, eta, self._draws() if eta else ())
+            return exact_inversion.belm_down(latent, route.down, network)
+        return naive_inversion.down(_x(latent), route.down, network, eta, self._draws() if eta else ())
 
-    def _latent(self, route: InversionRoute, found: Any) -> Latent:
-        way, tensors = route.way, {"x": _x(found).cpu()}
-        if isinstance(found, exact_inversion.NoiseMap):
-            tensors |= {"noises": found.noises.cpu(), "residual": found.residual.cpu()}
+    def _latent(self, route: InversionRoute, latent: Any) -> Latent:
+        way, tensors = route.way, {"x": _x(latent).cpu()}
+        if isinstance(latent, exact_inversion.NoiseMap):
+            tensors |= {"noises": latent.noises.cpu(), "residual": latent.residual.cpu()}
         elif way.method == "o-belm":
-            tensors["second"] = found.second.cpu()
+            tensors["second"] = latent.second.cpu()
         return Latent(
             **tensors, model=self.recipe.model, weights=self.model.sha256, timesteps=tuple(level.t for level in route.down[:-1]),
             eta=float(way.eta or 0), recipe=replace(self.recipe, arms=(way,)),
@@ -238,15 +238,15 @@ class InvertPlan(Plan):
 
 @dataclass
 class ArmLog:
-    """What is known of one arm of a run."""
+    """Evaluations and residuals of one arm so far."""
 
     arm: int
     evaluations: int = 0
     residuals: list[float] = field(default_factory=list)
     noise_stds: list[float] = field(default_factory=list)
 
-    def told(self, process: Steps, phase: str, steps: int) -> Told:
-        """The process with its moves noted and told as Goings; returns what it returns."""
+    def relay(self, process: Steps, phase: str, steps: int) -> Relayed:
+        """The process with its moves noted and reported as InversionSteps; returns the process's own result."""
         reply: Any = None
         while True:
             try:
@@ -276,8 +276,8 @@ def _(recipe: InvertRecipe, load: Load) -> InvertPlan:
     return InvertPlan(recipe, models, routes)
 
 
-def _x(found: Any) -> Tensor:
-    x: Tensor = found if isinstance(found, Tensor) else found.x
+def _x(latent: Any) -> Tensor:
+    x: Tensor = latent if isinstance(latent, Tensor) else latent.x
     return x
 
 

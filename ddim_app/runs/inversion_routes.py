@@ -14,13 +14,13 @@ from ddim_app.runs.inversion import BUDGET_PER_STEP, InversionArm
 
 @dataclass(frozen=True)
 class InversionRoute:
-    """A Way on its models' levels."""
+    """The levels of an InversionArm on its models' schedules."""
 
     way: InversionArm
     grid: list[Level]
     """All levels of the way's steps that pictures can be taken up to, noisiest first."""
     up: list[Level]
-    """Those that it visits on the way up."""
+    """The levels that the arm visits on the way up, noisiest first."""
     down: list[Level]
     allotted: tuple[int, ...] = ()
     """The fixed-point method's evaluations for each step up."""

@@ -72,12 +72,12 @@ def slots(cls: type[BaseRecipe]) -> dict[str, RecipeField]:
     """Every key that a recipe of this kind may have, its version and further arms aside."""
     apart = {part.name: part for part in parts(cls)}
     own = {name: RecipeField(None, name, hint, default) for name, hint, default in _fields(cls) if name not in {*apart, "version"}}
-    found: dict[str, RecipeField] = {}
+    keyed: dict[str, RecipeField] = {}
     for name, part in apart.items():
         for inner, hint, default in _fields(part.kind):
-            key = f"{part.key}.{inner}" if inner in own or inner in found or inner in ("kind", "v", part.key) else inner
-            found[key] = RecipeField(name, inner, hint, default)
-    return {**own, **found}
+            key = f"{part.key}.{inner}" if inner in own or inner in keyed or inner in ("kind", "v", part.key) else inner
+            keyed[key] = RecipeField(name, inner, hint, default)
+    return {**own, **keyed}
 
 
 def to_pairs(recipe: BaseRecipe) -> list[Pair]:

@@ -72,7 +72,7 @@ class Latent:
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def check_shape(self, shape: tuple[int, ...]) -> Self:
-        """Itself, if a model of pictures of `shape` (C, H, W) can decode it; raises FieldError."""
+        """The latent itself, if a model of pictures of `shape` (C, H, W) can decode it; raises FieldError."""
         mine = tuple(self.x.shape[1:])
         if mine != tuple(shape):
             sizes = ["x".join(map(str, size)) for size in (mine, shape)]
@@ -127,9 +127,9 @@ def _metadata(data: bytes) -> dict[str, Any]:
     try:
         if not 2 <= length <= min(len(data) - 8, 10_000_000):
             raise ValueError("no header")
-        found = json.loads(data[8 : 8 + length])["__metadata__"]
-        if not isinstance(found, dict):
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        if not isinstance(metadata, dict):
             raise TypeError("no metadata")
-        return found
+        return metadata
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FieldError("latent", f"must be a {SUFFIX} file of a latent; this is none") from error

@@ -65,7 +65,7 @@ class LessonRecipe(BaseRecipe):
 
 
 class LookResult(NamedTuple):
-    """What the network says of a picture at several levels; all (n, C, H, W) on the CPU."""
+    """The network's predictions for one picture at n levels; all tensors are (n, C, H, W) on the CPU."""
 
     k: int
     x_t: Tensor
@@ -74,7 +74,7 @@ class LookResult(NamedTuple):
     output: Tensor
     """eps as the network predicts it."""
     pred_x0: Tensor
-    """After clipping."""
+    """The predicted clean pictures, after clipping."""
     eps: Tensor
     """The noise that (x_t, pred_x0) stands for."""
 

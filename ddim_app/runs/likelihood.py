@@ -109,7 +109,7 @@ class LikelihoodPlan(Plan):
 
     @property
     def batches(self) -> int:
-        """Of one picture."""
+        """Batches of evaluations for one picture."""
         return math.ceil(len(self.design) / BATCH)
 
     @property
@@ -233,12 +233,12 @@ class Bound:
         """(t, rate once x_t is sent, RMSE of pred_x0(x_t) on 0..255) at the evaluated timesteps, noisiest first."""
         terms, distances = self.terms(variance), self.by_t(self.column("distance"))
         spent, points = self.prior, []
-        at: dict[int, float] = {}
+        by_timestep: dict[int, float] = {}
         for evaluation, term in zip(self.design, terms.tolist(), strict=True):
-            at[evaluation.t] = at.get(evaluation.t, 0.0) + evaluation.weight * term
-        for t in sorted(at, reverse=True):
+            by_timestep[evaluation.t] = by_timestep.get(evaluation.t, 0.0) + evaluation.weight * term
+        for t in sorted(by_timestep, reverse=True):
             points.append((t, spent, 127.5 * math.sqrt(distances[t])))
-            spent += at[t]
+            spent += by_timestep[t]
         return points
 
 
@@ -267,7 +267,7 @@ class TermCollector:
         return [(evaluation, values) for evaluation, values, there in pairs if there]
 
     def bounds(self) -> list[Bound]:
-        """Of the pictures whose terms are all there."""
+        """The bounds of the pictures whose terms have all been evaluated."""
         schedule = self._plan.model.schedule
         dimensions, last = self.dimensions, schedule.level(schedule.num_train_timesteps - 1)
         priors = elbo.bits(elbo.prior(self._plan.x0, last.alpha_bar), dimensions)
@@ -279,7 +279,7 @@ class TermCollector:
 
 
 def with_picture(recipe: LikelihoodRecipe, source: Source) -> LikelihoodRecipe:
-    """The same measurement of another picture."""
+    """The recipe of the same measurement for another picture."""
     return replace(recipe, pictures=(source,))
 
 

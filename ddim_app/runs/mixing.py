@@ -85,12 +85,12 @@ class MixRecipe(BaseRecipe):
 
     @property
     def seeds(self) -> list[int]:
-        """Of those ends that the model has to draw first."""
+        """The seeds of those ends that the model has to sample first."""
         return [end.seed for end in self.ends if end.seed is not None]
 
 
 class MixStart(NamedTuple):
-    """The pictures and what came of those that take no steps, told before the chain begins."""
+    """The two pictures and their mix in pixels, before the chain begins."""
 
     k: int
     ends: Tensor
@@ -98,12 +98,12 @@ class MixStart(NamedTuple):
     pixels: Tensor
     """(frames, C, H, W): the mix of the pixels, which is level 0."""
     norms: list[list[float]]
-    """Of the mixes of each level, along lambda."""
+    """The norms of the mixes along lambda, for each level."""
     is_finite: bool = True
 
 
 class MixSourceStep(NamedTuple):
-    """A step on the way to the ends' pictures."""
+    """A step of sampling those ends that are seeds."""
 
     k: int
     pred_x0: Tensor
@@ -183,8 +183,8 @@ class MixPlan(Plan):
                 drawn = item.x_next
                 yield MixSourceStep(item.k, item.pred_x0, item.is_finite)
         each = iter(torch.split(drawn, 1))
-        found = [next(each) if end.seed is not None else end.tensor(shape).to(dtype) for end in self.recipe.ends]
-        return torch.cat(found).clamp(-1, 1)
+        pictures = [next(each) if end.seed is not None else end.tensor(shape).to(dtype) for end in self.recipe.ends]
+        return torch.cat(pictures).clamp(-1, 1)
 
     def _forward_noise(self) -> Tensor:
         """The noise of q for each end, (2, C, H, W): the same at every level and every lambda."""

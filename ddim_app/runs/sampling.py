@@ -178,7 +178,7 @@ class SamplingPlan(Plan):
 
     @property
     def transitions(self) -> int:
-        return max(at + row.transitions for at, row in zip(self._first, self.rows, strict=True))
+        return max(start + row.transitions for start, row in zip(self._first, self.rows, strict=True))
 
     @property
     def nfe(self) -> tuple[int, ...]:
@@ -186,13 +186,15 @@ class SamplingPlan(Plan):
 
     def evaluated(self, done: int) -> int:
         pairs = zip(self._first, self.rows, strict=True)
-        return self.recipe.pictures * sum(min(max(done - at, 0), row.transitions) for at, row in pairs)
+        return self.recipe.pictures * sum(min(max(done - start, 0), row.transitions) for start, row in pairs)
 
     def calls(self, max_rows: int) -> int:
         count = 0
         for network in range(len(self.models)):
             spans = [
-                range(at, at + row.transitions) for at, row in zip(self._first, self.rows, strict=True) if row.network == network
+                range(start, start + row.transitions)
+                for start, row in zip(self._first, self.rows, strict=True)
+                if row.network == network
             ]
             live = (self.recipe.pictures * sum(k in span for span in spans) for k in range(self.transitions))
             count += sum(math.ceil(rows / max_rows) for rows in live)
@@ -222,12 +224,12 @@ class SamplingPlan(Plan):
         pictures = self.recipe.pictures
         report = report.on_host()
         x_t, pred_x0, eps = report.x_next, report.pred_x0, report.eps
-        for at in range(0, len(report.rows), pictures):
-            arm = report.rows[at] // pictures
+        for start in range(0, len(report.rows), pictures):
+            arm = report.rows[start] // pictures
             row = self.rows[arm]
             k = report.k - self._first[arm]
             cur, nxt = row.levels[k], row.levels[k + 1]
-            chosen = slice(at, at + pictures)
+            chosen = slice(start, start + pictures)
             sigma = row.noise(cur, nxt)[1]
             yield Frame(arm, k, row.transitions, cur, sigma, x_t[chosen], pred_x0[chosen], eps[chosen], report.k)
 

@@ -34,9 +34,9 @@ def table_of(arms: Sequence[Arm], num_train_timesteps: int) -> ArmTable | None:
     usable = [name for name in NAMES if None not in values[name]]
     for names in itertools.permutations(usable, 2):
         if set(varied) <= set(names):
-            found = _table(base, arms, names, values, num_train_timesteps)
-            if found:
-                return found
+            table = _table(base, arms, names, values, num_train_timesteps)
+            if table:
+                return table
     return None
 
 

@@ -109,7 +109,7 @@ def lines(folders: Sequence[MeasuredFolder], variances: Sequence[str]) -> list[s
 
 
 def as_json(folders: Sequence[MeasuredFolder], variances: Sequence[str], recipe: LikelihoodRecipe) -> dict[str, Any]:
-    """The same, with every picture's numbers."""
+    """The table as JSON, with every picture's numbers."""
     settings = {name: getattr(recipe, name) for name in ("model", "mode", "evaluations", "draws", "seed", "clip", "precision")}
     return {
         "settings": settings,

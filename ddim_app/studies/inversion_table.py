@@ -29,7 +29,7 @@ class ReconstructionScores(NamedTuple):
     mse: float
     """Per dimension, as in Table 2."""
     psnr: float | None
-    """In dB; None where nothing differs."""
+    """Peak signal-to-noise ratio in dB; None where nothing differs."""
     ssim: float
     """Window 7, range 1."""
     largest: float
@@ -45,7 +45,7 @@ def scores(original: Tensor, back: Tensor) -> list[ReconstructionScores]:
 
 
 def scores_as_shown(original: Tensor, back: Tensor) -> list[ReconstructionScores]:
-    """The same after clamping to [-1, 1] and rounding to 8 bits, as pictures are shown and saved."""
+    """Scores after clamping to [-1, 1] and rounding to 8 bits, as pictures are shown and saved."""
     return scores(*(from_pixels(to_pixels(x), np.float64) for x in (original, back)))
 
 
@@ -59,18 +59,18 @@ class TableLine:
     nfe_down: int
     mse: float
     mse_worst: float
-    """Of the pictures."""
+    """The largest mean squared error of a picture."""
     mse_shown: float
-    """After clamping and rounding to 8 bits."""
+    """Mean squared error after clamping and rounding to 8 bits."""
     mse_without_residual: float | None
-    """Of a stochastic method that forgets its last step's residual."""
+    """Mean squared error of a stochastic method without its last step's residual; None for other methods."""
     latent_std: float
     neighbours: float
     """Correlation of neighbouring pixels of the latent."""
     residual: float | None
-    """The largest of a fixed point's steps."""
+    """The largest residual of the fixed-point steps; None for other methods."""
     cosine: float | None
-    """To the x_T that the pictures were made from, where it is known."""
+    """Cosine of the angle to the x_T that the pictures were made from, where it is known."""
 
 
 def invert(engine: Engine, recipe: InvertRecipe) -> list[InversionResult]:
@@ -96,8 +96,8 @@ def curve(
     for count in steps:
         ways = arms(way or InversionArm(), methods, count)
         recipe = InvertRecipe(sources=tuple(sources), arms=tuple(ways), **settings)
-        for arm, found in zip(ways, invert(engine, recipe), strict=True):
-            yield line(arm, found)
+        for arm, result in zip(ways, invert(engine, recipe), strict=True):
+            yield line(arm, result)
 
 
 def arms(common: InversionArm, methods: Sequence[str], steps: int) -> list[InversionArm]:
@@ -108,16 +108,16 @@ def arms(common: InversionArm, methods: Sequence[str], steps: int) -> list[Inver
     return [way for way in made if way is not None]
 
 
-def line(way: InversionArm, found: InversionResult) -> TableLine:
+def line(way: InversionArm, result: InversionResult) -> TableLine:
     """What the table has of one arm."""
-    each, shown = scores(found.original, found.back), scores_as_shown(found.original, found.back)
-    looks = gaussianity.look(found.latent.x)
-    bare = None if found.without_residual is None else metrics.mse(found.original, found.without_residual).mean().item()
-    same = None if found.true_latent is None else _mean(gaussianity.cosine(found.latent.x, found.true_latent))
+    each, shown = scores(result.original, result.back), scores_as_shown(result.original, result.back)
+    looks = gaussianity.look(result.latent.x)
+    bare = None if result.without_residual is None else metrics.mse(result.original, result.without_residual).mean().item()
+    same = None if result.true_latent is None else _mean(gaussianity.cosine(result.latent.x, result.true_latent))
     return TableLine(
-        way.method, way.steps, *found.evaluations, _mean([s.mse for s in each]), max(s.mse for s in each),
+        way.method, way.steps, *result.evaluations, _mean([s.mse for s in each]), max(s.mse for s in each),
         _mean([s.mse for s in shown]), bare, _mean([look.std for look in looks]), _mean([look.neighbours for look in looks]),
-        max(found.residuals, default=None), same,
+        max(result.residuals, default=None), same,
     )  # fmt: skip
 
 

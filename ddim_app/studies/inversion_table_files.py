@@ -65,7 +65,7 @@ def svg(lines: Sequence[TableLine]) -> str:
         path = "L".join(f"{x} {y}" for x, y in shown)
         parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>')
         parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in shown]
-        at, down = WIDTH - RIGHT + 20, TOP + 14 + 24 * i
-        parts.append(f'<path d="M{at} {down - 4}h22" stroke="{colour}" stroke-width="2"{dashes}/>')
-        parts.append(f'<text x="{at + 30}" y="{down}">{escape(label)}</text>')
+        left, down = WIDTH - RIGHT + 20, TOP + 14 + 24 * i
+        parts.append(f'<path d="M{left} {down - 4}h22" stroke="{colour}" stroke-width="2"{dashes}/>')
+        parts.append(f'<text x="{left + 30}" y="{down}">{escape(label)}</text>')
     return "\n".join([*parts, "</svg>", ""])

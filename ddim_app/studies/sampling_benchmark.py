@@ -74,21 +74,21 @@ def spread(times: Sequence[float]) -> Timing:
 
 def rivals(engine: Engine, model: Model, count: int, steps: int, names: Sequence[str]) -> dict[str, Callable[[], object]]:
     """Whoever draws `count` pictures in `steps` steps on this machine, by what they are called in the table."""
-    found: dict[str, Callable[[], object]] = {}
+    named: dict[str, Callable[[], object]] = {}
     for fmt in formats(engine):
         precision = "fp32" if fmt == "fp32" else "fast"
-        found[f"bare UNet {fmt}"] = alone(engine, contenders.bare(model, engine.device, fmt, count, steps))
+        named[f"bare UNet {fmt}"] = alone(engine, contenders.bare(model, engine.device, fmt, count, steps))
         for backend in names:
             if backend == "openvino" and not engine.prepare(model.name, precision):
                 continue
             recipe = Recipe(arms=(Arm(steps=steps),), model=model.name, pictures=count, precision=precision, backend=backend)
-            found[f"engine {backend} {fmt}"] = lambda recipe=recipe: engine.final(recipe)  # type: ignore[misc]
+            named[f"engine {backend} {fmt}"] = lambda recipe=recipe: engine.final(recipe)  # type: ignore[misc]
     for kind in ("DDIMPipeline", "DDPMPipeline"):
         for fmt in formats(engine):
             tuned = fmt != "fp32"
             name = f"{kind} {fmt}, channels_last" if tuned else f"{kind} {fmt}"
-            found[name] = alone(engine, contenders.pipeline(kind, model, engine.device, fmt, count, steps))
-    return found
+            named[name] = alone(engine, contenders.pipeline(kind, model, engine.device, fmt, count, steps))
+    return named
 
 
 def alone(engine: Engine, rival: contenders.Rival) -> contenders.Rival:
@@ -165,7 +165,7 @@ def knee(engine: Engine, model: Model, repeats: int) -> dict[str, Any]:
 
 def nearness(engine: Engine, model: Model, plan: BenchmarkPlan) -> dict[str, dict[str, float]]:
     """PSNR to fp32 of pictures in each backend's fast format, and in the mixture's absence, DDIM and DDPM apart."""
-    found = {}
+    figures = {}
     fmt = engine.number_format("fast")
     tried = {f"{backend} {fmt}": engine.evaluator(model, "fast", backend) for backend in plan.backends
              if backend == "torch" or engine.prepare(model.name, "fast")}  # fmt: skip
@@ -175,10 +175,10 @@ def nearness(engine: Engine, model: Model, plan: BenchmarkPlan) -> dict[str, dic
         exact = pictures(engine.evaluator(model, "fp32", "torch"), model, arm, range(plan.seeds))
         for name, predict in tried.items():
             near = fidelity(predict, exact, model, arm, range(plan.seeds))
-            found[f"{name}, {arm.method.upper()}"] = near._asdict()
+            figures[f"{name}, {arm.method.upper()}"] = near._asdict()
             label = f"{name}, {arm.method.upper()}"
             print(f"  {label:34} median {near.median:5.1f} dB, worst {near.worst:5.1f} dB of {near.pictures}")
-    return found
+    return figures
 
 
 def first_frame(engine: Engine, model: Model, repeats: int) -> dict[str, Timing]:

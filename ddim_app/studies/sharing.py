@@ -22,7 +22,7 @@ class TimedRequest(NamedTuple):
     """A finished request."""
 
     seconds: float
-    """From its arrival to its last frame."""
+    """Seconds from the request's arrival to its last frame."""
     picture: torch.Tensor
 
 
@@ -58,7 +58,7 @@ def together(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float,
 
 
 def one_after_another(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float, list[TimedRequest]]:
-    """The same arrivals, served in turn; a request's time counts from its arrival."""
+    """The requests served one after the other; a request's time counts from its arrival."""
     began = time.perf_counter()
     done = []
     for i, recipe in enumerate(recipes):

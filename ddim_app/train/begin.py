@@ -41,20 +41,20 @@ def _run(
 ) -> None:
     with stopper.interruptible():
         begin = setup.start(settings)
-        found = _data(settings, home, begin, accelerator)
-    facts = stored or _facts(settings, home, begin, found, accelerator, precision)
+        pictures = _data(settings, home, begin, accelerator)
+    facts = stored or _facts(settings, home, begin, pictures, accelerator, precision)
     if stored:
-        _check_same(stored, _facts(settings, home, begin, found, accelerator, stored["precision"]), accelerator)
+        _check_same(stored, _facts(settings, home, begin, pictures, accelerator, stored["precision"]), accelerator)
     tell = print if accelerator.is_main_process else _silent
-    tell(f"\n{data.report(found)}\n")
+    tell(f"\n{data.report(pictures)}\n")
     if facts["finished"]:
         tell(f"This run is finished: {facts['steps']} steps; its model is {home.path}")
         return _push(settings, home, accelerator)
     with stopper.interruptible():
-        trainer = setup.trainer(begin, found, replace(settings, steps=facts["steps"]), accelerator, stopper)
-        looks = RunPreviews(home, begin, found, trainer, precision, stopper)
+        trainer = setup.trainer(begin, pictures, replace(settings, steps=facts["steps"]), accelerator, stopper)
+        looks = RunPreviews(home, begin, pictures, trainer, precision, stopper)
     stopper.together = accelerator.num_processes > 1
-    running = TrainingRun(settings, home, begin, found, trainer, facts, stopper, looks)
+    running = TrainingRun(settings, home, begin, pictures, trainer, facts, stopper, looks)
     if _prepare(running, stored is not None, tell):
         running.train()
         _finish(running, tell)
@@ -74,20 +74,25 @@ def _data(settings: Settings, home: RunFolder, begin: setup.StartModel, accelera
     with bar:
         if not accelerator.is_main_process:
             accelerator.wait_for_everyone()
-        found = data.prepare(settings.data, settings.holdout, form, cache, progress)
+        pictures = data.prepare(settings.data, settings.holdout, form, cache, progress)
         if accelerator.is_main_process:
             accelerator.wait_for_everyone()
-    return found
+    return pictures
 
 
 def _facts(
-    settings: Settings, home: RunFolder, begin: setup.StartModel, found: data.TrainingData, accelerator: Accelerator, precision: str
+    settings: Settings,
+    home: RunFolder,
+    begin: setup.StartModel,
+    pictures: data.TrainingData,
+    accelerator: Accelerator,
+    precision: str,
 ) -> dict[str, Any]:
     """run.json of a run that begins now."""
     return {
         "name": home.path.name, "settings": asdict(settings), "steps": settings.steps, "finished": False,
         "init": begin.init, "unet": begin.unet, "shape": list(begin.shape), "prediction_type": begin.schedule.prediction_type,
-        "parameters": sum(p.numel() for p in begin.network.parameters()), "data": found.key,
+        "parameters": sum(p.numel() for p in begin.network.parameters()), "data": pictures.key,
         "global_batch": settings.batch_size * settings.accumulate * accelerator.num_processes,
         "processes": accelerator.num_processes, "precision": precision, "threads": torch.get_num_threads(),
         "versions": versions(),
@@ -196,7 +201,7 @@ class Estimate(NamedTuple):
         return steps * self.step + self._looks(steps, preview_every) * self.look
 
     def steps(self, seconds: float, preview_every: int) -> int:
-        """As many steps as fit, at least 10."""
+        """The number of steps that fit into so many seconds, at least 10."""
         per_step = self.step + (self.look / preview_every if preview_every else 0)
         return max(10, math.floor((seconds - 3 * self.look) / per_step))
 

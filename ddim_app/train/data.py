@@ -47,7 +47,7 @@ class PictureCache:
     """uint8 (N, side, side, channels), memory-mapped."""
     names: list[str]
     hashes: list[str]
-    """Of each picture's pixels."""
+    """A hash of each picture's pixels."""
     facts: dict[str, Any]
     """The report: files, formats, modes, sizes, rejected, duplicates."""
 
@@ -112,20 +112,20 @@ def load(source: str, flag: str, form: PictureForm, folder: Path, progress: Prog
     """The pictures of a folder or .npz file, from the cache or decoded into it; raises TrainError."""
     path = Path(source)
     if path.is_dir():
-        found = list(folders.scan(path))
+        files = list(folders.scan(path))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            digests = _map(pool, folders.digest, [s.path for s in found if isinstance(s, PictureFile)], progress)
-            contents: list[Any] = [[s.name for s in found], list(digests)]
+            digests = _map(pool, folders.digest, [s.path for s in files if isinstance(s, PictureFile)], progress)
+            contents: list[Any] = [[s.name for s in files], list(digests)]
     elif path.suffix == ".npz" and path.is_file():
-        found = []
+        files = []
         with path.open("rb") as file:
             contents = [hashlib.file_digest(file, "sha256").hexdigest()]
     else:
         raise TrainError(f"{flag} must be a folder of pictures or an .npz file; there is none at {source}")
     key = hashlib.sha256(json.dumps([VERSION, form, contents]).encode()).hexdigest()[:24]
     if not (folder / key / "about.json").is_file():
-        decoded = _from_folder(found, form, progress) if path.is_dir() else _from_npz(path, flag, form, progress)
-        _build(folder, key, decoded, form, [s for s in found if isinstance(s, RejectedFile)])
+        decoded = _from_folder(files, form, progress) if path.is_dir() else _from_npz(path, flag, form, progress)
+        _build(folder, key, decoded, form, [s for s in files if isinstance(s, RejectedFile)])
     return _open(folder / key, key, form)
 
 
@@ -200,9 +200,9 @@ def _size_facts(sizes: list[tuple[int, int]]) -> dict[str, list[int]]:
 
 
 def _from_folder(
-    found: Sequence[PictureFile | RejectedFile], form: PictureForm, progress: Progress
+    files: Sequence[PictureFile | RejectedFile], form: PictureForm, progress: Progress
 ) -> Iterator[tuple[str, DecodedPicture | str]]:
-    sources = [s for s in found if isinstance(s, PictureFile)]
+    sources = [s for s in files if isinstance(s, PictureFile)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for source, picture in zip(
             sources, _map(pool, partial(_decode, form=form), [s.path for s in sources], progress), strict=True

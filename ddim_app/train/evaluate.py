@@ -40,7 +40,7 @@ class HeldOut(NamedTuple):
 
     loss: float
     buckets: list[float]
-    """The same for each tenth of the timesteps, least noise first."""
+    """The mean squared error of each tenth of the timesteps, least noise first."""
 
 
 def held_out(
@@ -59,9 +59,9 @@ def held_out(
     chosen = order[np.arange(evaluations) % len(pixels)]
     noise_key = keyed_random.key(keyed_random.HELD_OUT)
     losses = []
-    for at in range(0, evaluations, ROWS_PER_CALL):
+    for first in range(0, evaluations, ROWS_PER_CALL):
         check()
-        part = slice(at, min(at + ROWS_PER_CALL, evaluations))
+        part = slice(first, min(first + ROWS_PER_CALL, evaluations))
         x0 = from_pixels(pixels[chosen[part]])
         shape = (x0.shape[1], x0.shape[2], x0.shape[3])
         noise = torch.stack([keyed_noise(noise_key, i, shape) for i in range(part.start, part.stop)])
@@ -94,23 +94,23 @@ class Nearest(NamedTuple):
 
     which: list[int]
     psnr: list[float]
-    """In dB. Copies of a training picture are far above what held-out pictures reach."""
+    """PSNR in dB. Copies of a training picture are far above what held-out pictures reach."""
 
 
 def nearest(samples: np.ndarray, pixels: np.ndarray, chosen: np.ndarray, check: Check) -> Nearest:
     """Searches all training pictures `pixels[chosen]` for each of the samples; both uint8 (N, H, W, C)."""
     wanted = torch.from_numpy(np.array(samples)).flatten(1).float()
     best, where = torch.full((len(samples),), float("inf")), torch.zeros(len(samples), dtype=torch.int64)
-    for at in range(0, len(chosen), 2048):
+    for first in range(0, len(chosen), 2048):
         check()
-        part = chosen[at : at + 2048]
+        part = chosen[first : first + 2048]
         distance = torch.cdist(wanted, torch.from_numpy(middle(pixels[part], samples.shape)).flatten(1).float())
         least, i = distance.min(1)
         where = torch.where(least < best, torch.from_numpy(part)[i], where)
         best = torch.minimum(best, least)
     index = where.tolist()
-    found = from_pixels(middle(pixels[np.array(index)], samples.shape))
-    return Nearest(index, psnr(from_pixels(samples), found).tolist())
+    nearest_pictures = from_pixels(middle(pixels[np.array(index)], samples.shape))
+    return Nearest(index, psnr(from_pixels(samples), nearest_pictures).tolist())
 
 
 def middle(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -172,7 +172,7 @@ class RunPreviews:
         return preview(self._predict, schedule, shape, count, self._trainer.settings.seed, self._device, self._stopper.check)
 
     def scalars(self, line: dict[str, Any]) -> None:
-        """To TensorBoard, when it is installed."""
+        """Writes the numbers of a log line to TensorBoard, when it is installed."""
         if self._board is not None:
             for name, value in line.items():
                 if isinstance(value, float):
@@ -186,15 +186,15 @@ class RunPreviews:
             if samples is None or step != self._trainer.state.step:
                 samples = self.samples(PICTURES)
             pixels, train = self._data.pixels, self._data.train
-            found = nearest(samples, pixels, train, self._stopper.check)
+            copies = nearest(samples, pixels, train, self._stopper.check)
             held = self._data.held_out[:PICTURES]
             usual = nearest(held, pixels, train, self._stopper.check).psnr if len(held) else []
-        rows = np.concatenate([samples, middle(pixels[np.array(found.which)], samples.shape)])
+        rows = np.concatenate([samples, middle(pixels[np.array(copies.which)], samples.shape)])
         sheet = contact_sheet(rows, columns=PICTURES, scale=enlargement(rows.shape[1], rows.shape[2], 64), gap=2)
         write_file(self._home.previews / "nearest.png", png_bytes(sheet))
         text = (
             f"Memorisation check: the training picture nearest to each of {PICTURES} samples is at "
-            f"{statistics.median(found.psnr):.1f} dB in the median, {max(found.psnr):.1f} dB at most"
+            f"{statistics.median(copies.psnr):.1f} dB in the median, {max(copies.psnr):.1f} dB at most"
         )
         if usual:
             text += f"; for held-out pictures it is {statistics.median(usual):.1f} dB, and {max(usual):.1f} dB at most"
@@ -212,7 +212,7 @@ def beside(left: Image.Image, right: Image.Image) -> Image.Image:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Of the GPU when there is one, else of this process."""
+    """Peak memory in MB of the GPU when there is one, else of this process."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device)) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -80,8 +80,8 @@ def eps_errors(model: Model, pixels: np.ndarray) -> list[float]:
     t = (torch.log(own / (1 - own))[None] - torch.log(levels / (1 - levels))[:, None]).abs().argmin(1)
     order = np.random.default_rng(0).permutation(len(pixels))[np.arange(count) % len(pixels)]
     key, losses = noise_key(0), []
-    for at in range(0, count, ROWS_PER_CALL):
-        rows = slice(at, at + ROWS_PER_CALL)
+    for first in range(0, count, ROWS_PER_CALL):
+        rows = slice(first, first + ROWS_PER_CALL)
         x0 = from_pixels(pixels[order[rows]])
         noise = torch.stack([keyed_noise(key, i, model.shape) for i in range(rows.start, rows.stop)])
         alpha_bar = own[t[rows]]

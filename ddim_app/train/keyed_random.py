@@ -74,7 +74,7 @@ def _mix(z: Tensor) -> Tensor:
 
 def install_dropout(network: nn.Module, p: float, rows: DropoutRows) -> None:
     """Replaces the dropout of the residual blocks (an nn.Dropout named `dropout`) by the keyed one."""
-    found = [name for name, module in network.named_modules() if isinstance(module, nn.Dropout) and name.endswith(".dropout")]
-    for layer, name in enumerate(found):
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Dropout) and name.endswith(".dropout")]
+    for layer, name in enumerate(names):
         parent, _, child = name.rpartition(".")
         setattr(network.get_submodule(parent), child, KeyedDropout(p, layer, rows))

@@ -28,7 +28,7 @@ class OptimizerStep(NamedTuple):
     loss: Tensor
     """Mean squared error of this process's rows, unweighted, on the device."""
     grad_norm: Tensor
-    """Of all processes, before clipping."""
+    """Norm of the gradient over all processes, before clipping."""
     lr: float
 
 

@@ -131,14 +131,14 @@ def continued(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that decides the bits of a result."""
-    found = {"python": platform.python_version()}
+    """The versions of everything that decides the bits of a result."""
+    known = {"python": platform.python_version()}
     for name in ("torch", "diffusers", "accelerate", "numpy", "pillow"):
         try:
-            found[name] = version(name)
+            known[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return known
 
 
 def card(

@@ -42,17 +42,17 @@ class StartModel:
 def start(settings: Settings) -> StartModel:
     """The starting network; raises TrainError when it cannot be had or does not fit the resolution."""
     try:
-        found = _fine_tune(settings) if settings.init else _from_scratch(settings)
+        begin = _fine_tune(settings) if settings.init else _from_scratch(settings)
     except loading.ModelError as error:
         raise TrainError(f"{'--init' if settings.init else '--preset'}: {error}") from error
-    side, halvings = found.shape[1], len(found.unet["block_out_channels"]) - 1
-    if found.shape[1] != found.shape[2]:
-        raise TrainError(f"--init: only models of square pictures can be trained; this one makes {found.shape[2]}x{found.shape[1]}")
+    side, halvings = begin.shape[1], len(begin.unet["block_out_channels"]) - 1
+    if begin.shape[1] != begin.shape[2]:
+        raise TrainError(f"--init: only models of square pictures can be trained; this one makes {begin.shape[2]}x{begin.shape[1]}")
     if side % 2**halvings or side >> halvings < 1:
         raise TrainError(
             f"--resolution must be a multiple of {2**halvings}, since this network halves it {halvings} times; got {side}"
         )
-    return found
+    return begin
 
 
 def _fine_tune(settings: Settings) -> StartModel:

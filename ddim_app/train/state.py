@@ -34,14 +34,14 @@ class TrainingState:
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, averaged weights and AdamW's moments by name, contiguous on the CPU."""
-        found = {}
+        named = {}
         for name, parameter in self.network.named_parameters():
-            found["weights." + name] = parameter.detach()
+            named["weights." + name] = parameter.detach()
             moments = self.optimizer.state.get(parameter, {})
-            found |= {f"{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
-        found |= {"ema." + name: parameter.detach() for name, parameter in self.average.named_parameters()}
+            named |= {f"{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
+        named |= {"ema." + name: parameter.detach() for name, parameter in self.average.named_parameters()}
         # clone: what one storage holds twice cannot be stored as safetensors
-        return {name: tensor.to("cpu", torch.float32).contiguous().clone() for name, tensor in sorted(found.items())}
+        return {name: tensor.to("cpu", torch.float32).contiguous().clone() for name, tensor in sorted(named.items())}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Takes over what `tensors` returned; raises KeyError or RuntimeError when they are another network's."""

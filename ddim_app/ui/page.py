@@ -30,12 +30,12 @@ from ddim_app.ui.run_tab import RunTab
 
 TITLE = "DDIM Explorer"
 TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab, InterpolateTab, InvertTab, LearnTab)
-"""In the order of the page; the first is open when it comes."""
+"""The tabs in the order of the page; the first one is open at the start."""
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
 WAITING_RUNS = MAX_QUEUE
 VISITORS = 100
-"""Whose last run is kept, those who came last; each run is bounded by stage.REPLAY_BYTES and stage.FINAL_BYTES."""
+"""Pages whose last run is kept, those that came last; each run is bounded by stage.REPLAY_BYTES and stage.FINAL_BYTES."""
 
 
 def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: bool = False) -> gr.Blocks:

@@ -19,7 +19,7 @@ from ddim_app.ui.run_history import RunHistory
 News = Plan | list[Any] | Finished | str
 Tell = Callable[[object], None]
 GONE = object()
-"""Told to a handler whose page has left, or has started another run."""
+"""Sent to a handler whose page was closed, or has started another run, to end it."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class PageRuns:
     callers: VisitorNames = field(default_factory=VisitorNames)
     pages: dict[str | None, set[Tell]] = field(default_factory=dict)
     """Who listens for each page's runs."""
-    past: RunHistory = field(default_factory=RunHistory)
+    run_history: RunHistory = field(default_factory=RunHistory)
     _said: dict[str | None, str] = field(default_factory=dict)
 
     async def stream(self, recipe: BaseRecipe, request: gr.Request, *, alone: bool = False) -> AsyncGenerator[list[News], None]:
@@ -88,7 +88,7 @@ class PageRuns:
         return f"Stopped at {status.split(' · ')[0].lower()}. What was drawn stays."
 
     def visitor(self, request: gr.Request) -> str:
-        """Whose share of the machine a request is counted on."""
+        """The visitor whose share of the machine a request counts towards."""
         return self.callers.name(request.session_hash, request)
 
     def arrive(self, request: gr.Request) -> None:
@@ -100,7 +100,7 @@ class PageRuns:
         self.callers.leave(request.session_hash)
         self._said.pop(request.session_hash, None)
         self.end(request.session_hash)
-        self.past.forget(request.session_hash)
+        self.run_history.forget(request.session_hash)
 
     def end(self, session: str | None) -> None:
         """Ends the runs of a page."""
@@ -133,7 +133,7 @@ class _RunStart:
             self._tell(planned)
             self._ticket = self._engine.start(planned, emit, self._visitor)
         except FieldError as error:
-            self._engine.journal.refused(error.field)
+            self._engine.request_log.refused(error.field)
             self._tell(error)
         except Exception as error:  # a handler that waits for news must always hear of the end
             self._tell(Finished(self._recipe, f"The run could not start: {error}"))

@@ -6,7 +6,7 @@ from typing import Any
 from ddim_app.runs.base import Plan
 
 EVERY_SECONDS = 0.2
-"""Between two progress events; each costs the server about as much as a small network call."""
+"""Seconds between two progress events; each costs the server about as much as a small network call."""
 
 
 class ProgressEvents:

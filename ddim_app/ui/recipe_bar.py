@@ -111,11 +111,11 @@ class RecipeBar:
 
     def refresh(self, form: Any, pair: Any, address: Any, request: gr.Request) -> list[Any]:
         """Copy, strip and files after a run."""
-        runs = self.runs.past.runs(request.session_hash)
+        runs = self.runs.run_history.runs(request.session_hash)
         return [self._copied(form, address, request), history.value(runs, *_pair(pair)), gr.update(visible=False, value=None)]
 
     def _copied(self, form: Any, address: Any, request: gr.Request) -> str:
-        recipe = self.runs.past.current(request.session_hash) or RECIPE
+        recipe = self.runs.run_history.current(request.session_hash) or RECIPE
         return text_of(self.runs.engine, recipe, form, address)
 
     # Restoring.
@@ -126,16 +126,16 @@ class RecipeBar:
         own = [field for tab in self.tabs for field in tab.inputs if field not in self.settings.inputs]
         return [*self.settings.inputs, *own]
 
-    def restored(self, found: ReadRecipe, use: Any, form: Any, address: Any, request: gr.Request, source: str) -> list[Any]:
+    def restored(self, read: ReadRecipe, use: Any, form: Any, address: Any, request: gr.Request, source: str) -> list[Any]:
         """Values of the places, what is said, the recipe to run as it is, its button, and the copy."""
-        recipe = found.recipe
-        self.runs.past.choose(request.session_hash, recipe)
+        recipe = read.recipe
+        self.runs.run_history.choose(request.session_hash, recipe)
         places, said = self._values(recipe)
         if use == PARTS[1]:
             places = {field: value for field, value in places.items() if field is not self.settings.fields["seed"]}
         runs_as_it_is = isinstance(recipe, Recipe) and len(recipe.arms) <= MAX_STAGE_ARMS
         weights = codecs.other_weights(recipe, self._hashes(recipe))
-        note = " ".join(words for words in (f"{source} {said}", *found.notes, weights) if words)
+        note = " ".join(words for words in (f"{source} {said}", *read.notes, weights) if words)
         copy = self._copied(form, address, request)
         return [
             *(places.get(field, gr.skip()) for field in self._places), note, recipe if runs_as_it_is else None,
@@ -196,32 +196,32 @@ class RecipeBar:
             return self._refused(error)
 
     def _dropped(self, data: Any, use: Any, form: Any, address: Any, request: gr.Request) -> list[Any]:
-        found = self._read(lambda: codecs.read_file(data or b""), "Recipe read from the file.", use, form, address, request)
-        return [*found, None]
+        read = self._read(lambda: codecs.read_file(data or b""), "Recipe read from the file.", use, form, address, request)
+        return [*read, None]
 
     def _pasted(self, words: Any, use: Any, form: Any, address: Any, request: gr.Request) -> list[Any]:
         words = words if isinstance(words, str) else ""
         return [*self._read(lambda: codecs.read_text(words), "Recipe read.", use, form, address, request), ""]
 
     def _picked(self, pair: Any, use: Any, form: Any, address: Any, request: gr.Request, event: gr.EventData) -> list[Any]:
-        past = self.runs.past
-        found = history.picked(past, request.session_hash, event)
+        run_history = self.runs.run_history
+        picked_run = history.picked(run_history, request.session_hash, event)
         nothing = [gr.skip()] * (len(self._places) + 6)
-        if found is None:
+        if picked_run is None:
             return nothing
-        run, act = found
+        run, act = picked_run
         if act == "restore":
             source = f"Settings of run {run.number}."
             return [*self._read(lambda: ReadRecipe(run.recipe), source, use, form, address, request), gr.skip(), gr.skip()]
         a, b = _pair(pair)
         chosen = (run.number, b) if act == "a" else (a, run.number)
-        return [*nothing[:-2], history.value(past.runs(request.session_hash), *chosen), chosen]
+        return [*nothing[:-2], history.value(run_history.runs(request.session_hash), *chosen), chosen]
 
     # Files, and what outlives the page.
 
     def _files(self, request: gr.Request) -> Any:
         """The pictures of the page's current run as files that carry its recipe."""
-        runs = self.runs.past.runs(request.session_hash)
+        runs = self.runs.run_history.runs(request.session_hash)
         if not runs:
             raise gr.Error("There is no run of yours yet: press Run first.", print_exception=False)
         run = runs[0]

@@ -114,7 +114,7 @@ def moments(run: dict[str, Any], most: int) -> list[Moment]:
 
 def _at(frames: dict[int, Any], k: int) -> dict[str, Any] | None:
     """The frame at step k, else the next one that there is, else the last before it."""
-    return frames.get(min((at for at in frames if at >= k), default=max(frames, default=-1)))
+    return frames.get(min((position for position in frames if position >= k), default=max(frames, default=-1)))
 
 
 def film(run: dict[str, Any], view: str) -> list[Image.Image]:

@@ -98,7 +98,7 @@ class RunHistory:
 
 
 def _cut(arms: Iterable[tuple[str, Pixels]]) -> list[tuple[str, Pixels]]:
-    """As many first pictures of the arms, and at least one of as many first arms, as may be kept."""
+    """The first pictures of each arm that fit into what may be kept, at least one picture of as many first arms as fit."""
     arms = list(arms)
     one = arms[0][1][:1].nbytes
     arms = arms[: max(1, MAX_RUN_BYTES // one)]

@@ -77,7 +77,7 @@ class RunTab(ABC):
     go = "Run"
     """What stands on its Run button."""
     place: gr.Tab
-    """Where on the page it is; known once the page is built."""
+    """The tab's place on the page; known once the page is built."""
     inputs: list[Component]
     """The settings column's fields, then the tab's own."""
     outputs: list[Component]
@@ -151,14 +151,14 @@ class RunTab(ABC):
             raise
         finally:
             if show.made is None and show.plan is not None:  # stopped, or the page has left
-                self.runs.past.add(session, show.plan, show.newest, finished=False)
+                self.runs.run_history.add(session, show.plan, show.newest, finished=False)
         if show.made is None:  # the page has left, or has started another run
             return
         # Not in a `finally`: a run that is stopped leaves its status to the handler of Stop, which may come later.
         self.runs.say(session, None)
         if show.plan is not None:
             plan = replace(show.plan, recipe=show.made)
-            self.runs.past.add(session, plan, show.newest, finished=show.error is None)
+            self.runs.run_history.add(session, plan, show.newest, finished=show.error is None)
             made_with = self.runs.engine.made_with(plan, show.plan.recipe.backend)
             status = show.error or text.done_line(plan, show.seconds, made_with)
             yield [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]

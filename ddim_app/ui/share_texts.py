@@ -35,10 +35,10 @@ def link(recipe: BaseRecipe, address: str) -> str:
     """A link that opens the page with the recipe's settings: on a Space the Space's own, else the page's address."""
     space = os.environ.get("SPACE_ID")
     base = f"https://huggingface.co/spaces/{space}" if space else address
-    found = f"{base}?{key_values.to_query(recipe)}"
-    if len(found) > MAX_LINK:
-        return f"# Too long for a link ({len(found)} characters): take a picture of the run, or its JSON."
-    return found
+    address_text = f"{base}?{key_values.to_query(recipe)}"
+    if len(address_text) > MAX_LINK:
+        return f"# Too long for a link ({len(address_text)} characters): take a picture of the run, or its JSON."
+    return address_text
 
 
 def _diffusers(engine: Engine, recipe: BaseRecipe) -> str:

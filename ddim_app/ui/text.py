@@ -57,7 +57,7 @@ def seeds(recipe: Recipe) -> str:
 
 
 def entry_line(plan: SamplingPlan) -> str:
-    """Where x_T enters the chain, for each arm where they differ, and whether noise had to be capped."""
+    """The level at which x_T enters the chain, of each arm where they differ, and whether noise had to be capped."""
     entries = dict.fromkeys(f"t = {row.levels[0].t}, where √ᾱ = {row.levels[0].alpha_bar ** 0.5:.4f}" for row in plan.rows)
     capped = " · eta is capped where the noise would exceed the level's" if any(row.is_capped for row in plan.rows) else ""
     return f"x_T enters at {'; '.join(entries)}{capped}"

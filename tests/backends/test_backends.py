@@ -156,10 +156,10 @@ def test_auto_answers_with_torch_and_switches_when_the_other_is_faster(tiny_root
     monkeypatch.setattr(switch, "measure", lambda *arguments, call: FakeRace(next(gains)))
     recipe = Recipe(arms=(Arm(steps=2),), model="tiny")
     for expected in ("torch", "openvino"):
-        engine._tuning._switch.forget(set())
-        engine._tuning._begun.add(engine.model("tiny").sha256)
+        engine._backends._switch.forget(set())
+        engine._backends._begun.add(engine.model("tiny").sha256)
         assert run(engine, recipe).backend == "torch"
-        engine._tuning.improve(engine.model("tiny"))
+        engine._backends.improve(engine.model("tiny"))
         assert run(engine, recipe).backend == expected
         assert run(engine, Recipe(arms=recipe.arms, model="tiny", precision="fp32")).backend == "torch"
     words, reason = engine.served_by()

@@ -47,9 +47,9 @@ def test_a_visitor_keeps_to_a_share_and_gets_it_back(tiny_root: Path) -> None:
         engine.stop(ticket)
         engine.stop(ticket)
     assert len(engine.visitors) == 0
-    assert engine.journal.counters["runs_stopped"] == 3
+    assert engine.request_log.counters["runs_stopped"] == 3
     engine.start(engine.plan(RECIPE), news.append, "a")
-    wait_for(lambda: engine.journal.counters["runs_done"] == 1)
+    wait_for(lambda: engine.request_log.counters["runs_done"] == 1)
     assert len(engine.visitors) == 0
 
 

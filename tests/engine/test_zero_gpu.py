@@ -43,7 +43,7 @@ def test_a_run_in_a_forked_worker_has_the_bits_of_one_in_this_process(engine: Ze
     assert all(torch.equal(a, b) for a, b in zip(engine.final(RECIPE), here, strict=True))
     assert engine.loop.calls == 0  # nothing was computed in the parent
     assert engine.running == 0
-    assert engine.journal.counters["evaluations"] == 20
+    assert engine.request_log.counters["evaluations"] == 20
 
 
 def test_every_step_is_yielded(engine: ZeroEngine, lender: Lender) -> None:

@@ -54,7 +54,7 @@ def test_grey_and_colour_and_sides_that_differ():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_strip_is_the_pictures_side_by_side(channels):
     pixels = images.to_pixels(toys.pictures(3, (channels, 4, 6)))
-    strip = np.asarray(images.strip(pixels)).reshape(4, 18, channels)
+    strip = np.asarray(images.side_by_side(pixels)).reshape(4, 18, channels)
     for i in range(3):
         assert np.array_equal(strip[:, 6 * i : 6 * i + 6], pixels[i])
 

@@ -9,7 +9,7 @@ import torch
 
 from ddim_app.diffusion import gaussianity, metrics
 from ddim_app.diffusion.batch_sizes import BUCKETS
-from ddim_app.diffusion.lockstep import abreast
+from ddim_app.diffusion.lockstep import in_lockstep
 from ddim_app.diffusion.sampler import Query, drive
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
@@ -211,7 +211,7 @@ def test_abreast_asks_together_and_returns_what_each_has_found():
         yield InversionStep(network, -1, "up", 0, 1, None, torch.zeros(1), torch.zeros(1), None)
         return total
 
-    process, queries, reports, results = abreast([counter(1, 0), counter(3, 0), counter(2, 1)], first=10), [], [], None
+    process, queries, reports, results = in_lockstep([counter(1, 0), counter(3, 0), counter(2, 1)], first=10), [], [], None
 
     def driven():
         nonlocal results

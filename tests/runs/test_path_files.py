@@ -27,7 +27,7 @@ def engine(tiny_root):
     return Engine([tiny_root], allow_hub=False, device=CPU)
 
 
-def gathered(engine: Engine, recipe: PathRecipe | MixRecipe) -> path_files.CollectedFrames:
+def collected(engine: Engine, recipe: PathRecipe | MixRecipe) -> path_files.CollectedFrames:
     found = path_files.CollectedFrames(engine.plan(recipe))
     assert not found.is_complete
     for frame in engine.run(recipe):
@@ -57,18 +57,18 @@ def test_layouts(engine: Engine) -> None:
 
 def test_files_carry_the_recipe_and_what_was_drawn(engine: Engine) -> None:
     recipe = path()
-    found = gathered(engine, recipe)
+    found = collected(engine, recipe)
     for kind in ("sheet", "gif", "webp"):
         assert from_json(text_inside(path_files.file_of(kind, recipe, found))) == recipe
     latent = latent_files.load(path_files.file_of("latents", recipe, found))
     assert torch.equal(latent.x, found.latents)
     assert latent.recipe == recipe
     many = path(frames=70)
-    ends = latent_files.load(path_files.file_of("latents", many, gathered(engine, many)))
+    ends = latent_files.load(path_files.file_of("latents", many, collected(engine, many)))
     assert len(ends.x) == 2  # the frames are more than a file holds
     mix = MixRecipe(ends=ENDS[:2], model="tiny", levels=(50, 0), frames=3)
     with pytest.raises(ValueError, match="DDPM's mixes start from noised pictures"):
-        path_files.file_of("latents", mix, gathered(engine, mix))
+        path_files.file_of("latents", mix, collected(engine, mix))
 
 
 def test_the_command_writes_files_and_says_how_smooth_the_strips_are(

@@ -37,10 +37,10 @@ def interpolate(client: Client, **asked: Any) -> tuple[list[np.ndarray], Any, di
 def test_a_line_begins_and_ends_with_the_pictures_of_its_seeds(client: Client) -> None:
     frames, file, summary = interpolate(client, seeds="7, 30", method="both")
     own = [client.predict(steps=3, seed=seed, pictures=1, api_name="/compare") for seed in (7, 30)]
-    for strip in (0, 1):
+    for frame_row in (0, 1):
         for frame, end in ((0, 0), (2, 1)):
-            expected = np.asarray(Image.open(own[end][strip][0]["image"])).astype(int)
-            assert np.abs(frames[3 * strip + frame].astype(int) - expected).max() <= 1
+            expected = np.asarray(Image.open(own[end][frame_row][0]["image"])).astype(int)
+            assert np.abs(frames[3 * frame_row + frame].astype(int) - expected).max() <= 1
     assert file is None
     assert summary["nfe"] == [3, 3]
     assert summary["norms"] == pytest.approx([1, 1, 1], abs=0.1)

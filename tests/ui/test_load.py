@@ -32,7 +32,7 @@ def under_load(
         wait_for(lambda: engine.running == 0, 60)
         grown = (process.memory_info().rss - settled) / 1e6
     assert len(engine.visitors) == 0
-    runs = engine.journal.counters["runs_done"] + engine.journal.counters["runs_stopped"]
+    runs = engine.request_log.counters["runs_done"] + engine.request_log.counters["runs_stopped"]
     return report, grown, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6, runs
 
 
@@ -78,7 +78,7 @@ def test_a_full_queue_refuses_at_once_with_the_reason(
         assert len(refused) == 8 - 3
         assert all(b"Queue is full" in answers[i][1] for i in refused)
         tell(f"refused as the queue was full: within {max(times[i] for i in refused):.3f} s")
-        assert engine.journal.counters["evaluations"] <= 400
+        assert engine.request_log.counters["evaluations"] <= 400
 
 
 def test_files_beyond_the_limit_go_oldest_first(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_what_nobody_reads_is_dropped(tiny_root: Path, monkeypatch: pytest.Monke
         for _ in range(3):
             assert post(url, "/gradio_api/call/generate", {"data": named(url, "generate", steps=2)})[0] == 200
         queue = built[0]._queue
-        wait_for(lambda: engine.journal.counters["runs_done"] == 3 and not queue.event_ids_to_events)
+        wait_for(lambda: engine.request_log.counters["runs_done"] == 3 and not queue.event_ids_to_events)
         assert len(queue.pending_messages_per_session) == 3
         unread = server.UnreadMessages(built[0])
         assert unread.sweep(0) == 0

@@ -9,7 +9,7 @@ from ddim_app.ui.components.stage import stored_run
 
 COLUMNS = ("place", "arm", "step", "t", "change", "eps", "psnr")
 COLOURS = ("#14958a", "#d97706", "#6366f1", "#be185d", "#65a30d", "#0284c7", "#a16207", "#7c3aed")
-"""Of the arms from left to right; the first four are those of their captions, near enough, and can be read on light and dark."""
+"""Colours of the arms from left to right; the first four are nearly those of their captions, readable on light and dark."""
 
 
 class StepCharts:

@@ -46,12 +46,12 @@ def versus(a: PastRun, b: PastRun) -> dict[str, Any]:
     return {"note": note, "rows": [_row(*first, *second) for first, second in pairs]}
 
 
-def picked(past: RunHistory, page: str | None, event: gr.EventData) -> tuple[PastRun, str] | None:
+def picked(run_history: RunHistory, page: str | None, event: gr.EventData) -> tuple[PastRun, str] | None:
     """Which run was picked for what: "a", "b" or "restore"; None for what no button sends."""
     data = event._data.get("index") if isinstance(event._data, dict) else None
     if not isinstance(data, dict) or data.get("act") not in ("a", "b", "restore"):
         return None
-    run = past.run(page, data.get("number"))
+    run = run_history.run(page, data.get("number"))
     return (run, data["act"]) if run else None
 
 
@@ -89,13 +89,13 @@ def _sheet(pixels: Pixels) -> str:
 def file_names(run: PastRun) -> list[tuple[str, Pixels]]:
     """Every picture of a run with the name of its file, made of its number, arm and seed alone."""
     recipe = run.recipe
-    found = []
+    named = []
     for a, (_, pixels) in enumerate(run.arms):
         arm = recipe.arms[a] if isinstance(recipe, Recipe) else None
         for i, picture in enumerate(pixels):
             seed = f"-{arm.method}-seed-{(_seed(recipe, a) + i) % 2**32}" if arm and isinstance(recipe, Recipe) else ""
-            found.append((f"run-{run.number}-{a + 1:02}{seed or f'-picture-{i}'}.png", picture))
-    return found
+            named.append((f"run-{run.number}-{a + 1:02}{seed or f'-picture-{i}'}.png", picture))
+    return named
 
 
 def _seed(recipe: Recipe, arm: int) -> int:

@@ -13,7 +13,7 @@ import torch
 
 from ddim_app.diffusion import metrics
 from ddim_app.diffusion.noise import picture_seed
-from ddim_app.media.images import data_uri, strip, to_pixels
+from ddim_app.media.images import data_uri, side_by_side, to_pixels
 from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
 from ddim_app.ui.assets import asset, component_files
 from ddim_app.ui.text import grid_note, recipe_line, replay_note
@@ -21,7 +21,7 @@ from ddim_app.ui.text import grid_note, recipe_line, replay_note
 REPLAY_BYTES, FINAL_BYTES = 10_000_000, 5_000_000
 """Text of one run's pictures that server and page keep: those on the way, and the last ones. A visitor has one run at a time."""
 BYTES_PER_PIXEL = 4.2
-"""Of noise, as PNG in base64; pictures take less."""
+"""Bytes that a pixel of noise takes as PNG in base64; pictures take less."""
 FEWEST_FRAMES = 12
 """Steps that a replay has at least; pictures too large for that are kept smaller."""
 
@@ -136,8 +136,8 @@ class StepCurves:
             for frame, change, eps in steps:
                 error = float((frame.pred_x0.double() - last).square().mean())
                 psnr = 10 * math.log10(255**2 / error) if error else None
-                at = {"arm": labels[arm], "step": frame.k + 1, "t": frame.level.t}
-                rows.append({**at, "change": change, "eps": eps, "psnr": psnr})
+                place = {"arm": labels[arm], "step": frame.k + 1, "t": frame.level.t}
+                rows.append({**place, "change": change, "eps": eps, "psnr": psnr})
         return rows
 
 
@@ -151,7 +151,7 @@ def _rms(x: torch.Tensor) -> float:
 
 
 def _factor(size: float, limit: float) -> int:
-    """By how much both sides of pictures that take `size` must shrink to take no more than `limit`."""
+    """The whole factor by which both sides of pictures of `size` bytes must shrink to take no more than `limit` bytes."""
     return max(1, math.ceil(math.sqrt(size / limit)))
 
 
@@ -161,16 +161,16 @@ def scores(finals: dict[int, torch.Tensor]) -> dict[str, list[float | None]] | N
 
 
 def distances(finals: dict[int, torch.Tensor]) -> dict[int, dict[str, list[float | None]]]:
-    """The same for each finished arm but the first, to the first."""
-    found = {}
+    """PSNR in dB and SSIM of each picture of each finished arm to the first arm's."""
+    by_arm = {}
     for arm in sorted(finals.keys() - {0} if 0 in finals else ()):
         a, b = (finals[i].clamp(-1, 1) for i in (0, arm))
         decibels = [value if math.isfinite(value) else None for value in metrics.psnr(a, b).tolist()]
-        found[arm] = {"psnr": decibels, "ssim": metrics.ssim(a, b).tolist()}
-    return found
+        by_arm[arm] = {"psnr": decibels, "ssim": metrics.ssim(a, b).tolist()}
+    return by_arm
 
 
 def _data_uri(x: torch.Tensor, shrink: int = 1) -> str:
     if shrink > 1:
         x = torch.nn.functional.avg_pool2d(x.clamp(-1, 1), shrink, ceil_mode=True)
-    return data_uri(strip(to_pixels(x)))
+    return data_uri(side_by_side(to_pixels(x)))

@@ -29,13 +29,13 @@ from ddim_app.ui.page_runs import PageRuns
 log = logging.getLogger(__name__)
 
 MAX_FILES_BYTES = 90_000_000
-"""Of the pictures that were offered for download; the oldest go first, and none younger than FRESH_SECONDS."""
+"""Bytes of pictures that are kept for download; the oldest go first, and none younger than FRESH_SECONDS."""
 FRESH_SECONDS = 300
 PROBE_BYTES = 65_536
 LAST_WORDS_SECONDS = 10
-"""Within which the sentence that ends a run must have reached its reader when the server ends."""
+"""Seconds that readers have, when the server ends, to receive the sentence that ends their run."""
 UNREAD_SECONDS = 120
-"""After which the messages of a run are dropped that ended and that nobody reads."""
+"""Seconds after which the messages of an ended run are dropped if nobody reads them."""
 
 
 def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: OpenStreams | None = None) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Open
         return JSONResponse(status(engine, demo))
 
     async def metrics(request: Request) -> PlainTextResponse:
-        return PlainTextResponse(engine.journal.text() + gauges(engine, demo))
+        return PlainTextResponse(engine.request_log.text() + gauges(engine, demo))
 
     routes = [Route("/health", health), *([Route("/metrics", metrics)] if options.metrics else [])]
     return {
@@ -223,11 +223,13 @@ def _judged(
             if runs.engine.closing:
                 raise FieldError(SERVER, "is about to be restarted, and takes no new runs: try again in a minute")
         except FieldError as error:
-            runs.engine.journal.refused(error.field)
+            runs.engine.request_log.refused(error.field)
             return [gr.validate(i > 0, str(error)) for i in range(len(values))]
         verdicts = list(validator(*values))
         if not all(verdict["is_valid"] for verdict in verdicts):
-            runs.engine.journal.refused(next(verdict["message"].split(" ")[0] for verdict in verdicts if not verdict["is_valid"]))
+            runs.engine.request_log.refused(
+                next(verdict["message"].split(" ")[0] for verdict in verdicts if not verdict["is_valid"])
+            )
         return verdicts
 
     return judge

@@ -24,7 +24,7 @@ from ddim_app.ui.progress import ProgressEvents
 from ddim_app.ui.served_files import keep, keep_picture
 
 LEFT_OUT = ("pictures", "second_model")
-"""Of the settings column, since a path has no use for them."""
+"""Fields of the settings column that a path has no use for."""
 
 
 def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
@@ -150,7 +150,7 @@ async def _follow(
                     finished = item
                 elif isinstance(item, list) and film and plan:
                     for frame in item:
-                        film.gathered.add(frame)
+                        film.collected.add(frame)
             if step := progress.of(news):
                 yield [], None, step
     if finished is None or film is None or plan is None:  # the caller has left
@@ -161,29 +161,29 @@ async def _follow(
 
 
 def _result(film: PathView, plan: Any, kind: str, seconds: float) -> tuple[Any, Any, dict[str, Any]]:
-    gathered, where = film.gathered, path_files.layout(plan)
+    collected, where = film.collected, path_files.layout(plan)
     captions = getattr(plan.recipe, "captions", where.columns)
     shown = []
-    for strip, pictures in zip(where.strips, gathered.pictures(), strict=True):
+    for frame_row, pictures in zip(where.frame_rows, collected.pictures(), strict=True):
         for caption, pixels in zip(captions, to_pixels(pictures), strict=True):
             path = keep_picture(pixels, [(RECIPE_KEY, plan.recipe.to_json())])
-            shown.append((path, f"{strip.label}, {caption}"))
-    smooth = zip(where.strips, gathered.smoothness(), strict=True)
+            shown.append((path, f"{frame_row.label}, {caption}"))
+    smooth = zip(where.frame_rows, collected.smoothness(), strict=True)
     summary = {
         "recipe": asdict(plan.recipe),
         "nfe": [row.transitions for row in plan.rows],
         "seconds": round(seconds, 3),
-        "norms": [round(value, 5) for value in gathered.norms()] or gathered.levels,
-        "neighbours": [{"strip": strip.label, "rmse": found.rmse, "ssim": found.ssim} for strip, found in smooth],
-        "reconstructions": gathered.reconstructions(),
+        "norms": [round(value, 5) for value in collected.norms()] or collected.levels,
+        "neighbours": [{"strip": frame_row.label, "rmse": result.rmse, "ssim": result.ssim} for frame_row, result in smooth],
+        "reconstructions": collected.reconstructions(),
     }
-    return shown, _written(kind, plan.recipe, gathered) if kind else None, summary
+    return shown, _written(kind, plan.recipe, collected) if kind else None, summary
 
 
-def _written(kind: str, recipe: Any, gathered: path_files.CollectedFrames) -> str:
+def _written(kind: str, recipe: Any, collected: path_files.CollectedFrames) -> str:
     """Path of the file; raises gr.Error."""
     try:
-        data = path_files.file_of(kind, recipe, gathered)
+        data = path_files.file_of(kind, recipe, collected)
     except (AnimationError, ValueError) as error:
         raise gr.Error(str(error), print_exception=False) from error
     return keep(data, path_files.file_name(kind, recipe))

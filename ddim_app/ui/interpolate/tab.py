@@ -38,7 +38,7 @@ SHOWN = {
     "mix": ("mix",),
     "path": tuple(name for _, name in MODES if name != "mix"),
 }
-"""In which modes each group of fields is there."""
+"""The modes in which each group of fields is shown."""
 VIEWS: dict[str, dict[str, Any]] = {
     "A line": {"mode": "line", "method": "ddim", "way": "slerp", "frames": 9, "start": 0, "stop": 1},
     "Why DDPM does not, and how it does": {
@@ -146,7 +146,7 @@ class InterpolateTab(RunTab):
     def last(self, board: PathView, plan: PathPlan | MixPlan, frames: list[Any], error: str | None) -> list[Any]:
         board.add(frames)
         line = view.recipe_line(plan)
-        if error or not board.gathered.is_complete:
+        if error or not board.collected.is_complete:
             return [board.complete(), line, *[KEEP] * 5]
         rmse, ssim = board.smoothness()
         plots = [

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ddim_app.diffusion.latent_paths import WAYS, norms
 from ddim_app.diffusion.metrics import rmse
-from ddim_app.media.images import data_uri, strip, to_pixels
+from ddim_app.media.images import data_uri, side_by_side, to_pixels
 from ddim_app.runs.interpolation import PathRecipe, name_of
 from ddim_app.runs.interpolation_plan import FramesStep, PathPlan
 from ddim_app.runs.mixing import MixPlan, MixRecipe
@@ -41,7 +41,7 @@ class PathView:
     """What has arrived of a run."""
 
     def __init__(self, plan: PathPlan | MixPlan) -> None:
-        self.gathered = CollectedFrames(plan)
+        self.collected = CollectedFrames(plan)
         self._layout = layout(plan)
         self._mix = isinstance(plan, MixPlan)
         _, height, width = plan.model.shape
@@ -50,7 +50,7 @@ class PathView:
             "height": height,
             "width": width,
             "mix": self._mix,
-            "strips": [{"label": strip.label, "note": strip.note} for strip in self._layout.strips],
+            "strips": [{"label": frame_row.label, "note": frame_row.note} for frame_row in self._layout.frame_rows],
             "rows": list(self._layout.rows),
             "columns": list(self._layout.columns),
             "captions": plan.recipe.captions if isinstance(plan, PathPlan) else list(self._layout.columns),
@@ -62,32 +62,32 @@ class PathView:
 
     def add(self, frames: list[Any]) -> dict[str, Any]:
         """The value that brings the page the newest state of the strips that moved."""
-        had_ends = self.gathered.ends is not None
+        had_ends = self.collected.ends is not None
         for frame in frames:
-            self.gathered.add(frame)
+            self.collected.add(frame)
         moved = {frame.arm for frame in frames if isinstance(frame, FramesStep)}
         return {**self._about, **self._sources(not had_ends), "updates": [self._update(arm) for arm in sorted(moved)]}
 
     def complete(self) -> dict[str, Any]:
         """The value that holds all strips as they are, with what stands under their frames."""
-        everything = sorted({*self.gathered.newest, *self.gathered.finals})
-        recipe = self.gathered.plan.recipe
+        everything = sorted({*self.collected.newest, *self.collected.finals})
+        recipe = self.collected.plan.recipe
         return {
             **self._about,
             **self._sources(True),
             "updates": [self._update(arm) for arm in everything],
             "complete": True,
-            "notes": self._notes() if self.gathered.is_complete else [],
+            "notes": self._notes() if self.collected.is_complete else [],
             "hint": HINTS[recipe.mode if isinstance(recipe, PathRecipe) else "mix"],
         }
 
     def smoothness(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Distances of neighbours of each finished strip: RMSE of 255, and SSIM."""
-        pairs = self.gathered.neighbours()
+        pairs = self.collected.neighbours()
         tables = []
         for name in ("RMSE of 255", "SSIM"):
             table: dict[str, list[Any]] = {"step": [], name: [], "sampler": []}
-            for strip_, smooth in zip(self._layout.strips, self.gathered.smoothness(), strict=False):
+            for strip_, smooth in zip(self._layout.frame_rows, self.collected.smoothness(), strict=False):
                 values = smooth.rmse if name != "SSIM" else smooth.ssim
                 table["step"] += range(1, len(pairs) + 1)
                 table[name] += [round(value, 4) for value in values]
@@ -96,16 +96,16 @@ class PathView:
         return tables[0], tables[1]
 
     def norms(self) -> pd.DataFrame:
-        """Of x_T along the path by every way of getting there; of a mix the norm of x_t along lambda."""
-        recipe = self.gathered.plan.recipe
+        """Norms of x_T along the path for slerp, lerp and restored; for a mix the norm of x_t along lambda."""
+        recipe = self.collected.plan.recipe
         table: dict[str, list[Any]] = {"frame": [], "norm": [], "way": []}
         named: dict[str, list[float]] = {}
         if isinstance(recipe, MixRecipe):
-            named = {row.label: values for row, values in zip(self._layout.strips, self.gathered.levels, strict=False)}
-        elif self.gathered.ends is not None:
-            named = {"slerp" if recipe.mode == "loop" else "x_T": self.gathered.norms()}
+            named = {row.label: values for row, values in zip(self._layout.frame_rows, self.collected.levels, strict=False)}
+        elif self.collected.ends is not None:
+            named = {"slerp" if recipe.mode == "loop" else "x_T": self.collected.norms()}
             if recipe.mode not in ("loop", "truncation"):
-                ends = self.gathered.ends
+                ends = self.collected.ends
                 named = {way: norms(replace(recipe, way=way).path(ends)(ends)).tolist() for way in WAYS}
         for way, values in named.items():
             table["frame"] += range(1, len(values) + 1)
@@ -115,38 +115,38 @@ class PathView:
 
     def kept(self) -> CollectedFrames:
         """What is kept for downloads: everything but the network."""
-        gathered = CollectedFrames(self.gathered.plan)
-        model = replace(gathered.plan.model, unet=None)
-        gathered.plan = replace(gathered.plan, models=(model,))
-        gathered.ends, gathered.latents, gathered.levels = self.gathered.ends, self.gathered.latents, self.gathered.levels
-        gathered.finals = self.gathered.finals
-        return gathered
+        collected = CollectedFrames(self.collected.plan)
+        model = replace(collected.plan.model, unet=None)
+        collected.plan = replace(collected.plan, models=(model,))
+        collected.ends, collected.latents, collected.levels = self.collected.ends, self.collected.latents, self.collected.levels
+        collected.finals = self.collected.finals
+        return collected
 
     def _sources(self, now: bool) -> dict[str, Any]:
-        if not (self._mix and now and self.gathered.ends is not None):
+        if not (self._mix and now and self.collected.ends is not None):
             return {}
-        return {"sources": [strip_uri(to_pixels(end[None])) for end in self.gathered.ends]}
+        return {"sources": [strip_uri(to_pixels(end[None])) for end in self.collected.ends]}
 
     def _update(self, arm: int) -> dict[str, Any]:
-        frame = self.gathered.newest.get(arm)
-        if arm in self.gathered.finals:
+        frame = self.collected.newest.get(arm)
+        if arm in self.collected.finals:
             steps = frame.steps if frame else 1
-            return {"strip": arm, "k": steps - 1, "steps": steps, "picture": strip_uri(to_pixels(self.gathered.finals[arm]))}
+            return {"strip": arm, "k": steps - 1, "steps": steps, "picture": strip_uri(to_pixels(self.collected.finals[arm]))}
         assert frame is not None
         return {"strip": arm, "k": frame.at, "steps": frame.steps, "picture": strip_uri(to_pixels(frame.pred_x0))}
 
     def _notes(self) -> list[list[str]]:
         """What stands under the frames of each strip."""
-        recipe, pictures = self.gathered.plan.recipe, self.gathered.pictures()
+        recipe, pictures = self.collected.plan.recipe, self.collected.pictures()
         notes = [[""] * len(strip_) for strip_ in pictures]
-        for strip_, (first, last) in zip(notes, self.gathered.reconstructions(), strict=False):
+        for strip_, (first, last) in zip(notes, self.collected.reconstructions(), strict=False):
             strip_[0], strip_[-1] = f"{first:.1f}", f"{last:.1f}"
         if isinstance(recipe, PathRecipe) and recipe.mode == "truncation":
             for strip_, x in zip(notes, pictures, strict=True):
                 strip_[:] = [f"{127.5 * float(picture.clamp(-1, 1).std()):.0f}" for picture in x]
         if isinstance(recipe, PathRecipe) and recipe.mode == "line" and (recipe.start, recipe.stop) == (0, 1):
             for i in recipe.pictures:
-                frame, shape = (0, -1)[i], self.gathered.plan.model.shape
+                frame, shape = (0, -1)[i], self.collected.plan.model.shape
                 own = recipe.ends[i].tensor(shape)
                 notes[0][frame] = f"back within {float(rmse(pictures[0][frame][None], own)):.1f}"
         return notes
@@ -160,7 +160,7 @@ def short(label: str) -> str:
 
 
 def strip_uri(pixels: Any) -> str:
-    return data_uri(strip(pixels))
+    return data_uri(side_by_side(pixels))
 
 
 def ends_line(recipe: PathRecipe | MixRecipe) -> str:

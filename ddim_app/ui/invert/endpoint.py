@@ -95,7 +95,7 @@ def _invert(runs: PageRuns) -> Any:
             recipe = await asyncio.to_thread(_recipe, runs, values)
         except FieldError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        found: InversionResult | None = None
+        result: InversionResult | None = None
         finished: Finished | None = None
         progress = ProgressEvents()
         async with aclosing(runs.stream(recipe, request)) as stream:
@@ -104,36 +104,36 @@ def _invert(runs: PageRuns) -> Any:
                     if isinstance(item, Finished):
                         finished = item
                     elif isinstance(item, list):
-                        found = next((frame for frame in item if isinstance(frame, InversionResult)), found)
+                        result = next((frame for frame in item if isinstance(frame, InversionResult)), result)
                 if step := progress.of(news):
                     yield [], None, step
         if finished is None:  # the caller has left
             return
-        if finished.error or found is None:
+        if finished.error or result is None:
             raise gr.Error(finished.error or "The run ended without a result.", print_exception=False)
-        yield await asyncio.to_thread(_answer, found, finished.recipe)
+        yield await asyncio.to_thread(_answer, result, finished.recipe)
 
     return invert
 
 
-def _answer(found: InversionResult, recipe: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _answer(result: InversionResult, recipe: Any) -> tuple[Any, Any, dict[str, Any]]:
     shown = []
-    for words, x in (("original", found.original), ("reconstruction", found.back)):
+    for words, x in (("original", result.original), ("reconstruction", result.back)):
         shown.append((keep_picture(to_pixels(x)[0], [(RECIPE_KEY, recipe.to_json())]), words))
     name = f"latent{latent_files.SUFFIX}"
-    path = keep(latent_files.save(found.latent), name)
-    look = gaussianity.look(found.latent.x)[0]
-    bare = None if found.without_residual is None else scores(found.original, found.without_residual)[0].mse
-    cosine = None if found.true_latent is None else gaussianity.cosine(found.latent.x, found.true_latent)[0]
+    path = keep(latent_files.save(result.latent), name)
+    look = gaussianity.look(result.latent.x)[0]
+    bare = None if result.without_residual is None else scores(result.original, result.without_residual)[0].mse
+    cosine = None if result.true_latent is None else gaussianity.cosine(result.latent.x, result.true_latent)[0]
     summary = {
         "recipe": recipe.to_json(),
-        "nfe": list(found.evaluations),
-        "seconds": round(found.seconds, 3),
-        "scores": scores(found.original, found.back)[0]._asdict(),
-        "scores_as_shown": scores_as_shown(found.original, found.back)[0]._asdict(),
+        "nfe": list(result.evaluations),
+        "seconds": round(result.seconds, 3),
+        "scores": scores(result.original, result.back)[0]._asdict(),
+        "scores_as_shown": scores_as_shown(result.original, result.back)[0]._asdict(),
         "mse_without_residual": bare,
-        "residuals": list(found.residuals),
-        "noise_stds": list(found.noise_stds),
-        "latent": {**look._asdict(), "verdict": look.verdict, "kind": found.latent.kind, "cosine_to_true": cosine},
+        "residuals": list(result.residuals),
+        "noise_stds": list(result.noise_stds),
+        "latent": {**look._asdict(), "verdict": look.verdict, "kind": result.latent.kind, "cosine_to_true": cosine},
     }
     return shown, path, summary

@@ -222,10 +222,10 @@ def recipe_line(plan: Any) -> str:
 
 
 def _plot(board: InversionView) -> Any:
-    found = board.plot()
-    if found is None or found[0].empty:
+    plotted = board.plot()
+    if plotted is None or plotted[0].empty:
         return gr.update(visible=False)
-    table, x, y = found
+    table, x, y = plotted
     finite = table[table["y"].map(math.isfinite)]
     return gr.LinePlot(
         finite[COLUMNS], x="x", y="y", color="series", x_title=x, y_title=y, color_title="", height=280, visible=True,

@@ -17,7 +17,7 @@ from ddim_app.runs.inversion_plan import BETWEEN, InversionResult, InversionStep
 from ddim_app.studies.inversion_table import TABLE_2, line, scores, scores_as_shown
 
 LOWEST = -6.0
-"""Of the error map's scale, in powers of ten; it ends at 1, and does not move with the picture."""
+"""The lowest power of ten of the error map's scale, which ends at 1 and does not move with the picture."""
 PHASES = {"sample": "The model makes the picture", "up": "Up", "down": "Down", "between": "Between the two latents"}
 PAPER = "DDIM paper, Table 2"
 COLUMNS = ["x", "y", "series"]
@@ -64,37 +64,37 @@ class InversionView:
         value |= {"complete": True, "note": error or ""}
         if self.is_curve:
             return value | self._curve()
-        for found in self.found.values():
-            value |= self._decoded(found) if isinstance(found, Decoded) else self._inverted(found)
+        for result in self.found.values():
+            value |= self._decoded(result) if isinstance(result, Decoded) else self._inverted(result)
         return value
 
-    def _decoded(self, found: Decoded) -> dict[str, Any]:
-        self.latent = latent_files.save(found.latent)
-        pictures = {"original": None, "latent": first_uri(found.latent.x), "back": first_uri(found.back), "error": None}
-        return {"pictures": pictures, "tables": [looks(found.latent.x)], "verdict": gaussianity.look(found.latent.x)[0].verdict}
+    def _decoded(self, result: Decoded) -> dict[str, Any]:
+        self.latent = latent_files.save(result.latent)
+        pictures = {"original": None, "latent": first_uri(result.latent.x), "back": first_uri(result.back), "error": None}
+        return {"pictures": pictures, "tables": [looks(result.latent.x)], "verdict": gaussianity.look(result.latent.x)[0].verdict}
 
-    def _inverted(self, found: InversionResult) -> dict[str, Any]:
-        self.latent = latent_files.save(found.latent)
+    def _inverted(self, result: InversionResult) -> dict[str, Any]:
+        self.latent = latent_files.save(result.latent)
         value: dict[str, Any] = {
             "pictures": {
-                "original": first_uri(found.original), "latent": first_uri(found.latent.x), "back": first_uri(found.back),
-                "error": error_map(found.original, found.back),
+                "original": first_uri(result.original), "latent": first_uri(result.latent.x), "back": first_uri(result.back),
+                "error": error_map(result.original, result.back),
             },
-            "tables": [errors(found), looks(found.latent.x)],
-            "verdict": gaussianity.look(found.latent.x)[0].verdict,
+            "tables": [errors(result), looks(result.latent.x)],
+            "verdict": gaussianity.look(result.latent.x)[0].verdict,
         }  # fmt: skip
-        if found.true_latent is not None:
-            same = gaussianity.cosine(found.latent.x, found.true_latent)[0]
+        if result.true_latent is not None:
+            same = gaussianity.cosine(result.latent.x, result.true_latent)[0]
             value["verdict"] += f" Cosine to the x_T that the picture was made from: {same:.3f}."
-        if found.between is not None:
-            places = ", ".join(f"{at:g}" for at in BETWEEN)
+        if result.between is not None:
+            places = ", ".join(f"{place:g}" for place in BETWEEN)
             title = f"Drawn from latents between the true one and the one found, at {places}: all alike where it was really found."
-            value["between"] = {"title": title, "pictures": [first_uri(x) for x in found.between]}
+            value["between"] = {"title": title, "pictures": [first_uri(x) for x in result.between]}
         return value
 
     def _curve(self) -> dict[str, Any]:
         lines = [
-            line(self.recipe.arms[arm], found) for arm, found in sorted(self.found.items()) if isinstance(found, InversionResult)
+            line(self.recipe.arms[arm], result) for arm, result in sorted(self.found.items()) if isinstance(result, InversionResult)
         ]
         rows = [
             [METHODS[each.method], str(each.steps), f"{each.nfe_up} + {each.nfe_down}", f"{each.mse:.1e}", f"{each.mse_shown:.1e}",
@@ -102,7 +102,7 @@ class InversionView:
             for each in lines
         ]  # fmt: skip
         head = ["Method", "Steps", "NFE", "MSE", "8 bit", "Latent std", "Neighbours"]
-        through = [found for found in self.found.values() if isinstance(found, InversionResult)]
+        through = [result for result in self.found.values() if isinstance(result, InversionResult)]
         shown = {"original": first_uri(through[0].original)} if through else {}
         return {"pictures": shown, "tables": [{"title": "Error against steps", "head": head, "rows": rows}], "verdict": ""}
 
@@ -111,35 +111,35 @@ class InversionView:
         if self.is_curve:
             points = [
                 (str(each.steps), log10(each.mse), METHODS[each.method])
-                for arm, found in sorted(self.found.items())
-                if isinstance(found, InversionResult) and (each := line(self.recipe.arms[arm], found)).mse > 0
+                for arm, result in sorted(self.found.items())
+                if isinstance(result, InversionResult) and (each := line(self.recipe.arms[arm], result)).mse > 0
             ]
             counts = sorted({int(x) for x, _, _ in points})
             points += [(str(steps), log10(TABLE_2[steps]), PAPER) for steps in counts if steps in TABLE_2]
             return _table(points), "steps", "log10 of the MSE per dimension"
-        for found in self.found.values():
-            if isinstance(found, InversionResult) and found.residuals:
-                steps = [(i + 1, log10(r), "residual") for i, r in enumerate(found.residuals) if r > 0]
+        for result in self.found.values():
+            if isinstance(result, InversionResult) and result.residuals:
+                steps = [(i + 1, log10(r), "residual") for i, r in enumerate(result.residuals) if r > 0]
                 return _table(steps), "step up, from the clean picture", "log10 of the residual"
-            if isinstance(found, InversionResult) and found.noise_stds:
-                stds = [(i + 1, std, "std of z") for i, std in enumerate(found.noise_stds)]
+            if isinstance(result, InversionResult) and result.noise_stds:
+                stds = [(i + 1, std, "std of z") for i, std in enumerate(result.noise_stds)]
                 return _table(stds), "step down, from the noisiest", "standard deviation of z"
         return None
 
 
-def errors(found: InversionResult) -> dict[str, Any]:
+def errors(result: InversionResult) -> dict[str, Any]:
     """The table of errors: as computed, and as shown and saved."""
-    raw, shown = scores(found.original, found.back)[0], scores_as_shown(found.original, found.back)[0]
+    raw, shown = scores(result.original, result.back)[0], scores_as_shown(result.original, result.back)[0]
     rows = [
         ["MSE, as in Table 2", f"{raw.mse:.2e}", f"{shown.mse:.2e}"],
         ["PSNR", *(("equal" if s.psnr is None else f"{s.psnr:.1f} dB") for s in (raw, shown))],
         ["SSIM", f"{raw.ssim:.4f}", f"{shown.ssim:.4f}"],
         ["Largest error", f"{raw.largest:.1e}", f"{shown.largest:.1e}"],
-        ["NFE, up + down", f"{found.evaluations[0]} + {found.evaluations[1]}", ""],
-        ["Seconds", f"{found.seconds:.2f}", ""],
+        ["NFE, up + down", f"{result.evaluations[0]} + {result.evaluations[1]}", ""],
+        ["Seconds", f"{result.seconds:.2f}", ""],
     ]
-    if found.without_residual is not None:
-        rows.insert(1, ["MSE without the last residual", f"{scores(found.original, found.without_residual)[0].mse:.2e}", ""])
+    if result.without_residual is not None:
+        rows.insert(1, ["MSE without the last residual", f"{scores(result.original, result.without_residual)[0].mse:.2e}", ""])
     return {"title": "Round trip", "head": ["", "as computed", "clamped, 8 bit"], "rows": rows}
 
 

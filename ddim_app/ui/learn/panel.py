@@ -57,7 +57,7 @@ class LessonScene:
 
     @property
     def small(self) -> Shape:
-        """At most 32 pixels a side, for what needs no network but very many draws."""
+        """The picture at no more than 32 pixels a side, for what needs no network but very many draws."""
         channels, height, width = self.shape
         return channels, min(height, FALLBACK[1]), min(width, FALLBACK[2])
 

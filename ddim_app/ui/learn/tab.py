@@ -102,7 +102,7 @@ class LearnTab(RunTab):
                 event.then(self.refresh, [self.awake, *self.inputs], outputs, **PRIVATE)
 
     def _scene(self, values: tuple[Any, ...]) -> LessonScene:
-        """Of the settings' values and the picture."""
+        """The scene that the settings' values and the picture make."""
         count = len(self.settings.inputs)
         image = values[count]
         assert isinstance(image, Image.Image)

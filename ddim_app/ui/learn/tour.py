@@ -28,11 +28,11 @@ def stops() -> list[TourStop]:
     even = min(range(1000), key=lambda t: abs(schedule.snr[t] - 1))
     ratios = {steps: first_noises(schedule, steps) for steps in (5, 100)}
     numbers = {"even": even, "hat5": ratios[5][1], "one5": ratios[5][0], "hat100": ratios[100][1], "one100": ratios[100][0]}
-    found = []
+    parts = []
     for part in figures.words("tour").split("\n## ")[1:]:
         title, panel, slider, question, answer = (line.strip() for line in part.strip().split("\n") if line.strip())
-        found.append(TourStop(title, panel, slider, question, figures.filled(answer, **numbers)))
-    return found
+        parts.append(TourStop(title, panel, slider, question, figures.filled(answer, **numbers)))
+    return parts
 
 
 def first_noises(schedule: Schedule, steps: int) -> tuple[float, float]:
