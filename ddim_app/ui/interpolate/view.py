@@ -87,11 +87,11 @@ class PathView:
         tables = []
         for name in ("RMSE of 255", "SSIM"):
             table: dict[str, list[Any]] = {"step": [], name: [], "sampler": []}
-            for strip_, smooth in zip(self._layout.frame_rows, self.collected.smoothness(), strict=False):
+            for frame_row, smooth in zip(self._layout.frame_rows, self.collected.smoothness(), strict=False):
                 values = smooth.rmse if name != "SSIM" else smooth.ssim
                 table["step"] += range(1, len(pairs) + 1)
                 table[name] += [round(value, 4) for value in values]
-                table["sampler"] += [short(strip_.label)] * len(pairs)
+                table["sampler"] += [short(frame_row.label)] * len(pairs)
             tables.append(pd.DataFrame(table))
         return tables[0], tables[1]
 
@@ -138,12 +138,12 @@ class PathView:
     def _notes(self) -> list[list[str]]:
         """What stands under the frames of each strip."""
         recipe, pictures = self.collected.plan.recipe, self.collected.pictures()
-        notes = [[""] * len(strip_) for strip_ in pictures]
-        for strip_, (first, last) in zip(notes, self.collected.reconstructions(), strict=False):
-            strip_[0], strip_[-1] = f"{first:.1f}", f"{last:.1f}"
+        notes = [[""] * len(frame_row) for frame_row in pictures]
+        for frame_row, (first, last) in zip(notes, self.collected.reconstructions(), strict=False):
+            frame_row[0], frame_row[-1] = f"{first:.1f}", f"{last:.1f}"
         if isinstance(recipe, PathRecipe) and recipe.mode == "truncation":
-            for strip_, x in zip(notes, pictures, strict=True):
-                strip_[:] = [f"{127.5 * float(picture.clamp(-1, 1).std()):.0f}" for picture in x]
+            for frame_row, x in zip(notes, pictures, strict=True):
+                frame_row[:] = [f"{127.5 * float(picture.clamp(-1, 1).std()):.0f}" for picture in x]
         if isinstance(recipe, PathRecipe) and recipe.mode == "line" and (recipe.start, recipe.stop) == (0, 1):
             for i in recipe.pictures:
                 frame, shape = (0, -1)[i], self.collected.plan.model.shape
