@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from ddim_app import ddim
@@ -97,7 +96,7 @@ def down(x: Tensor, levels: Levels, network: Network, eta: float = 0.0, draws: S
 
 def ask(x: Tensor, at: Level, network: Network) -> Generator[Query, Tensor, Tensor]:
     """eps of x by the network, which is told that x is at level `at`."""
-    output = yield Query(x, torch.full((len(x),), at.t), network.number)
+    output = yield Query(x, [at.t] * len(x), network.number)
     return ddim.denoise(output.to(x.dtype), x, at.alpha_bar, network.prediction_type)[1]
 
 

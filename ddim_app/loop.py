@@ -7,7 +7,6 @@ here knows what the rows are for, nor who shows them.
 
 import atexit
 import functools
-import itertools
 import logging
 import os
 import threading
@@ -72,8 +71,8 @@ class Ticket:
     """Rows evaluated for it so far."""
     query: Query | None = None
     outputs: list[Tensor | Moved] = field(default_factory=list)
-    answered: int = 0
-    """Rows of the query that have been evaluated."""
+    asked: int = 0
+    """Rows of the query that are still to be evaluated."""
     on_their_way: list[Step] = field(default_factory=list)
     """Steps that are told as soon as their pictures have come from the GPU."""
     turn: int = 0
@@ -84,16 +83,13 @@ class Ticket:
         """The one that its query asks."""
         return self.networks[self.query.network if self.query else 0]
 
-    def waiting_rows(self) -> int:
-        return 0 if self.query is None else len(self.query.t) - self.answered
-
 
 class Portion(NamedTuple):
     """Rows of one run that take part in a call."""
 
     ticket: Ticket
     x_t: Tensor
-    t: Tensor
+    t: Sequence[int]
     moves: Sequence[Transition] | None
 
     @property
@@ -218,7 +214,7 @@ class BatchLoop:
             if ticket.query is None:
                 self._advance(ticket, None)
         try:
-            portions = self._deal([ticket for ticket in live if ticket.waiting_rows()])
+            portions = self._deal([ticket for ticket in live if ticket.asked])
             if portions:
                 self._call(portions)
             else:
@@ -237,17 +233,16 @@ class BatchLoop:
         for ticket in order:
             if ticket.network.group != asked.group or not room or ticket.query is None:
                 continue
-            x_t, t, _, moves = ticket.query
-            rows = slice(ticket.answered, min(len(t), ticket.answered + room))
-            portions.append(Portion(ticket, x_t[rows], t[rows], moves and moves[rows]))
-            room -= rows.stop - rows.start
+            portions.append(_portion(ticket, ticket.query, min(room, ticket.asked)))
+            room -= len(portions[-1].t)
         return portions
 
     def _call(self, portions: Sequence[Portion]) -> None:
         network, began = portions[0].ticket.network, time.perf_counter()
         try:
-            x_t, t = _cat([portion.x_t.float() for portion in portions]), _cat([portion.t for portion in portions])
-            outputs = torch.split(network.predict(x_t, t), [len(p.t) for p in portions])
+            x_t = _cat([portion.x_t.float() for portion in portions])
+            t = torch.tensor([t for portion in portions for t in portion.t])
+            outputs = torch.split(network.predict(x_t, t), [len(portion.t) for portion in portions])
             # A GPU is at work on this call now: what the call before made is told meanwhile.
             self._tell_all(list(self._live))
             failure = None
@@ -297,10 +292,10 @@ class BatchLoop:
     def _hand_over(self, ticket: Ticket, answer: Tensor | Moved, rows: int) -> None:
         ticket.turn = self.calls
         ticket.outputs.append(answer)
-        ticket.answered += rows
-        if ticket.waiting_rows() == 0:
+        ticket.asked -= rows
+        if not ticket.asked:
             whole = _joined(ticket.outputs)
-            ticket.outputs, ticket.answered = [], 0
+            ticket.outputs = []
             self._advance(ticket, whole)
 
     def _advance(self, ticket: Ticket, output: Tensor | Moved | None) -> None:
@@ -313,7 +308,7 @@ class BatchLoop:
                 elif not self._tell(ticket, item):
                     return
                 item = next(ticket.process)
-            ticket.query = item
+            ticket.query, ticket.asked = item, len(item.t)
         except StopIteration:
             if self._arrive(ticket):
                 self._end(ticket, None)
@@ -365,16 +360,26 @@ def _moved(portions: Sequence[Portion], outputs: Sequence[Tensor]) -> list[Moved
     moves = [move for portion in portions for move in portion.moves or ()]
     moved = advance(_cat([portion.x_t for portion in portions]), _cat(outputs), moves)
     copy = host_copy.begin(moved[:3])
-    ends = list(itertools.accumulate(len(portion.t) for portion in portions))
-    parts = [slice(end - len(portion.t), end) for portion, end in zip(portions, ends, strict=True)]
-    return [
-        Moved(moved.x_next[part], moved.pred_x0[part], moved.eps[part], copy and functools.partial(_part, copy, part))
-        for part in parts
-    ]
+    if len(portions) == 1:
+        return [moved._replace(copy=copy)]
+    sizes = [len(portion.t) for portion in portions]
+    tensors = zip(*(torch.split(tensor, sizes) for tensor in moved[:3]), strict=True)
+    shared = functools.cache(lambda: list(zip(*(torch.split(tensor, sizes) for tensor in copy()), strict=True))) if copy else None
+    copies = [shared and functools.partial(_part, shared, i) for i in range(len(portions))]
+    return [Moved(x_next, pred_x0, eps, copy) for (x_next, pred_x0, eps), copy in zip(tensors, copies, strict=True)]
 
 
-def _part(copy: Copy, part: slice) -> list[Tensor]:
-    return [tensor[part] for tensor in copy()]
+def _part(copies: Callable[[], Sequence[Sequence[Tensor]]], i: int) -> Sequence[Tensor]:
+    return copies()[i]
+
+
+def _portion(ticket: Ticket, query: Query, count: int) -> Portion:
+    """The next `count` rows of the query that a run waits for."""
+    x_t, t, _, moves = query
+    if count == len(t):
+        return Portion(ticket, x_t, t, moves)
+    rows = slice(len(t) - ticket.asked, len(t) - ticket.asked + count)
+    return Portion(ticket, x_t[rows], t[rows], moves and moves[rows])
 
 
 def _joined(answers: Sequence[Tensor | Moved]) -> Tensor | Moved:
