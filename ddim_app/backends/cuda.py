@@ -36,7 +36,7 @@ def captured(unet: nn.Module, device: torch.device) -> Predict:
             graphs[size] = _capture(unet, x, placed(t, device), pool)
         graph, rows, times, output = graphs[size]
         rows.copy_(x, non_blocking=True)
-        times.copy_(placed(t, device))
+        times.copy_(t.pin_memory() if t.device.type == "cpu" else t, non_blocking=True)
         graph.replay()
         return output.clone()
 

@@ -59,7 +59,9 @@ def in_buckets(
         bucket = pinned or max(smallest, bucket_of(len(t)))
         if alone is not None and len(t) == 1 and bucket == 2:
             return alone(x.to(device, torch.float32).contiguous(memory_format=torch.channels_last), t.to(device)).float()
-        rows = filled(x, bucket).to(device, torch.float32).contiguous(memory_format=torch.channels_last)
+        rows = filled(x, bucket).to(device, torch.float32)
+        if device.type != "cuda":  # where the captured graph's own rows are in that layout
+            rows = rows.contiguous(memory_format=torch.channels_last)
         return evaluate(rows, filled(t, bucket))[: len(t)].float()
 
     return predict

@@ -6,6 +6,7 @@ tensor of shape (N,), one level per picture; roots are taken in float64 and only
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,22 +17,31 @@ CLIP_RULES = ("clip", "off", "dynamic")
 Scalar = float | Tensor
 
 
+class Roots(NamedTuple):
+    """A noise level as its two factors, sqrt(alpha_bar) and sqrt(1 - alpha_bar), or Eq. 12's, which leave room for sigma."""
+
+    signal: Scalar
+    noise: Scalar
+
+
 def add_noise(x0: Tensor, noise: Tensor, alpha_bar: Scalar) -> Tensor:
     """x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) noise: the closed-form forward process, DDPM Eq. 4."""
     return _sqrt(alpha_bar, x0) * x0 + _sqrt(1 - alpha_bar, x0) * noise
 
 
-def predict_x0(x_t: Tensor, eps: Tensor, alpha_bar: Scalar) -> Tensor:
+def predict_x0(x_t: Tensor, eps: Tensor, alpha_bar: Scalar | Roots) -> Tensor:
     """The clean picture that (x_t, eps) stands for: DDIM Eq. 9. Needs alpha_bar > 0."""
-    return (x_t - _sqrt(1 - alpha_bar, x_t) * eps) / _sqrt(alpha_bar, x_t)
+    signal, noise = _level(alpha_bar, x_t)
+    return (x_t - noise * eps) / signal
 
 
-def predict_eps(x_t: Tensor, pred_x0: Tensor, alpha_bar: Scalar) -> Tensor:
+def predict_eps(x_t: Tensor, pred_x0: Tensor, alpha_bar: Scalar | Roots) -> Tensor:
     """The noise that (x_t, pred_x0) stands for; the inverse of predict_x0. Needs alpha_bar < 1."""
-    return (x_t - _sqrt(alpha_bar, x_t) * pred_x0) / _sqrt(1 - alpha_bar, x_t)
+    signal, noise = _level(alpha_bar, x_t)
+    return (x_t - signal * pred_x0) / noise
 
 
-def denoise(output: Tensor, x_t: Tensor, alpha_bar: Scalar, prediction_type: str = "epsilon") -> tuple[Tensor, Tensor]:
+def denoise(output: Tensor, x_t: Tensor, alpha_bar: Scalar | Roots, prediction_type: str = "epsilon") -> tuple[Tensor, Tensor]:
     """(pred_x0, eps) from what the network returned for x_t.
 
     `v_prediction` is v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (arXiv:2202.00512, D). It and `sample` also work at
@@ -41,7 +51,7 @@ def denoise(output: Tensor, x_t: Tensor, alpha_bar: Scalar, prediction_type: str
         return predict_x0(x_t, output, alpha_bar), output
     if prediction_type == "sample":
         return output, predict_eps(x_t, output, alpha_bar)
-    signal, noise = _sqrt(alpha_bar, x_t), _sqrt(1 - alpha_bar, x_t)
+    signal, noise = _level(alpha_bar, x_t)
     return signal * x_t - noise * output, signal * output + noise * x_t
 
 
@@ -70,12 +80,15 @@ def sigma_hat(alpha_bar: float, alpha_bar_next: float) -> float:
     return 0.0 if alpha_bar_next == 1.0 else math.sqrt(1 - alpha_bar / alpha_bar_next)
 
 
-def ddim_step(pred_x0: Tensor, eps: Tensor, alpha_bar_next: Scalar, sigma: Scalar = 0.0) -> Tensor:
+def ddim_step(pred_x0: Tensor, eps: Tensor, alpha_bar_next: Scalar | Roots, sigma: Scalar = 0.0) -> Tensor:
     """The next level's picture before noise is added, DDIM Eq. 12 without its last term.
 
     sqrt(alpha_bar_next) pred_x0 + sqrt(1 - alpha_bar_next - sigma^2) eps. With sigma = 0 this is the whole deterministic
-    step, and the same formula runs in both directions; else the caller adds noise of standard deviation sigma.
+    step, and the same formula runs in both directions; else the caller adds noise of standard deviation sigma. The two factors
+    may be given in place of alpha_bar_next.
     """
+    if isinstance(alpha_bar_next, Roots):
+        return alpha_bar_next.signal * pred_x0 + alpha_bar_next.noise * eps
     direction = 1 - alpha_bar_next - sigma**2
     direction = direction.clamp(min=0) if isinstance(direction, Tensor) else max(direction, 0.0)
     return _sqrt(alpha_bar_next, pred_x0) * pred_x0 + _sqrt(direction, eps) * eps
@@ -111,6 +124,24 @@ def dynamic_threshold(pred_x0: Tensor, limit: float = 1.0, ratio: float = 0.995)
 
 def _posterior_std(alpha_bar: float, alpha_bar_next: float) -> float:
     return math.sqrt((1 - alpha_bar_next) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_next))
+
+
+def roots(levels: Tensor, x: Tensor) -> tuple[Roots, Roots]:
+    """The factors of the two levels of each row's transition, the second those of Eq. 12, for the rows of x.
+
+    `levels` is float64 (3, N) on the CPU: alpha_bar, alpha_bar_next and sigma. Roots are taken in float64, and go to the device
+    of x together: each transfer costs a GPU as much as a step of the formulas.
+    """
+    alpha_bar, alpha_bar_next, sigma = levels
+    direction = (1 - alpha_bar_next - sigma**2).clamp(min=0)
+    factors = placed(torch.stack((alpha_bar, 1 - alpha_bar, alpha_bar_next, direction)).sqrt().to(x.dtype), x.device)
+    signal, noise, signal_next, noise_next = factors.view(4, -1, *[1] * (x.ndim - 1)).unbind()
+    return Roots(signal, noise), Roots(signal_next, noise_next)
+
+
+def _level(alpha_bar: Scalar | Roots, x: Tensor) -> Roots:
+    """The factors of a level for x, which may be given already."""
+    return alpha_bar if isinstance(alpha_bar, Roots) else Roots(_sqrt(alpha_bar, x), _sqrt(1 - alpha_bar, x))
 
 
 def _sqrt(value: Scalar, x: Tensor) -> Scalar:

@@ -34,7 +34,7 @@ def in_lockstep(processes: Sequence[Relayed], first: int = 0) -> Generator[Any, 
         answers = {}
         for network in sorted({query.network for query in asked.values()}):
             group = {i: query for i, query in asked.items() if query.network == network}
-            x_t, t = torch.cat([query.x_t for query in group.values()]), torch.cat([query.t for query in group.values()])
+            x_t, t = torch.cat([query.x_t for query in group.values()]), [t for query in group.values() for t in query.t]
             output = yield Query(x_t, t, network)
             answers |= zip(group, torch.split(output, [len(query.t) for query in group.values()]), strict=True)
         k += 1

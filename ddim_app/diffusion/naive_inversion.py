@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from ddim_app.diffusion import formulas
@@ -97,7 +96,7 @@ def down(x: Tensor, levels: Levels, network: AskedNetwork, eta: float = 0.0, dra
 
 def ask(x: Tensor, level: Level, network: AskedNetwork) -> Generator[Query, Tensor, Tensor]:
     """eps of x by the network, which is told the timestep of `level`."""
-    output = yield Query(x, torch.full((len(x),), level.t), network.number)
+    output = yield Query(x, [level.t] * len(x), network.number)
     return formulas.denoise(output.to(x.dtype), x, level.alpha_bar, network.prediction_type)[1]
 
 

@@ -30,8 +30,8 @@ class Query(NamedTuple):
     """Rows that need one evaluation each; what is sent for them is the network's output, or with `moves` a Moved."""
 
     x_t: Tensor
-    t: Tensor
-    """int64 (n,), on the CPU, where the next call is put together."""
+    t: Sequence[int]
+    """Each row's timestep."""
     network: int = 0
     """Which of the run's networks is asked, where it has several."""
     moves: "Sequence[Transition] | None" = None
@@ -73,7 +73,8 @@ class Step(NamedTuple):
 
     def on_host(self) -> "Step":
         """The same with its tensors in the host's memory; waits for those that are on their way."""
-        x_next, pred_x0, eps = self.copy() if self.copy else (self.x_next.cpu(), self.pred_x0.cpu(), self.eps.cpu())
+        tensors = (self.x_next, self.pred_x0, self.eps)
+        x_next, pred_x0, eps = self.copy() if self.copy else (tensor.cpu() for tensor in tensors)
         return Step(self.k, self.rows, x_next, pred_x0, eps)
 
 
@@ -136,21 +137,23 @@ def sample(x: Tensor, rows: Sequence[Row]) -> Process:
     that they ask; a row whose levels are used up leaves, and one that starts from another joins when that is so far. Steps of
     one round have its number as k; a row's last one holds its picture.
     """
-    plans, first = [list(pairwise(row.levels)) for row in rows], first_rounds(rows)
+    plans, first = [[Transition(row, *move) for move in pairwise(row.levels)] for row in rows], first_rounds(rows)
+    last = [start + len(plan) for start, plan in zip(first, plans, strict=True)]
     starts = {r: row.start for r, row in enumerate(rows) if row.start}
-    for k in range(max((start + len(plan) for start, plan in zip(first, plans, strict=True)), default=0)):
+    networks = sorted({row.network for row in rows})
+    for k in range(max(last, default=0)):
         for r in sorted(r for r in starts if first[r] == k):  # in turn, since one may start where another does that just joined
             x = x.index_copy(0, placed(torch.tensor([r]), x.device), x[starts[r][0]].unsqueeze(0))
-        moving = [r for r, plan in enumerate(plans) if first[r] <= k < first[r] + len(plan)]
-        for network in sorted({rows[r].network for r in moving}):
-            live = [r for r in moving if rows[r].network == network]
-            moves = [Transition(rows[r], *plans[r][k - first[r]]) for r in live]
-            everything = len(live) == len(rows)
-            index = None if everything else placed(torch.tensor(live), x.device)
+        for network in networks:
+            live = tuple(r for r, row in enumerate(rows) if first[r] <= k < last[r] and row.network == network)
+            if not live:
+                continue
+            moves = [plans[r][k - first[r]] for r in live]
+            index = None if len(live) == len(rows) else placed(torch.tensor(live), x.device)
             x_t = x if index is None else x.index_select(0, index)
-            moved: Moved = yield Query(x_t, torch.tensor([cur.t for _, cur, _ in moves]), network, moves)
+            moved: Moved = yield Query(x_t, [move.cur.t for move in moves], network, moves)
             x = moved.x_next if index is None else x.index_copy(0, index, moved.x_next)
-            yield Step(k, tuple(live), *moved)
+            yield Step(k, live, *moved)
 
 
 def first_rounds(rows: Sequence[Row]) -> list[int]:
@@ -167,7 +170,7 @@ def drive(process: Process, *networks: Predict) -> Iterator[Any]:
         item = next(process)
         while True:
             if isinstance(item, Query):
-                item = process.send(answer(item, networks[item.network](item.x_t, item.t)))
+                item = process.send(answer(item, networks[item.network](item.x_t, torch.tensor(item.t))))
             else:
                 yield item
                 item = next(process)
@@ -192,24 +195,23 @@ def answer(query: Query, output: Tensor) -> Tensor | Moved:
 
 def advance(x_t: Tensor, output: Tensor, moving: Sequence[Transition]) -> Moved:
     """One transition of every row; all are of one dtype and of networks with one prediction type and clip range."""
-    output = output.to(x_t.dtype)
-    prediction_type, clip_range = moving[0][0].prediction_type, moving[0][0].clip_range
-    alpha_bar = _column(cur.alpha_bar for _, cur, _ in moving)
-    alpha_bar_next = _column(nxt.alpha_bar for _, _, nxt in moving)
-    noise = [row.noise(cur, nxt) for row, cur, nxt in moving]
-    pred_x0, eps = formulas.denoise(output, x_t, alpha_bar, prediction_type)
-    pred_x0, eps = _clip(pred_x0, eps, x_t, alpha_bar, [row.clip for row, _, _ in moving], clip_range)
-    x_next = formulas.ddim_step(pred_x0, eps, alpha_bar_next, _column(sigma for sigma, _ in noise))
+    row = moving[0].row
+    noise = [move.row.noise(move.cur, move.nxt) for move in moving]
+    columns = [[move.cur.alpha_bar for move in moving], [move.nxt.alpha_bar for move in moving], [sigma for sigma, _ in noise]]
+    level, level_next = formulas.roots(torch.tensor(columns, dtype=torch.float64), x_t)
+    pred_x0, eps = formulas.denoise(output.to(x_t.dtype), x_t, level, row.prediction_type)
+    pred_x0, eps = _clip(pred_x0, eps, x_t, level, [move.row.clip for move in moving], row.clip_range)
+    x_next = formulas.ddim_step(pred_x0, eps, level_next)
     return Moved(_add_noise(x_next, moving, [std for _, std in noise]), pred_x0, eps)
 
 
 def _clip(
-    pred_x0: Tensor, eps: Tensor, x_t: Tensor, alpha_bar: Tensor, rules: Sequence[str], clip_range: float
+    pred_x0: Tensor, eps: Tensor, x_t: Tensor, level: formulas.Roots, rules: Sequence[str], clip_range: float
 ) -> tuple[Tensor, Tensor]:
     """pred_x0 treated by each row's rule, with the eps that still explains x_t (DDPM's mean from the clipped x0)."""
     for rule in set(rules) - {"off"}:
         treated = formulas.clipped(pred_x0, rule, clip_range)
-        derived = formulas.predict_eps(x_t, treated, alpha_bar)
+        derived = formulas.predict_eps(x_t, treated, level)
         if all(other == rule for other in rules):
             return treated, derived
         chosen = placed(torch.tensor([other == rule for other in rules]), x_t.device).view(-1, 1, 1, 1)
@@ -228,7 +230,3 @@ def _add_noise(x: Tensor, moving: Sequence[Transition], stds: Sequence[float]) -
             raise ValueError(f"row {i} adds noise (eta {row.eta}, variance {row.variance!r}) but has no draw")
         drawn.append(stds[i] * row.draw(cur.t, nxt.t).double())
     return x.index_add(0, placed(torch.tensor(noisy), x.device), placed(torch.stack(drawn).to(x.dtype), x.device))
-
-
-def _column(values: Iterator[float]) -> Tensor:
-    return torch.tensor(list(values), dtype=torch.float64)

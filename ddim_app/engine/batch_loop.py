@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ddim_app.diffusion.batch_sizes import BUCKETS, half_bucket
 from ddim_app.diffusion.sampler import Moved, Process, Query, Report, Step
-from ddim_app.engine.row_batches import cat, joined, moved_together
+from ddim_app.engine.row_batches import cat, joined, moved_together, portion_of
 from ddim_app.engine.tickets import Emit, End, Evaluator, Halt, Portion, Ticket
 from ddim_app.models.memory import is_out_of_memory
 
@@ -143,7 +143,7 @@ class BatchLoop:
             if ticket.query is None:
                 self._advance(ticket, None)
         try:
-            portions = self._deal([ticket for ticket in live if ticket.waiting_rows()])
+            portions = self._deal([ticket for ticket in live if ticket.asked])
             if portions:
                 self._call(portions)
             else:
@@ -162,17 +162,16 @@ class BatchLoop:
         for ticket in order:
             if ticket.network.group != asked.group or not room or ticket.query is None:
                 continue
-            x_t, t, _, moves = ticket.query
-            rows = slice(ticket.answered, min(len(t), ticket.answered + room))
-            portions.append(Portion(ticket, x_t[rows], t[rows], moves and moves[rows]))
-            room -= rows.stop - rows.start
+            portions.append(portion_of(ticket, ticket.query, min(room, ticket.asked)))
+            room -= len(portions[-1].t)
         return portions
 
     def _call(self, portions: Sequence[Portion]) -> None:
         network, began = portions[0].ticket.network, time.perf_counter()
         try:
-            x_t, t = cat([portion.x_t.float() for portion in portions]), cat([portion.t for portion in portions])
-            outputs = torch.split(network.predict(x_t, t), [len(p.t) for p in portions])
+            x_t = cat([portion.x_t.float() for portion in portions])
+            t = torch.tensor([t for portion in portions for t in portion.t])
+            outputs = torch.split(network.predict(x_t, t), [len(portion.t) for portion in portions])
             # A GPU is at work on this call now: what the call before made is told meanwhile.
             self._tell_all(list(self._live))
             failure = None
@@ -222,10 +221,10 @@ class BatchLoop:
     def _hand_over(self, ticket: Ticket, answer: Tensor | Moved, rows: int) -> None:
         ticket.turn = self.calls
         ticket.outputs.append(answer)
-        ticket.answered += rows
-        if ticket.waiting_rows() == 0:
+        ticket.asked -= rows
+        if not ticket.asked:
             whole = joined(ticket.outputs)
-            ticket.outputs, ticket.answered = [], 0
+            ticket.outputs = []
             self._advance(ticket, whole)
 
     def _advance(self, ticket: Ticket, output: Tensor | Moved | None) -> None:
@@ -238,7 +237,7 @@ class BatchLoop:
                 elif not self._tell(ticket, item):
                     return
                 item = next(ticket.process)
-            ticket.query = item
+            ticket.query, ticket.asked = item, len(item.t)
         except StopIteration:
             if self._arrive(ticket):
                 self._end(ticket, None)

@@ -1,15 +1,14 @@
 """Rows of several runs put together for one call, and its answers taken apart and put together again."""
 
 import functools
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from ddim_app.backends import host_copy
-from ddim_app.diffusion.sampler import Copy, Moved, advance
-from ddim_app.engine.tickets import Portion
+from ddim_app.diffusion.sampler import Copy, Moved, Query, advance
+from ddim_app.engine.tickets import Portion, Ticket
 
 
 def moved_together(portions: Sequence[Portion], outputs: Sequence[Tensor]) -> list[Moved]:
@@ -17,16 +16,26 @@ def moved_together(portions: Sequence[Portion], outputs: Sequence[Tensor]) -> li
     moves = [move for portion in portions for move in portion.moves or ()]
     moved = advance(cat([portion.x_t for portion in portions]), cat(outputs), moves)
     copy = host_copy.begin(moved[:3])
-    ends = list(itertools.accumulate(len(portion.t) for portion in portions))
-    parts = [slice(end - len(portion.t), end) for portion, end in zip(portions, ends, strict=True)]
-    return [
-        Moved(moved.x_next[part], moved.pred_x0[part], moved.eps[part], copy and functools.partial(_part, copy, part))
-        for part in parts
-    ]
+    if len(portions) == 1:
+        return [moved._replace(copy=copy)]
+    sizes = [len(portion.t) for portion in portions]
+    tensors = zip(*(torch.split(tensor, sizes) for tensor in moved[:3]), strict=True)
+    shared = functools.cache(lambda: list(zip(*(torch.split(tensor, sizes) for tensor in copy()), strict=True))) if copy else None
+    copies = [shared and functools.partial(_part, shared, i) for i in range(len(portions))]
+    return [Moved(x_next, pred_x0, eps, copy) for (x_next, pred_x0, eps), copy in zip(tensors, copies, strict=True)]
 
 
-def _part(copy: Copy, part: slice) -> list[Tensor]:
-    return [tensor[part] for tensor in copy()]
+def _part(copies: Callable[[], Sequence[Sequence[Tensor]]], i: int) -> Sequence[Tensor]:
+    return copies()[i]
+
+
+def portion_of(ticket: Ticket, query: Query, count: int) -> Portion:
+    """The next `count` rows of the query that a run waits for."""
+    x_t, t, _, moves = query
+    if count == len(t):
+        return Portion(ticket, x_t, t, moves)
+    rows = slice(len(t) - ticket.asked, len(t) - ticket.asked + count)
+    return Portion(ticket, x_t[rows], t[rows], moves and moves[rows])
 
 
 def joined(answers: Sequence[Tensor | Moved]) -> Tensor | Moved:

@@ -53,8 +53,8 @@ class Ticket:
     """Rows evaluated for it so far."""
     query: Query | None = None
     outputs: list[Tensor | Moved] = field(default_factory=list)
-    answered: int = 0
-    """Rows of the query that have been evaluated."""
+    asked: int = 0
+    """Rows of the query that are still to be evaluated."""
     on_their_way: list[Step] = field(default_factory=list)
     """Steps that are told as soon as their pictures have come from the GPU."""
     turn: int = 0
@@ -65,16 +65,13 @@ class Ticket:
         """The one that its query asks."""
         return self.networks[self.query.network if self.query else 0]
 
-    def waiting_rows(self) -> int:
-        return 0 if self.query is None else len(self.query.t) - self.answered
-
 
 class Portion(NamedTuple):
     """Rows of one run that take part in a call."""
 
     ticket: Ticket
     x_t: Tensor
-    t: Tensor
+    t: Sequence[int]
     moves: Sequence[Transition] | None
 
     @property

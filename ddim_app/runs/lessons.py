@@ -197,8 +197,7 @@ def euler(x: Tensor, grids: Sequence[Sequence[Level]], rules: Sequence[str], pre
     for k in range(max(map(len, plans))):
         live = [row for row, moves in enumerate(plans) if k < len(moves)]
         levels = torch.tensor([plans[row][k][0].alpha_bar for row in live], dtype=torch.float64)
-        t = torch.tensor([plans[row][k][0].t for row in live])
-        output = yield Query(x[live], t)
+        output = yield Query(x[live], [plans[row][k][0].t for row in live])
         pred_x0, eps = formulas.denoise(output.to(x.dtype), x[live], levels, prediction_type)
         for i, row in enumerate(live):
             cur, nxt = plans[row][k]
@@ -216,7 +215,7 @@ def _look(x0: Tensor, noise: Tensor, levels: list[Level], schedule: Schedule, cl
     alpha_bar = torch.tensor([level.alpha_bar for level in levels], dtype=torch.float64)
     n = (len(levels), 1, 1, 1)
     x_t = formulas.add_noise(x0.repeat(n), noise.repeat(n), alpha_bar)
-    output = (yield Query(x_t.to(device), torch.tensor([level.t for level in levels]))).cpu()
+    output = (yield Query(x_t.to(device), [level.t for level in levels])).cpu()
     pred_x0, raw = formulas.denoise(output, x_t, alpha_bar, schedule.prediction_type)
     treated = formulas.clipped(pred_x0, clip, schedule.clip_range)
     eps = raw if clip == "off" else formulas.predict_eps(x_t, treated, alpha_bar)

@@ -138,7 +138,7 @@ class LikelihoodPlan(Plan):
                 noise = torch.stack([keyed_noise(keys[e.draw], e.t, self.model.shape) for e in part])
                 t = torch.tensor([e.t for e in part])
                 x_t = formulas.add_noise(x0.to(dtype).expand_as(noise), noise.to(dtype), schedule.alphas_cumprod[t])
-                output = yield Query(x_t.to(device), t)
+                output = yield Query(x_t.to(device), t.tolist())
                 values = measure(x0, noise, x_t, output.cpu().to(dtype), t, schedule, self.recipe.clip)
                 yield TermBatch(i * self.batches + first // BATCH, i, first, values)
 

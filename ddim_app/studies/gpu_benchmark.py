@@ -24,12 +24,12 @@ from ddim_app.backends import cuda, eager
 from ddim_app.backends.fused_norm import FusedNorm
 from ddim_app.engine import Engine
 from ddim_app.models.loading import Model
-from ddim_app.runs.sampling import Arm, Recipe
+from ddim_app.runs.sampling import MAX_PICTURES, Arm, Recipe
 from ddim_app.studies import contenders
 from ddim_app.studies.gpu_figures import card, flops, keeps_channels_last, matmul_peak, timed
 from ddim_app.studies.sharing import one_after_another, together
 
-PARTS = {"peak": 30, "speed": 120, "requests": 50, "compiled": 60, "training": 40}
+PARTS = {"peak": 30, "speed": 90, "requests": 50, "compiled": 60, "training": 40}
 """Seconds that each part may take, in the order in which they run."""
 RESULTS = "gpu.jsonl"
 MIXED_STEPS = (10, 20, 30, 40, 50, 60, 80, 100)
@@ -94,7 +94,7 @@ def subjects(device: torch.device) -> Iterator[tuple[Model, tuple[int, ...], tup
         yield engine.model(name), (1, 4, 16, 64, 256) if large else (1, 2), (10, 50) if large else (2,)
     if large:
         yield contenders.cifar(), (1, 4, 16, 64, 256), (10, 50)
-        yield contenders.celeba(), (1, 4, 16), (10,)
+        yield contenders.celeba(), (1, 16), (10,)
 
 
 def speed(tell: Callable[..., None], device: torch.device) -> None:
@@ -106,7 +106,7 @@ def speed(tell: Callable[..., None], device: torch.device) -> None:
         engine.keep(model)
         for count in counts:
             for S in lengths:
-                if lengths[0] < S and count * work > 1e12:  # the same per step, and minutes of the pipelines
+                if S > 10 and count not in (1, 16):  # a step costs the same, and the pipelines take minutes
                     continue
                 rivals = contenders_of(engine, model, count, S)
                 seconds = interleaved(rivals, 3 if count * S * work < 1e14 else 2)
@@ -124,10 +124,12 @@ def contenders_of(engine: Engine, model: Model, count: int, steps: int) -> dict[
     made: dict[str, Callable[[], object]] = {}
     for fmt in dict.fromkeys((fast, "fp32") if count <= 16 else (fast,)):
         made[f"network alone, {fmt}"] = engine_thread(engine, bare(model, device, fmt, count, steps))
-        recipe = Recipe(
-            arms=(Arm(steps=steps),), model=model.name, pictures=count, precision="fp32" if fmt == "fp32" else "fast", seed=1
-        )
-        made[f"engine, {fmt}"] = lambda recipe=recipe: engine.final(recipe)  # type: ignore[misc]
+        each, precision = min(count, MAX_PICTURES), "fp32" if fmt == "fp32" else "fast"
+        arms = (Arm(steps=steps),)
+        wanted = [
+            Recipe(arms=arms, model=model.name, pictures=each, seed=seed, precision=precision) for seed in range(0, count, each)
+        ]
+        made[f"engine, {fmt}"] = lambda wanted=wanted: together(engine, wanted, 0.0)  # type: ignore[misc]
     if fast != "fp32":
         made[f"DDIMPipeline, {fast} channels_last"] = contenders.pipeline("DDIMPipeline", model, device, fast, count, steps)
     if count <= 16:
@@ -171,31 +173,42 @@ def interleaved(rivals: dict[str, Callable[[], object]], repeats: int) -> dict[s
 
 
 def requests(tell: Callable[..., None], device: torch.device) -> None:
-    """8 and 64 mixed requests at once, against the same one after another by the engine and by the captured network alone."""
+    """Mixed requests at once, against the same one after another by the engine and by the captured network alone.
+
+    Of 10 to 100 steps the longest sets the number of calls: 8 of them need 390 evaluations in at least 100 calls. Of 50 steps
+    each they differ in eta, and every call has all of them.
+    """
+    large = device.type == "cuda"
     engine = Engine(device=device, allow_hub=False)
-    for model in [engine.model(engine.catalogue.names()[0]), *([engine.keep(contenders.cifar())] if device.type == "cuda" else [])]:
-        for many in (8, 64) if device.type == "cuda" else (2,):
-            lengths = [MIXED_STEPS[i % len(MIXED_STEPS)] for i in range(many)]
-            lengths = lengths if device.type == "cuda" else [2, 3]
-            wanted = [Recipe(arms=(Arm(steps=S),), model=model.name, seed=i) for i, S in enumerate(lengths)]
-            alone = bare(model, device, engine.number_format("fast"), 1, sum(lengths))
+    bundled = engine.model(engine.catalogue.names()[0])
+    live(tell, engine)
+    for model, many in [(bundled, 8), (bundled, 64), *([(engine.keep(contenders.cifar()), 8)] if large else [])]:
+        for mix, wanted in mixes(model, many if large else 2, large).items():
+            total = sum(recipe.arms[0].steps for recipe in wanted)
+            alone = bare(model, device, engine.number_format("fast"), 1, total)
             together(engine, wanted, 0.0)
-            one_after_another(engine, wanted[:8], 0.0)
             engine.loop.call(alone)
             rounds = []
-            for _ in range(3):
-                shared = together(engine, wanted, 0.0)[0]
-                serial = one_after_another(engine, wanted, 0.0)[0]
+            for _ in range(3 if many == 8 else 2):
+                shared, serial = together(engine, wanted, 0.0)[0], one_after_another(engine, wanted, 0.0)[0]
                 began = time.perf_counter()
                 engine.loop.call(alone)
                 rounds.append((shared, serial, time.perf_counter() - began))
             shared, serial, network = (statistics.median(each) for each in zip(*rounds, strict=True))
             tell(
-                model=model.name, requests=many, evaluations=sum(lengths), at_once=round(shared, 4), one_by_one=round(serial, 4),
-                captured_network_one_by_one=round(network, 4), times_faster=round(serial / shared, 2),
+                model=model.name, requests=len(wanted), mix=mix, evaluations=total, at_once=round(shared, 4),
+                one_by_one=round(serial, 4), captured_network_one_by_one=round(network, 4), times_faster=round(serial / shared, 2),
                 times_faster_than_captured_network=round(network / shared, 2),
             )  # fmt: skip
-    live(tell, engine)
+
+
+def mixes(model: Model, many: int, large: bool) -> dict[str, list[Recipe]]:
+    """The requests of each mix, of one picture each."""
+    lengths = MIXED_STEPS if large else (2, 3)
+    steps = [Arm(steps=lengths[i % len(lengths)]) for i in range(many)]
+    etas = [Arm(steps=50 if large else 2, eta=i % 4 / 10) for i in range(many)]
+    named = {f"{lengths[0]} to {lengths[-1]} steps": steps, f"{etas[0].steps} steps, eta 0 to 0.3": etas}
+    return {mix: [Recipe(arms=(arm,), model=model.name, seed=i) for i, arm in enumerate(arms)] for mix, arms in named.items()}
 
 
 def live(tell: Callable[..., None], engine: Engine) -> None:

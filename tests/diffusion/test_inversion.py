@@ -32,7 +32,7 @@ def run(process, predict=None):
         while True:
             if isinstance(item, Query):
                 asked += 1
-                item = process.send(predict(item.x_t, item.t))
+                item = process.send(predict(item.x_t, torch.tensor(item.t)))
             else:
                 moves.append(item)
                 item = next(process)

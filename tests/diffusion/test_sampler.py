@@ -74,7 +74,7 @@ def test_a_step_tells_what_became_of_its_rows():
     query = next(process)
     assert isinstance(query, Query)
     assert torch.equal(query.x_t, x)
-    eps = toys.network(x, query.t)
+    eps = toys.network(x, torch.tensor(query.t))
     step = process.send(answer(query, eps))
     assert isinstance(step, Step)
     assert torch.equal(step.eps, eps)

@@ -21,9 +21,14 @@ from tests.toys import LINEAR
 
 @pytest.fixture(autouse=True, params=["at once", "on their way"])
 def copies(request, monkeypatch):
-    """Steps are told at once, as on a CPU, or when the next call has begun, as with pictures that come from a GPU."""
+    """Steps are told at once, as on a CPU, or when the next call has begun, as with pictures that come from a GPU.
+
+    Gives how many calls may follow the one that a step comes from before it is told.
+    """
     if request.param == "on their way":
         monkeypatch.setattr(host_copy, "begin", lambda tensors: lambda: [tensor.clone() for tensor in tensors])
+        return (0, 1)
+    return (0,)
 
 
 def test_one_call_serves_runs_at_different_timesteps():
@@ -73,13 +78,14 @@ def test_a_run_that_leaves_costs_no_further_call():
     assert (len(leaver.items), leaver.ended.is_set()) == (heard, False)
 
 
-def test_a_run_that_leaves_from_its_own_step_makes_no_call_at_all():
+def test_a_run_that_leaves_from_its_own_step_makes_no_call_at_all(copies):
     loop, network = BatchLoop(), Network(held=True)
     leaver = Run(loop, network, grid(1000))
     leaver.on_step = lambda step: step.k == 1 and loop.leave(leaver.ticket)
     network.release()
     Run(loop, Network(), grid(20), group="other").assert_completed()
-    assert len(leaver.steps) == len(network.calls) == 2
+    assert len(leaver.steps) == 2
+    assert len(network.calls) - len(leaver.steps) in copies
 
 
 def test_those_who_stay_are_not_disturbed_by_one_who_leaves():

@@ -1,6 +1,8 @@
 """The app on this machine through its API, as a visitor's program: `python -m tests.gpu.app`. Prints what it measured as JSON."""
 
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,7 +16,7 @@ PORT = 7863
 
 def main() -> None:
     began = time.perf_counter()
-    server = subprocess.Popen([sys.executable, "app.py", "--port", str(PORT)])
+    server = subprocess.Popen([sys.executable, "app.py", "--port", str(PORT)], env=os.environ | {"PYTHONFAULTHANDLER": "1"})
     try:
         wait(f"http://127.0.0.1:{PORT}/")
         ready = time.perf_counter() - began
@@ -29,7 +31,11 @@ def main() -> None:
         )
     finally:
         server.terminate()
-        server.wait(30)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.send_signal(signal.SIGABRT)  # prints where all its threads are
+            raise
 
 
 def wait(url: str, seconds: float = 50) -> None:

@@ -96,7 +96,7 @@ def test_independent_noise_shrinks_in_the_middle_and_one_noise_does_not() -> Non
         query = next(process)
         deviation = [float(x.std()) for x in query.x_t]  # type: ignore[union-attr]
         assert deviation == pytest.approx([1, shrunk, 1], rel=0.02)
-        assert query.t.tolist() == [999] * 3  # type: ignore[union-attr]
+        assert query.t == [999] * 3  # type: ignore[union-attr]
 
 
 def test_at_the_last_level_nothing_of_the_pictures_is_left() -> None:

@@ -262,7 +262,8 @@ def serve(demo: gr.Blocks, engine: Engine, options: Options, launch: dict[str, A
         signal.signal(number, lambda *_: stop.set())
     streams = OpenStreams()
     demo.launch(prevent_thread_lock=True, **launch, **app_options(engine, demo, options, streams))
-    stop.wait()
+    while not stop.wait(1):  # a signal that another thread got is handled when this one wakes
+        pass
     log.info(json.dumps({"event": "stop", "running": engine.running}))
     engine.close(options.grace)
     limit = time.monotonic() + LAST_WORDS_SECONDS
