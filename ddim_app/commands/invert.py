@@ -77,15 +77,15 @@ def run(arguments: argparse.Namespace) -> None:
     lines, began = [], time.perf_counter()
     for count in steps:
         arms = inversion_table.arms(common, methods, count)
-        for way, found in zip(arms, inversion_table.invert(engine, replace(recipe, arms=tuple(arms))), strict=True):
-            lines.append(inversion_table.line(way, found))
+        for arm, result in zip(arms, inversion_table.invert(engine, replace(recipe, arms=tuple(arms))), strict=True):
+            lines.append(inversion_table.line(arm, result))
             print(inversion_table_files.row(lines[-1]), flush=True)
             if arguments.latents:
-                path = arguments.output / f"{way.method}-{count}{SUFFIX}"
-                path.write_bytes(latent_files.save(found.latent))
+                path = arguments.output / f"{arm.method}-{count}{SUFFIX}"
+                path.write_bytes(latent_files.save(result.latent))
         # After every step count, so that a run that is broken off leaves what it has found.
-        result = {**about, "lines": [asdict(line) for line in lines], "ddim_table_2": inversion_table.TABLE_2}
-        (arguments.output / "inversion.json").write_text(json.dumps(result, indent=1), "utf-8")
+        table = {**about, "lines": [asdict(line) for line in lines], "ddim_table_2": inversion_table.TABLE_2}
+        (arguments.output / "inversion.json").write_text(json.dumps(table, indent=1), "utf-8")
         (arguments.output / "inversion.svg").write_text(inversion_table_files.svg(lines), "utf-8")
     print(f"{time.perf_counter() - began:.0f} s · {arguments.output / 'inversion.json'} · {arguments.output / 'inversion.svg'}")
 

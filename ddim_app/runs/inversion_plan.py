@@ -110,7 +110,7 @@ class InvertPlan(Plan):
 
     def knows(self, route: InversionRoute) -> bool:
         """Whether the x_T that it should find is known."""
-        single = route.way.method not in ("sdedit", *STOCHASTIC)
+        single = route.arm.method not in ("sdedit", *STOCHASTIC)
         return len(self.seeds) == self.pictures and route.up == self.routes[0].grid and single
 
     def interpolates(self, route: InversionRoute) -> bool:
@@ -184,40 +184,40 @@ class InvertPlan(Plan):
         )  # fmt: skip
 
     def _up(self, route: InversionRoute, x0: Tensor) -> Steps:
-        way, levels, network = route.way, route.up, self._network(0)
-        if way.method in ("ddim-source", "ddim-target"):
-            return naive_inversion.naive(x0, levels, network, way.method.removeprefix("ddim-"))
-        if way.method == "fixed-point":
-            return fixed_point(x0, levels, network, route.allotted, way.tolerance)
-        if way.method in ("o-belm", "o-belm-single"):
+        arm, levels, network = route.arm, route.up, self._network(0)
+        if arm.method in ("ddim-source", "ddim-target"):
+            return naive_inversion.naive(x0, levels, network, arm.method.removeprefix("ddim-"))
+        if arm.method == "fixed-point":
+            return fixed_point(x0, levels, network, route.allotted, arm.tolerance)
+        if arm.method in ("o-belm", "o-belm-single"):
             return exact_inversion.belm_up(x0, levels, network)
-        noise, eta = self._noise(x0), float(way.eta or 0)
-        if way.method == "sdedit":
+        noise, eta = self._noise(x0), float(arm.eta or 0)
+        if arm.method == "sdedit":
             return _at_once(exact_inversion.independent(x0, levels[:1] + levels[-1:], noise)[0])
         drawn = (
             exact_inversion.independent(x0, levels, noise)
-            if way.method == "stochastic"
+            if arm.method == "stochastic"
             else exact_inversion.chained(x0, levels, noise, eta)
         )
         return exact_inversion.noise_up(x0, drawn, levels, network, eta)
 
     def _down(self, route: InversionRoute, latent: Any) -> Steps:
-        network, eta = self._network(-1), float(route.way.eta or 0)
+        network, eta = self._network(-1), float(route.arm.eta or 0)
         if isinstance(latent, exact_inversion.NoiseMap):
             return exact_inversion.noise_down(latent, route.down, network, eta)
-        if route.way.method == "o-belm":
+        if route.arm.method == "o-belm":
             return exact_inversion.belm_down(latent, route.down, network)
         return naive_inversion.down(_x(latent), route.down, network, eta, self._draws() if eta else ())
 
     def _latent(self, route: InversionRoute, latent: Any) -> Latent:
-        way, tensors = route.way, {"x": _x(latent).cpu()}
+        arm, tensors = route.arm, {"x": _x(latent).cpu()}
         if isinstance(latent, exact_inversion.NoiseMap):
             tensors |= {"noises": latent.noises.cpu(), "residual": latent.residual.cpu()}
-        elif way.method == "o-belm":
+        elif arm.method == "o-belm":
             tensors["second"] = latent.second.cpu()
         return Latent(
             **tensors, model=self.recipe.model, weights=self.model.sha256, timesteps=tuple(level.t for level in route.down[:-1]),
-            eta=float(way.eta or 0), recipe=replace(self.recipe, arms=(way,)),
+            eta=float(arm.eta or 0), recipe=replace(self.recipe, arms=(arm,)),
         )  # fmt: skip
 
     def _network(self, number: int) -> AskedNetwork:
@@ -269,7 +269,7 @@ def _(recipe: InvertRecipe, load: Load) -> InvertPlan:
     check_models(models)
     for source in recipe.sources:
         source.tensor(models[0].shape)
-    routes = tuple(route_of(way, models[0].schedule, models[-1].schedule) for way in recipe.arms)
+    routes = tuple(route_of(arm, models[0].schedule, models[-1].schedule) for arm in recipe.arms)
     if recipe.precision == "fp64" and recipe.bucket is None:
         # What is exact in float64 is so only if the network says the same to the last bit on both ways.
         recipe = replace(recipe, bucket=min(bucket_of(len(recipe.sources) * len(routes)), BUCKETS[-1]))

@@ -16,9 +16,9 @@ from ddim_app.runs.inversion import BUDGET_PER_STEP, InversionArm
 class InversionRoute:
     """The levels of an InversionArm on its models' schedules."""
 
-    way: InversionArm
+    arm: InversionArm
     grid: list[Level]
-    """All levels of the way's steps that pictures can be taken up to, noisiest first."""
+    """All levels of the arm's steps that pictures can be taken up to, noisiest first."""
     up: list[Level]
     """The levels that the arm visits on the way up, noisiest first."""
     down: list[Level]
@@ -28,32 +28,32 @@ class InversionRoute:
     @property
     def nfe(self) -> tuple[int, int]:
         """Evaluations per picture, up and down, at most."""
-        up, down, method = len(self.up) - 1, len(self.down) - 1, self.way.method
+        up, down, method = len(self.up) - 1, len(self.down) - 1, self.arm.method
         if method == "fixed-point":
             return sum(self.allotted), down
         return 0 if method == "sdedit" else up, down - 1 if method == "o-belm" else down
 
 
-def route_of(way: InversionArm, encoder: Schedule, decoder: Schedule) -> InversionRoute:
-    """The way's levels; raises FieldError where the schedules have none for it."""
+def route_of(arm: InversionArm, encoder: Schedule, decoder: Schedule) -> InversionRoute:
+    """The arm's levels; raises FieldError where the schedules have none for it."""
     T = encoder.num_train_timesteps
-    whole("steps", way.steps, 1, T)
-    grid = _grid(way.steps, way.spacing, encoder)
-    up = reachable(grid, way.strength)
-    if way.method in ("o-belm", "o-belm-single") and len(up) < 3:
+    whole("steps", arm.steps, 1, T)
+    grid = _grid(arm.steps, arm.spacing, encoder)
+    up = reachable(grid, arm.strength)
+    if arm.method in ("o-belm", "o-belm-single") and len(up) < 3:
         raise FieldError(
             "steps", f"must leave O-BELM two transitions or more: it needs two levels above the clean one; got {len(up) - 1}"
         )
     down = up
-    if way.decode_steps is not None:
-        whole("decode_steps", way.decode_steps, 1, T)
-        down = [up[0], *(level for level in _grid(way.decode_steps, way.spacing, decoder) if level.alpha_bar > up[0].alpha_bar)]
+    if arm.decode_steps is not None:
+        whole("decode_steps", arm.decode_steps, 1, T)
+        down = [up[0], *(level for level in _grid(arm.decode_steps, arm.spacing, decoder) if level.alpha_bar > up[0].alpha_bar)]
     allotted: tuple[int, ...] = ()
-    if way.method == "fixed-point":
+    if arm.method == "fixed-point":
         least, steps = len(up) - 1, len(up) - 1
-        whole("evaluations", BUDGET_PER_STEP * steps if way.evaluations is None else way.evaluations, least)
-        allotted = allotment(steps, way.evaluations or BUDGET_PER_STEP * steps)
-    return InversionRoute(way, grid, up, down, allotted)
+        whole("evaluations", BUDGET_PER_STEP * steps if arm.evaluations is None else arm.evaluations, least)
+        allotted = allotment(steps, arm.evaluations or BUDGET_PER_STEP * steps)
+    return InversionRoute(arm, grid, up, down, allotted)
 
 
 def _grid(steps: int, spacing: str, schedule: Schedule) -> list[Level]:

@@ -85,18 +85,18 @@ def curve(
     steps: Sequence[int],
     methods: Sequence[str] = tuple(METHODS),
     *,
-    way: InversionArm | None = None,
+    common: InversionArm | None = None,
     **settings: Any,
 ) -> Iterator[TableLine]:
     """The table's lines, step count by step count, for pictures taken together.
 
-    `way` has what the methods have in common; `settings` are an InvertRecipe's. Methods that cannot be run at a step count (the
+    `common` has what the methods have in common; `settings` are an InvertRecipe's. Methods that cannot be run at a step count (the
     exact pair at 1) are left out there.
     """  # fmt: skip
     for count in steps:
-        ways = arms(way or InversionArm(), methods, count)
-        recipe = InvertRecipe(sources=tuple(sources), arms=tuple(ways), **settings)
-        for arm, result in zip(ways, invert(engine, recipe), strict=True):
+        chosen = arms(common or InversionArm(), methods, count)
+        recipe = InvertRecipe(sources=tuple(sources), arms=tuple(chosen), **settings)
+        for arm, result in zip(chosen, invert(engine, recipe), strict=True):
             yield line(arm, result)
 
 
@@ -105,17 +105,17 @@ def arms(common: InversionArm, methods: Sequence[str], steps: int) -> list[Inver
     made = [_arm(asdict(common), method, steps) for method in methods]
     if not any(made):
         raise FieldError("steps", f"must be 2 or more for {', '.join(methods)}")
-    return [way for way in made if way is not None]
+    return [arm for arm in made if arm is not None]
 
 
-def line(way: InversionArm, result: InversionResult) -> TableLine:
+def line(arm: InversionArm, result: InversionResult) -> TableLine:
     """What the table has of one arm."""
     each, shown = scores(result.original, result.back), scores_as_shown(result.original, result.back)
     looks = gaussianity.look(result.latent.x)
     bare = None if result.without_residual is None else metrics.mse(result.original, result.without_residual).mean().item()
     same = None if result.true_latent is None else _mean(gaussianity.cosine(result.latent.x, result.true_latent))
     return TableLine(
-        way.method, way.steps, *result.evaluations, _mean([s.mse for s in each]), max(s.mse for s in each),
+        arm.method, arm.steps, *result.evaluations, _mean([s.mse for s in each]), max(s.mse for s in each),
         _mean([s.mse for s in shown]), bare, _mean([look.std for look in looks]), _mean([look.neighbours for look in looks]),
         max(result.residuals, default=None), same,
     )  # fmt: skip

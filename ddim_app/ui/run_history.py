@@ -1,4 +1,4 @@
-"""The last runs of every page, with bounded memory: recipe and finished pictures, for the strip, the copies and the files."""
+"""The last runs of every page, with bounded memory: recipe and pictures, for the list of runs, the texts to copy and the files."""
 
 import threading
 from collections import OrderedDict, deque

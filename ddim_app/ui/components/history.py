@@ -1,4 +1,4 @@
-"""The strip of the last runs, and two of them side by side."""
+"""The list of the last runs, and two of them side by side."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ MAX_ARMS = 4
 
 
 def component() -> gr.HTML:
-    """The strip; a press of one of its buttons is its `select`, with the run's number and what is to be done."""
+    """The list of runs; a press of one of its buttons is its `select`, with the run's number and what is to be done."""
     return gr.HTML(
         {"runs": []}, **component_files("history"),
         apply_default_css=False, elem_id="history",
@@ -26,7 +26,7 @@ def component() -> gr.HTML:
 
 
 def value(runs: list[PastRun], a: int | None = None, b: int | None = None) -> dict[str, Any]:
-    """What the strip shows: every run, and the two that are compared, by their numbers."""
+    """What the list shows: every run, and the two that are compared, by their numbers."""
     by_number = {run.number: run for run in runs}
     pair = [by_number.get(number) if number is not None else None for number in (a, b)]
     return {

@@ -1,4 +1,4 @@
-"""The frames of one path or mix as the page takes them: strips in a table and a player, and what the charts show of them."""
+"""The frames of one path or mix as the page takes them: rows in a table and a player, and what the charts show of them."""
 
 import uuid
 from dataclasses import replace
@@ -61,7 +61,7 @@ class PathView:
         }
 
     def add(self, frames: list[Any]) -> dict[str, Any]:
-        """The value that brings the page the newest state of the strips that moved."""
+        """The value that brings the page the newest state of the rows that moved."""
         had_ends = self.collected.ends is not None
         for frame in frames:
             self.collected.add(frame)
@@ -69,7 +69,7 @@ class PathView:
         return {**self._about, **self._sources(not had_ends), "updates": [self._update(arm) for arm in sorted(moved)]}
 
     def complete(self) -> dict[str, Any]:
-        """The value that holds all strips as they are, with what stands under their frames."""
+        """The value that holds all rows as they are, with what stands under their frames."""
         everything = sorted({*self.collected.newest, *self.collected.finals})
         recipe = self.collected.plan.recipe
         return {
@@ -82,7 +82,7 @@ class PathView:
         }
 
     def smoothness(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Distances of neighbours of each finished strip: RMSE of 255, and SSIM."""
+        """Distances of neighbours of each finished row: RMSE of 255, and SSIM."""
         pairs = self.collected.neighbours()
         tables = []
         for name in ("RMSE of 255", "SSIM"):
@@ -136,7 +136,7 @@ class PathView:
         return {"strip": arm, "k": frame.at, "steps": frame.steps, "picture": strip_uri(to_pixels(frame.pred_x0))}
 
     def _notes(self) -> list[list[str]]:
-        """What stands under the frames of each strip."""
+        """What stands under the frames of each row."""
         recipe, pictures = self.collected.plan.recipe, self.collected.pictures()
         notes = [[""] * len(frame_row) for frame_row in pictures]
         for frame_row, (first, last) in zip(notes, self.collected.reconstructions(), strict=False):
@@ -153,7 +153,7 @@ class PathView:
 
 
 def short(label: str) -> str:
-    """A strip's name for the legend of a chart, which is narrow."""
+    """A row's name for the legend of a chart, which is narrow."""
     for words, word in (("noise moves along", "moving"), ("one noise for all", "one noise"), ("fresh noise", "fresh")):
         label = label.replace(words, word)
     return label.replace("η = ", "")

@@ -39,21 +39,21 @@ def inversion_of(named: dict[str, Any], own: dict[str, Any], shape: tuple[int, i
     made = "file" not in picture
     source = Source(seed=named["seed"]) if made else of_image(_open(picture["file"]), shape, Crop(*own["crop"]))
     curve = own["task"] == "curve"
-    way = InversionArm(
+    arm = InversionArm(
         method="ddim-target" if curve else own["method"],
         steps=whole("steps", named["steps"], 1, T), spacing=named["spacing"], strength=own["strength"],
         eta=None if own["method"] in STOCHASTIC and not named["eta"] else named["eta"],
         decode_steps=whole("decode_steps", 0 if own["decode_steps"] is None else own["decode_steps"], 0, T) or None,
         evaluations=whole("evaluations", 0 if own["evaluations"] is None else own["evaluations"], 0) or None,
     )  # fmt: skip
-    ways = _ways(own, way, T) if curve else [way]
+    arms_made = _curve_arms(own, arm, T) if curve else [arm]
     return InvertRecipe(
-        sources=(source,), arms=tuple(ways), decode_model=named.get("second_model") or None,
+        sources=(source,), arms=tuple(arms_made), decode_model=named.get("second_model") or None,
         clamped=picture.get("own") == "clamped", self_interpolation=bool(own["between"]) and made and not curve, **shared,
     )  # fmt: skip
 
 
-def _ways(own: dict[str, Any], way: InversionArm, T: int) -> list[InversionArm]:
+def _curve_arms(own: dict[str, Any], common: InversionArm, T: int) -> list[InversionArm]:
     """The arms of a curve: every method at every step count."""
     if not isinstance(own["methods"], list):
         raise FieldError("methods", f"must be a list of methods; got {shown(own['methods'])}")
@@ -62,7 +62,7 @@ def _ways(own: dict[str, Any], way: InversionArm, T: int) -> list[InversionArm]:
         counts = parse_steps(str(own["curve steps"]))
     except FieldError as error:
         raise FieldError("curve steps", str(error).removeprefix("steps ")) from error
-    return [arm for count in counts for arm in arms(way, methods, whole("curve steps", count, 1, T))]
+    return [arm for count in counts for arm in arms(common, methods, whole("curve steps", count, 1, T))]
 
 
 def single_latent(data: bytes | None) -> bytes:

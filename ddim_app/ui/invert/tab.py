@@ -212,13 +212,13 @@ def recipe_line(plan: Any) -> str:
     if not isinstance(recipe, InvertRecipe):
         latent = plan.latent
         return f"{recipe.model} · {latent.kind} latent on {len(latent.timesteps)} levels · η = {plan.eta:g} · {recipe.precision}"
-    source, way = recipe.sources[0], recipe.arms[0]
+    source, arm = recipe.sources[0], recipe.arms[0]
     picture = "picture" if source.is_picture else f"own sample of seed {source.seed}{', clamped' if recipe.clamped else ''}"
     models = f"{recipe.model} → {recipe.decode_model}" if recipe.decode_model else recipe.model
     if len(recipe.arms) > 1:
-        return f"{models} · {picture} · {len(recipe.arms)} ways · {way.spacing} · {recipe.precision}"
-    strength = "" if way.strength == 1 else f" · strength {way.strength:g}"
-    return f"{models} · {picture} · {way.label} · {text.grid_note(way.steps, way.spacing)}{strength} · {recipe.precision}"
+        return f"{models} · {picture} · {len(recipe.arms)} ways · {arm.spacing} · {recipe.precision}"
+    strength = "" if arm.strength == 1 else f" · strength {arm.strength:g}"
+    return f"{models} · {picture} · {arm.label} · {text.grid_note(arm.steps, arm.spacing)}{strength} · {recipe.precision}"
 
 
 def _plot(board: InversionView) -> Any:

@@ -70,13 +70,13 @@ class ScorePanel(RunPanel):
     def last(self, board: "EulerRace", scene: LessonScene) -> list[Any]:
         reference = board.ends[len(board.counts) * len(RULES)].clamp(-1, 1)
         lines: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES.values()}
-        strips: dict[str, list[tuple[Tensor, str]]] = {name: [] for name in NAMES.values()}
+        chains: dict[str, list[tuple[Tensor, str]]] = {name: [] for name in NAMES.values()}
         for row, x in sorted(board.ends.items())[:-1]:
             count, name = board.counts[row // len(RULES)], NAMES[RULES[row % len(RULES)]]
             apart = float(elbo.rmse(reference[None], x.clamp(-1, 1)[None]))
             lines[name].append((count, apart))
-            strips[name].append((x, f"{count} steps\nRMSE {apart:.1f}"))
-        rows = [figures.row(name, [*strip, (reference, f"{REFERENCE} steps")]) for name, strip in strips.items()]
+            chains[name].append((x, f"{count} steps\nRMSE {apart:.1f}"))
+        rows = [figures.row(name, [*chain, (reference, f"{REFERENCE} steps")]) for name, chain in chains.items()]
         turns = figures.frame({"turn": board.turns}, "t", "degrees")
         return [figures.drawn(figures.frame(lines, "steps", "RMSE")), figures.drawn(turns), figures.rows(*rows)]
 
