@@ -1,4 +1,11 @@
-"""Runs of recipes on one device: the engine, its batch loop, what evaluates the networks, and the limits of a host."""
+"""Recipes in, frames out, on one device.
+
+engine              the Engine: models, plans, runs from their start to their end
+batch_loop, tickets, row_batches    one network call for the rows of all runs
+evaluators, backend_choice, fidelity    which network function evaluates a run's rows, and how far it is from fp32
+limits, request_log what a run and a visitor may take, and what is logged of them
+options, space, zero_gpu    how a server is started, on a Space, and on a host that lends a GPU per request
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,1 +1,1 @@
-"""Pictures, films and folders of pictures."""
+"""Pictures: between tensors and pixels and files (images), as films and sheets (animation), from folders (folders)."""

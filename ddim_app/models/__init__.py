@@ -1,1 +1,1 @@
-"""Networks with their schedules: where they are found, how they are loaded, how much memory they need."""
+"""Models: which there are (catalogue, hub), how one is loaded (loading), the last few (cache), what a call takes (memory)."""

@@ -1,1 +1,1 @@
-"""Tables that are made of many runs."""
+"""Tables made of many runs: inversion errors, bounds of folders, speed of backends, visitors who share the device."""

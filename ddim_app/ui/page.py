@@ -11,11 +11,10 @@ from ddim_app.errors import FieldError
 from ddim_app.runs import forms
 from ddim_app.ui import controls as settings
 from ddim_app.ui import text
-from ddim_app.ui.assets import asset
 from ddim_app.ui.compare import endpoint as compare_endpoint
 from ddim_app.ui.compare.tab import CompareTab
 from ddim_app.ui.fields import PRIVATE, on_any
-from ddim_app.ui.hosting import server
+from ddim_app.ui.hosting import request_limits
 from ddim_app.ui.hosting.visitors import VisitorNames
 from ddim_app.ui.interpolate import endpoint as interpolate_endpoint
 from ddim_app.ui.interpolate.tab import InterpolateTab
@@ -34,8 +33,6 @@ TABS: tuple[type[RunTab], ...] = (CompareTab, MatrixTab, InterpolateTab, InvertT
 CONCURRENT_RUNS = 16
 """Runs that share the device at a time; their rows go through the network together."""
 WAITING_RUNS = MAX_QUEUE
-VISITORS = 100
-"""Pages whose last run is kept, those that came last; each run is bounded by stage.REPLAY_BYTES and stage.FINAL_BYTES."""
 
 
 def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: bool = False) -> gr.Blocks:
@@ -87,7 +84,7 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
         demo.load(runs.arrive, **PRIVATE)
         demo.unload(runs.leave)
     _tell_no_other(demo, header)
-    server.guard(demo, runs)
+    request_limits.guard(demo, runs)
     demo.queue(max_size=max_queue, default_concurrency_limit=4, api_open=False)
     return demo  # type: ignore[no-any-return]
 
@@ -101,23 +98,6 @@ def _tell_no_other(demo: gr.Blocks, place: gr.HTML) -> None:
     for fn in demo.fns.values():
         if fn.show_progress == "hidden":
             fn.show_progress_on = [place]
-
-
-def launch_options() -> dict[str, Any]:
-    """What a serious app sets: no telemetry, no open paths, no server-side rendering, uploads bounded."""
-    return {
-        "theme": _theme(),
-        "css": asset("page.css"),
-        "js": asset("page.js"),
-        "footer_links": ["api", "settings"],
-        "max_file_size": "10mb",
-        "allowed_paths": [],
-        "state_session_capacity": VISITORS,
-        "enable_monitoring": False,
-        "run_history": False,
-        "ssr_mode": False,
-        "pwa": False,
-    }
 
 
 def _header(engine: Engine) -> str:
@@ -180,22 +160,3 @@ def _connect_cost(engine: Engine, controls: settings.Controls, cost: gr.HTML, de
 
     changes: list[Any] = [field.change for field in controls.fields.values()]  # type: ignore[attr-defined]
     on_any([demo.load, *changes], say, controls.inputs, [cost])
-
-
-def _theme() -> gr.themes.Base:
-    font = ["Inter", "system-ui", "sans-serif"]
-    theme = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=font, font_mono=["ui-monospace", "monospace"])
-    return theme.set(
-        body_background_fill="var(--page)",
-        body_background_fill_dark="var(--page)",
-        border_color_primary="var(--edge)",
-        border_color_primary_dark="var(--edge)",
-        button_primary_background_fill="#0f766e",
-        button_primary_background_fill_hover="#115e59",
-        button_primary_background_fill_dark="#2dd4bf",
-        button_primary_text_color_dark="#06231f",
-        button_large_radius="10px",
-        button_small_radius="9px",
-        slider_color="#0f766e",
-        slider_color_dark="#2dd4bf",
-    )

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, Request, expect
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.ui.components import stage
-from ddim_app.ui.page import launch_options
+from ddim_app.ui.theme import launch_options
 from tests import toys
 from tests.browser.conftest import open_page, screenshot, until_quiet
 from tests.browser.test_compare import fill, pixels, run

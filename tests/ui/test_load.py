@@ -11,7 +11,7 @@ import pytest
 from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
 from ddim_app.ui import build_ui
-from ddim_app.ui.hosting import server
+from ddim_app.ui.hosting import gradio_patches, server
 from tests import load, wire
 from tests.load import Report
 from tests.server import named, post
@@ -107,12 +107,12 @@ def test_what_nobody_reads_is_dropped(tiny_root: Path, monkeypatch: pytest.Monke
         queue = built[0]._queue
         wait_for(lambda: engine.request_log.counters["runs_done"] == 3 and not queue.event_ids_to_events)
         assert len(queue.pending_messages_per_session) == 3
-        unread = server.UnreadMessages(built[0])
+        unread = gradio_patches.UnreadMessages(built[0])
         assert unread.sweep(0) == 0
-        assert unread.sweep(server.UNREAD_SECONDS - 1) == 0
+        assert unread.sweep(gradio_patches.UNREAD_SECONDS - 1) == 0
         session = next(iter(queue.pending_event_ids_session))
         queue.pending_event_ids_session[session].add("another run, that has ended since")
-        assert unread.sweep(server.UNREAD_SECONDS) == 2
-        assert unread.sweep(2 * server.UNREAD_SECONDS - 1) == 0
-        assert unread.sweep(2 * server.UNREAD_SECONDS) == 1
+        assert unread.sweep(gradio_patches.UNREAD_SECONDS) == 2
+        assert unread.sweep(2 * gradio_patches.UNREAD_SECONDS - 1) == 0
+        assert unread.sweep(2 * gradio_patches.UNREAD_SECONDS) == 1
         assert len(queue.pending_messages_per_session) == 0

@@ -17,7 +17,7 @@ import pytest
 from ddim_app.engine import Engine
 from ddim_app.ui import build_ui, launch_options
 from ddim_app.ui.compare.tab import CompareTab
-from ddim_app.ui.page import VISITORS
+from ddim_app.ui.theme import VISITORS
 
 MOST = 24_000_000
 """Bytes of one visitor."""

@@ -1,1 +1,1 @@
-"""Custom components: each a Python module with its template, style and script beside it."""
+"""Custom components: each a template, a style and a script, with the Python that fills them beside it or in its tab's `view`."""

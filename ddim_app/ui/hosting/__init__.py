@@ -1,1 +1,9 @@
-"""What a server on the internet needs around the page."""
+"""What a server on the internet needs around the page.
+
+server              launching, routes, sweeping, an end in good order
+health              what /health and /metrics tell
+gate                limits of a request before Gradio sees it
+request_limits      what a run is checked for before it is queued
+visitors            whose share of the machine a request counts towards
+gradio_patches      what is changed inside Gradio's own objects
+"""

@@ -1,0 +1,83 @@
+"""What every request of the page is checked for before it is queued: room on the disk, and the visitor's share of the machine."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ddim_app.engine.limits import SERVER
+from ddim_app.errors import FieldError
+from ddim_app.ui.hosting.gradio_patches import keep_to_uploads, remember_config
+from ddim_app.ui.hosting.server import log
+from ddim_app.ui.page_runs import PageRuns
+
+PROBE_BYTES = 65_536
+
+
+def check_room(folder: Path) -> None:
+    """Raises FieldError when the folder of pictures cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+    except OSError as error:
+        log.error("the folder for pictures cannot be written to: %s", error)
+        raise FieldError(SERVER, "has no room left for pictures: try again later, or tell whoever runs it") from error
+
+
+def guard(demo: gr.Blocks, runs: PageRuns) -> None:
+    """Counts every refusal of the page's validators, and refuses a visitor who has too much under way before the queue does."""
+    for fn in demo.fns.values():
+        if fn.validator is not None:
+            fn.validator = _judged(fn.validator, demo, runs)
+    for block in demo.blocks.values():
+        remember_config(block)
+        if isinstance(block, gr.components.Component):
+            keep_to_uploads(block)
+        for function in getattr(block, "server_fns", ()):
+            setattr(block, function.__name__, _counted(function, runs))
+
+
+def _judged(
+    validator: Callable[..., Iterable[dict[str, Any]]], demo: gr.Blocks, runs: PageRuns
+) -> Callable[..., list[dict[str, Any]]]:
+    def judge(request: gr.Request, *values: Any) -> list[dict[str, Any]]:
+        try:
+            runs.engine.budget.check_share(_waiting(demo, runs, request) + runs.engine.visitors.runs(runs.visitor(request)))
+            check_room(Path(demo.GRADIO_CACHE))
+            if runs.engine.closing:
+                raise FieldError(SERVER, "is about to be restarted, and takes no new runs: try again in a minute")
+        except FieldError as error:
+            runs.engine.request_log.refused(error.field)
+            return [gr.validate(i > 0, str(error)) for i in range(len(values))]
+        verdicts = list(validator(*values))
+        if not all(verdict["is_valid"] for verdict in verdicts):
+            runs.engine.request_log.refused(
+                next(verdict["message"].split(" ")[0] for verdict in verdicts if not verdict["is_valid"])
+            )
+        return verdicts
+
+    return judge
+
+
+def _waiting(demo: gr.Blocks, runs: PageRuns, request: gr.Request) -> int:
+    """Runs of the visitor's that wait in the queue."""
+    queued = demo._queue.event_queue_per_concurrency_id.get("device")
+    events = list(queued.queue) if queued else []
+    visitor = runs.visitor(request)
+    return sum(runs.callers.name(event.session_hash, event.request) == visitor for event in events)
+
+
+def _counted(function: Callable[..., Any], runs: PageRuns) -> Callable[..., Any]:
+    """A function that the page calls past the queue, counted as a run of its visitor's."""
+
+    @wraps(function)
+    def counted(request: gr.Request, *values: Any) -> Any:
+        with runs.engine.visitors.counted(runs.callers.name(None, request)):
+            return function(*values)
+
+    counted.__annotations__ = {"request": gr.Request}
+    return counted
