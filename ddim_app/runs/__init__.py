@@ -1,7 +1,7 @@
 """What can be run. Each kind of run has a recipe, which judges its own values, and a plan, which makes it ready for the engine.
 
 base, kinds         what recipes and plans of all kinds have in common, and the table of kinds
-sampling, inversion, interpolation, mixing, likelihood, lessons, decoding    one kind each; `_plan` and `_routes` where it takes two files
+sampling, inversion, interpolation, mixing, likelihood, lessons, decoding    one kind each (with `_plan` or `_routes` beside it)
 sources             what a run starts from: a picture, a seed, floats; here a picture becomes a tensor
 latent_files        latents as .safetensors
 forms               raw values of the page's, the API's and the command line's fields to recipes

@@ -6,7 +6,6 @@ import gradio as gr
 
 from ddim_app.ui.assets import asset
 
-
 VISITORS = 100
 """Pages whose last run is kept, those that came last; each run is bounded by stage.REPLAY_BYTES and stage.FINAL_BYTES."""
 
