@@ -1,5 +1,6 @@
 """Tensors of a GPU on their way into the host's memory, while the GPU goes on with other work."""
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -26,19 +27,10 @@ def begin(tensors: Sequence[Tensor]) -> Copy | None:
         pinned.copy_(packed, non_blocking=True)
         packed.record_stream(stream)
         done = stream.record_event()
-    return _Copied(pinned, done)
+    return functools.partial(_arrived, pinned, done)
 
 
-class _Copied:
-    """The copies, once they have arrived, in memory that is not pinned, since readers may keep them."""
-
-    def __init__(self, pinned: Tensor, done: torch.cuda.Event) -> None:
-        self._pinned: Tensor | None = pinned
-        self._done = done
-        self._copies: tuple[Tensor, ...] = ()
-
-    def __call__(self) -> Sequence[Tensor]:
-        if self._pinned is not None:
-            self._done.synchronize()
-            self._copies, self._pinned = tuple(self._pinned.clone()), None
-        return self._copies
+def _arrived(pinned: Tensor, done: torch.cuda.Event) -> Sequence[Tensor]:
+    """The copies in their pinned memory, which torch uses again when the last reader has let go of them."""
+    done.synchronize()
+    return pinned.unbind()
