@@ -32,7 +32,7 @@ def smallest(fmt: str) -> int:
 
     Some layers take another path for a single row and round otherwise. In fp32 no picture shows it (0.03 of 255 levels at
     most); in 16 bits one in ten would be more than 4 levels off, so there a lone row is evaluated as two, or with the same bits
-    (see `lone`).
+    (see `single_row`).
     """
     return 2 if fmt in DTYPES else 1
 

@@ -1,6 +1,6 @@
 """Pictures to latents and back by DDIM run backwards; what all methods of inversion have in common.
 
-All of them are processes (see `sample`): they ask for the network's output, tell of each transition, and return what they have
+All of them are processes (see `sampler`): they ask for the network's output, tell of each transition, and return what they have
 found. `levels` are those of the way down, noisiest first and ending in the clean level; the way up visits the same ones. Nothing
 is clipped on either way, since a clipped step has no inverse. Symbols: ab is alpha_bar.
 """

@@ -17,7 +17,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ddim_app.media.images import RECIPE_KEY, Pixels, png_bytes, to_pil
 
-"""The text entry of a PNG that holds its recipe."""
 USER_COMMENT, EXIF_FOLDER = 0x9286, 0x8769
 ASCII = b"ASCII\0\0\0"
 FASTEST = 20
