@@ -1,6 +1,6 @@
 """The batch loop: one thread makes the network's evaluations for every run that is going on.
 
-A run is a Process (see `diffusion.sampler`) that asks for rows to be evaluated. Each round the loop takes rows of the waiting runs of
+A run is a Process (see `sampler`) that asks for rows to be evaluated. Each round the loop takes rows of the waiting runs of
 one model, makes one call for all of them, and hands every run its own; runs join and leave between two calls. Nothing in
 here knows what the rows are for, nor who shows them.
 """
