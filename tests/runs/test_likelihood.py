@@ -115,7 +115,8 @@ def test_a_run_measures_what_the_formulas_say():
     (bound,) = measured(run)
     x0, network = run.x0.double(), Gaussian(0, 0.5).network(SCHEDULE.alphas_cumprod)
     queries = (item for item in run.process(torch.device("cpu")) if isinstance(item, Query))
-    x_t, t, *_ = next(queries)
+    x_t, asked, *_ = next(queries)
+    t = torch.tensor(asked)
     for row in (0, 1, 2, 41):  # t = 0 twice, 1, and 20
         ab = float(SCHEDULE.alphas_cumprod[t[row]])
         eps = network(x_t[row : row + 1], t[row : row + 1])
