@@ -25,7 +25,7 @@ OLD_PATHS: dict[str, tuple[str, ...]] = {
     "diagnosis": ("diffusion.gaussianity",),
     "ends": ("runs.forms",),
     "exact": ("diffusion.exact_inversion",),
-    "fixed_point": ("diffusion.fixed_point",),
+    "fixed_point": ("diffusion.fixed_point_inversion",),
     "forward": ("diffusion.forward",),
     "images": ("media.images",),
     "interpolate": ("runs.interpolation",),

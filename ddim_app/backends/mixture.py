@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 EXACT = ("conv_in", "conv_out", "time_")
-"""What those modules have in their names."""
+"""Parts of the names of the modules that stay in fp32."""
 HANDED_ON = ("conv_in", "time_emb_proj")
-"""Those of the layers whose output is rounded; left in fp32 it would make the sums with it, and so most of the network, fp32."""
+"""Of these modules, those whose output is rounded to 16 bits: in fp32 it would turn most of the network back to fp32."""
 
 
 class RoundedLayer(nn.Module):

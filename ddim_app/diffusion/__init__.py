@@ -6,7 +6,7 @@ formulas            the papers' equations as functions, and the rules that clip 
 noise               the noise of a seed: x_T, and the Brownian path that the noise of every step is drawn from
 sampler             many rows at a time, each with its own levels, eta and noise; a new sampler is added here
 lockstep            several processes whose network calls are made together
-naive_inversion, fixed_point, exact_inversion    pictures to latents
+naive_inversion, fixed_point_inversion, exact_inversion    pictures to latents
 latent_paths        lines, great circles, grids and loops between latents
 elbo, term_sampling the variational bound, and which of its terms are evaluated
 forward, gaussianity, metrics, batch_sizes       the forward processes, moments of latents, distances, sizes of network calls

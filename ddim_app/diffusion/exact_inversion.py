@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddim_app.diffusion import formulas
-from ddim_app.diffusion.fixed_point import time
+from ddim_app.diffusion.fixed_point_inversion import time
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove, Levels, Moves, ask, up
 from ddim_app.diffusion.sampler import Query
 from ddim_app.diffusion.schedule import Level

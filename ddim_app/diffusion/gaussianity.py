@@ -40,7 +40,7 @@ class LatentMoments(NamedTuple):
 
 
 def errors(count: int) -> LatentMoments:
-    """Standard errors of a Look at `count` independent normal values, to first order."""
+    """Standard errors of the LatentMoments of `count` independent normal values, to first order."""
     return LatentMoments(count**-0.5, (2 * count) ** -0.5, (6 / count) ** 0.5, (24 / count) ** 0.5, (2 * count) ** -0.5)
 
 

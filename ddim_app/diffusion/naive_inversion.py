@@ -21,10 +21,10 @@ Levels = Sequence[Level]
 
 
 class AskedNetwork(NamedTuple):
-    """Which of the run's networks is asked, and what it gives out."""
+    """The network of the run that is asked, and what it predicts."""
 
     lowest: Level
-    """Its schedule's level of train timestep 0, which stands in for the clean one, where it was never trained."""
+    """The level of train timestep 0. It replaces the clean level, for which the network was never trained."""
     prediction_type: str = "epsilon"
     number: int = 0
 
@@ -40,7 +40,7 @@ class InversionMove(NamedTuple):
     pred_x0: Tensor
     """The clean picture that the transition was made with."""
     residual: Tensor | None = None
-    """(N,): root mean square of what a fixed point misses its own step by."""
+    """(N,): root mean square of up(x, eps(y)) - y, by which the solution y of a fixed point misses its own step."""
     noise: Tensor | None = None
     """The step noise that was solved for."""
 

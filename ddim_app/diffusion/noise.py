@@ -53,7 +53,7 @@ def keyed_noise(key: np.ndarray, t: int, shape: Shape) -> Tensor:
 
 
 class BrownianPath:
-    """The noise of one picture as Brownian motion in signal-to-noise time, SNR = alpha_bar / (1 - alpha_bar).
+    """Draws the step noise of one picture, as a Brownian motion in signal-to-noise time, SNR = alpha_bar / (1 - alpha_bar).
 
     `between(cur, nxt)` is the path's increment from train timestep cur down to nxt, divided by its standard deviation:
     N(0, I). With w_t = between(t, t - 1), all independent, it equals sum_{t = nxt+1..cur} c_t w_t where

@@ -27,7 +27,7 @@ VARIANCES = ("small", "large")
 
 
 class Query(NamedTuple):
-    """Rows that need one evaluation each; what is sent for them is the network's output, or with `moves` a Moved."""
+    """Asks for one evaluation of each row. The driver replies with the network's output, or with a Moved if `moves` is set."""
 
     x_t: Tensor
     t: Sequence[int]
@@ -39,7 +39,7 @@ class Query(NamedTuple):
 
 
 class Report(Protocol):
-    """What a process tells between two queries; a Step is one."""
+    """What a process reports between two queries; a Step is one."""
 
     @property
     def k(self) -> int:
@@ -47,7 +47,7 @@ class Report(Protocol):
 
     @property
     def is_finite(self) -> bool:
-        """Whether it is fit to be shown; a run that is not ends."""
+        """False when a value is infinite or NaN, which ends the run."""
 
 
 class Step(NamedTuple):

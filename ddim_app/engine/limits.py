@@ -86,7 +86,7 @@ class Visitors:
         self._guard = threading.Lock()
 
     def enter(self, visitor: str | None) -> None:
-        """Counts a run in; raises FieldError when the visitor has as many as one may. Nobody in particular has no share."""
+        """Counts a run in; raises FieldError when the visitor has as many as one may. A run without a visitor is not counted."""
         if visitor is None:
             return
         with self._guard:

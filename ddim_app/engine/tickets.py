@@ -19,9 +19,9 @@ class End(NamedTuple):
 
     error: str | None = None
     sizes: frozenset[int] = frozenset()
-    """How many rows the calls had that it took part in."""
+    """Sizes, in rows, of the network calls that served the run."""
     shared: bool = False
-    """Whether some of them were others'."""
+    """Whether a call also held rows of another run."""
 
 
 class Evaluator(NamedTuple):

@@ -1,4 +1,5 @@
-"""What can be run. Each kind of run has a recipe, which judges its own values, and a plan, which makes it ready for the engine.
+"""What can be run. Each kind of run has a recipe, which judges its own values (a wrong one becomes a FieldError, the sentence that
+visitors read), and a plan, which makes it ready for the engine.
 
 base, kinds         what recipes and plans of all kinds have in common, and the table of kinds
 sampling, inversion, interpolation, mixing, likelihood, lessons, decoding    one kind each (with `_plan` or `_routes` beside it)

@@ -23,7 +23,7 @@ METHODS = ("ddim", "ddpm", "both", "all")
 TABLE_ROWS = 8
 """Transitions between the levels of a table, as in the DDPM paper's Fig. 9: T, 7/8 T, .. 0."""
 KEYS = 4
-"""Ends of a loop whose seeds are not named."""
+"""How many ends a loop has when no seeds are given."""
 OWN = {
     "line": ("frames", "start", "stop"), "grid": ("rows", "columns"), "loop": ("frames",), "variation": ("strength",),
     "arithmetic": ("frames", "start", "stop"), "truncation": ("frames", "start", "stop"),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ddim_app.diffusion.fixed_point import allotment, fixed_point
+from ddim_app.diffusion.fixed_point_inversion import allotment, fixed_point
 from ddim_app.diffusion.latent_paths import Path
 from ddim_app.diffusion.naive_inversion import AskedNetwork, reachable
 from ddim_app.diffusion.noise import BrownianPath, Shape, picture_seed

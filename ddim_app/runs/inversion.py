@@ -28,7 +28,7 @@ PRECISIONS = ("fp32", "fp64")
 BUDGET_PER_STEP = 4
 """Evaluations of the fixed-point method for each step, where a recipe names no budget."""
 MAX_PICTURES = 64
-MAX_WAYS = 64
+MAX_ARMS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,8 @@ class InvertRecipe(BaseRecipe):
         put(self, "noise_seed", whole("noise_seed", self.noise_seed, 0, MAX_SEED))
         if not 1 <= len(self.sources) <= MAX_PICTURES:
             raise FieldError("sources", f"must be 1 to {MAX_PICTURES} pictures; got {len(self.sources)}")
-        if not 1 <= len(self.arms) <= MAX_WAYS:
-            raise FieldError("arms", f"must be 1 to {MAX_WAYS} arms; got {len(self.arms)}")
+        if not 1 <= len(self.arms) <= MAX_ARMS:
+            raise FieldError("arms", f"must be 1 to {MAX_ARMS} arms; got {len(self.arms)}")
         for name in ("clamped", "self_interpolation"):
             if not isinstance(getattr(self, name), bool):
                 raise FieldError(name, f"must be true or false; got {shown(getattr(self, name))}")
@@ -126,4 +126,4 @@ class InvertRecipe(BaseRecipe):
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         sources = tuple(Source.from_values(source) for source in values["sources"])
-        return cls(**{**values, "sources": sources, "arms": tuple(InversionArm(**way) for way in values["arms"])})
+        return cls(**{**values, "sources": sources, "arms": tuple(InversionArm(**arm) for arm in values["arms"])})

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddim_app.diffusion import exact_inversion, naive_inversion
 from ddim_app.diffusion.batch_sizes import BUCKETS, bucket_of
-from ddim_app.diffusion.fixed_point import fixed_point
+from ddim_app.diffusion.fixed_point_inversion import fixed_point
 from ddim_app.diffusion.latent_paths import slerp
 from ddim_app.diffusion.lockstep import in_lockstep
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
@@ -74,7 +74,7 @@ class InversionResult(NamedTuple):
     true_latent: Tensor | None
     """The x_T that the pictures were made from, where it is known and the arm's to find."""
     between: Tensor | None
-    """(BETWEEN, pictures, C, H, W): what DDIM makes of latents between that one and the one found."""
+    """(BETWEEN, pictures, C, H, W): what DDIM makes of latents between `true_latent` and the latent that was found."""
     seconds: float
     """Seconds from the start of the run to the end of this arm, which may have shared its calls with other arms."""
 
@@ -105,11 +105,11 @@ class InvertPlan(Plan):
 
     @property
     def sampled(self) -> int:
-        """Evaluations that make each of them."""
+        """Network evaluations that sample one picture of a seed."""
         return len(self.routes[0].grid) - 1 if self.seeds else 0
 
     def knows(self, route: InversionRoute) -> bool:
-        """Whether the x_T that it should find is known."""
+        """Whether the true x_T of the pictures is known for this route."""
         single = route.arm.method not in ("sdedit", *STOCHASTIC)
         return len(self.seeds) == self.pictures and route.up == self.routes[0].grid and single
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ddim_app.diffusion.fixed_point import allotment
+from ddim_app.diffusion.fixed_point_inversion import allotment
 from ddim_app.diffusion.naive_inversion import reachable
 from ddim_app.diffusion.schedule import Level, Schedule
 from ddim_app.errors import FieldError, whole

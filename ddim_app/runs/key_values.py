@@ -39,7 +39,7 @@ class RecipePart(NamedTuple):
 
 
 class RecipeField(NamedTuple):
-    """What a key stands for: a field of the recipe, or of its Part."""
+    """What a key stands for: a field of the recipe, or of one of its RecipeParts."""
 
     part: str | None
     name: str

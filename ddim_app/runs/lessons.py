@@ -192,7 +192,7 @@ def euler_step(x: Tensor, eps: Tensor, a: float, b: float, rule: str) -> Tensor:
 
 
 def euler(x: Tensor, grids: Sequence[Sequence[Level]], rules: Sequence[str], prediction_type: str = "epsilon") -> Process:
-    """Each row of x along its own levels by its own rule, all in step; yields a Move after each."""
+    """Each row of x along its own levels by its own rule, all in step; yields a LessonStep after each."""
     plans = [list(pairwise(levels)) for levels in grids]
     for k in range(max(map(len, plans))):
         live = [row for row, moves in enumerate(plans) if k < len(moves)]

@@ -126,7 +126,7 @@ GAP = 24
 
 
 class RunPreviews:
-    """RunPreviews at the averaged weights, as they are at each call. Only the main process has one that is used."""
+    """Preview pictures and held-out loss of a run, by the averaged weights of that moment. Only the main process uses its own."""
 
     def __init__(
         self, home: RunFolder, begin: StartModel, data: TrainingData, trainer: Trainer, precision: str, stopper: Stopper

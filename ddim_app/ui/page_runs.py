@@ -1,4 +1,4 @@
-"""PageRuns seen from the page: frames of the engine's thread brought into an async handler that can be stopped at any moment."""
+"""Connects a page to the engine: passes the frames of a run to the page's async handler, and ends the run when the page goes."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ GONE = object()
 
 @dataclass
 class PageRuns:
-    """The runs of all pages. A page that closes, reloads or drops its stream loses its rows at the next network call."""
+    """The runs of all pages. When a page closes, reloads or drops its stream, no further network call is made for its run."""
 
     engine: Engine
     callers: VisitorNames = field(default_factory=VisitorNames)

@@ -17,7 +17,7 @@ class ProgressEvents:
         self._told = -EVERY_SECONDS
 
     def of(self, news: list[Any]) -> dict[str, int] | None:
-        """The event to send after these news (see `Runs.stream`), or None."""
+        """The event to send after what `PageRuns.stream` yielded last, or None."""
         self._steps = next((item.transitions for item in news if isinstance(item, Plan)), self._steps)
         frames = [item for item in news if isinstance(item, list)]
         now = time.monotonic()

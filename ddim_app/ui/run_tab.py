@@ -150,7 +150,7 @@ class RunTab(ABC):
             self.runs.say(session, None)
             raise
         finally:
-            if show.made is None and show.plan is not None:  # stopped, or the page has left
+            if show.made is None and show.plan is not None and self.runs.callers.is_open(session):  # stopped
                 self.runs.run_history.add(session, show.plan, show.newest, finished=False)
         if show.made is None:  # the page has left, or has started another run
             return

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ddim_app.diffusion import exact_inversion, fixed_point, naive_inversion
+from ddim_app.diffusion import exact_inversion, fixed_point_inversion, naive_inversion
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
 from ddim_app.diffusion.noise import initial_noise
 from ddim_app.diffusion.sampler import Query
@@ -111,7 +111,7 @@ def test_at_zero_terminal_snr_the_round_trip_stays_finite():
     levels = naive_inversion.reachable(schedule.levels(20))
     network = AskedNetwork(schedule.level(0), "v_prediction")
     predict = DATA.network(schedule.alphas_cumprod, "v_prediction")
-    latent, *_ = run(fixed_point.fixed_point(X0, levels, network, [4] * 19), predict)
+    latent, *_ = run(fixed_point_inversion.fixed_point(X0, levels, network, [4] * 19), predict)
     back, *_ = run(naive_inversion.down(latent, levels, network), predict)
     torch.testing.assert_close(back, X0, rtol=0, atol=1e-9)
 
@@ -124,7 +124,7 @@ def test_at_zero_terminal_snr_the_round_trip_stays_finite():
 def test_fixed_point_is_the_inverse_of_the_sampler(steps, spacing, prediction_type):
     levels = LINEAR.levels(steps, spacing)
     network, predict = network_of(SHIFTED, prediction_type)
-    found, moves, asked = run(fixed_point.fixed_point(X0, levels, network, [4] * steps), predict)
+    found, moves, asked = run(fixed_point_inversion.fixed_point(X0, levels, network, [4] * steps), predict)
     gain = math.prod(SHIFTED.gain(a, b) for (_, a), (_, b) in pairwise(levels))
     expected = math.sqrt(levels[0].alpha_bar) * SHIFTED.mu + (X0 - SHIFTED.mu) / gain
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
@@ -134,7 +134,7 @@ def test_fixed_point_is_the_inverse_of_the_sampler(steps, spacing, prediction_ty
 
 def test_fixed_point_on_a_network_that_is_not_linear():
     levels = LINEAR.levels(20)
-    found, moves, _ = run(fixed_point.fixed_point(X0, levels, NETWORK, [60] * 20), toys.network)
+    found, moves, _ = run(fixed_point_inversion.fixed_point(X0, levels, NETWORK, [60] * 20), toys.network)
     back, *_ = run(naive_inversion.down(found, levels, NETWORK), toys.network)
     torch.testing.assert_close(back, X0, rtol=0, atol=1e-6)
     assert all(move.residual.shape == (2,) for move in moves)
@@ -144,7 +144,7 @@ def test_fixed_point_is_better_than_naive_at_equal_cost():
     """The extrapolated first guess alone: one evaluation a step."""
     levels = LINEAR.levels(50)
     errors = []
-    for process in (naive_inversion.naive(X0, levels, NETWORK), fixed_point.fixed_point(X0, levels, NETWORK, [1] * 50)):
+    for process in (naive_inversion.naive(X0, levels, NETWORK), fixed_point_inversion.fixed_point(X0, levels, NETWORK, [1] * 50)):
         latent, _, asked = run(process)
         back, *_ = run(naive_inversion.down(latent, levels, NETWORK))
         errors.append(float((back - X0).pow(2).mean()))
@@ -154,15 +154,15 @@ def test_fixed_point_is_better_than_naive_at_equal_cost():
 
 def test_fixed_point_stops_at_its_tolerance():
     levels = LINEAR.levels(10)
-    _, moves, asked = run(fixed_point.fixed_point(X0, levels, NETWORK, [50] * 10, tolerance=1e-6))
+    _, moves, asked = run(fixed_point_inversion.fixed_point(X0, levels, NETWORK, [50] * 10, tolerance=1e-6))
     assert 20 <= asked <= 60
     assert all(float(move.residual.max()) <= 1e-6 for move in moves)
 
 
 def test_a_picture_is_inverted_alike_alone_and_in_company():
     levels = LINEAR.levels(10)
-    both, *_ = run(fixed_point.fixed_point(X0, levels, NETWORK, [9] * 10), toys.network)
-    one, *_ = run(fixed_point.fixed_point(X0[1:], levels, NETWORK, [9] * 10), toys.network)
+    both, *_ = run(fixed_point_inversion.fixed_point(X0, levels, NETWORK, [9] * 10), toys.network)
+    one, *_ = run(fixed_point_inversion.fixed_point(X0[1:], levels, NETWORK, [9] * 10), toys.network)
     torch.testing.assert_close(both[1:], one, rtol=0, atol=1e-12)
 
 
@@ -173,7 +173,7 @@ def test_a_map_that_runs_away_is_damped():
     def steep(y, t):
         return -40 * y.sin()
 
-    found, moves, _ = run(fixed_point.fixed_point(X0, levels, NETWORK, [80]), steep)
+    found, moves, _ = run(fixed_point_inversion.fixed_point(X0, levels, NETWORK, [80]), steep)
     assert float(moves[0].residual.max()) < 1e-6
     back, *_ = run(naive_inversion.down(found, levels, NETWORK), steep)
     torch.testing.assert_close(back, X0, rtol=0, atol=1e-4)
@@ -189,7 +189,7 @@ def test_no_sample_of_the_bundled_model_is_stuck_beside_the_clean_picture():
             return model.unet(x, t, return_dict=False)[0]
 
     samples, *_ = run(naive_inversion.down(initial_noise([4, 5], model.shape), levels, network), predict)
-    _, moves, _ = run(fixed_point.fixed_point(samples, levels[-2:], network, [50]), predict)
+    _, moves, _ = run(fixed_point_inversion.fixed_point(samples, levels[-2:], network, [50]), predict)
     assert float(moves[0].residual.max()) < 1e-3
 
 
@@ -206,7 +206,7 @@ def test_no_sample_of_the_bundled_model_is_stuck_beside_the_clean_picture():
     ],
 )
 def test_allotment(transitions, budget, expected):
-    assert fixed_point.allotment(transitions, budget) == expected
+    assert fixed_point_inversion.allotment(transitions, budget) == expected
     assert sum(expected) == budget
 
 

@@ -1,4 +1,4 @@
-"""StepCharts of a run, step by step: how far pred_x0 moves, how large eps is, how near the final picture is."""
+"""Charts of a run, step by step: how far pred_x0 moves, how large eps is, how near the final picture is."""
 
 from typing import Any
 

@@ -30,9 +30,13 @@ class VisitorNames:
     def leave(self, session: str | None) -> None:
         self._pages.pop(session or "", None)
 
+    def is_open(self, session: str | None) -> bool:
+        """Whether the session is a page that has loaded and was not closed."""
+        return session in self._pages
+
     def name(self, session: str | None, request: Any) -> str:
         """The visitor behind a request of gradio's or starlette's."""
-        return f"page {session}" if session in self._pages else f"address {self.address(request)}"
+        return f"page {session}" if self.is_open(session) else f"address {self.address(request)}"
 
     def address(self, request: Any) -> str:
         forwarded = request.headers.get("x-forwarded-for", "") if self._behind_proxy else ""

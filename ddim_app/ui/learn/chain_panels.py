@@ -93,7 +93,7 @@ class ProgressPanel(RunPanel):
 
 
 class ChainFrames:
-    """What comes of a chain of one picture: a Move's or a Frame's tensors."""
+    """What comes of a chain of one picture: the tensors of a LessonStep or a Frame."""
 
     def __init__(self, timesteps: list[int]) -> None:
         self.timesteps = timesteps
