@@ -5,12 +5,14 @@ untouched; a wrong value comes back as a FieldError that names the field, the al
 """
 
 import json
+import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import singledispatch
-from typing import Any, ClassVar, Self
+from functools import cached_property, singledispatch
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 
@@ -100,6 +102,29 @@ def put(value: object, name: str, item: object) -> None:
     object.__setattr__(value, name, item)
 
 
+Asked = Mapping[int, int]
+"""Rows by the network that they are asked of, which is named by its place among the run's models."""
+
+
+class ArmCost(NamedTuple):
+    """What an arm costs."""
+
+    pictures: int
+    """Pictures that it makes."""
+    nfe: int
+    """Network evaluations of each."""
+
+
+def rows_in_step(spans: Sequence[tuple[range, int, int]]) -> Iterator[Sequence[Asked]]:
+    """Steps of one round each, in which every (steps, network, rows) asks for its rows while it lasts."""
+    for k in range(max((span.stop for span, _, _ in spans), default=0)):
+        asked: Counter[int] = Counter()
+        for span, network, rows in spans:
+            if k in span:
+                asked[network] += rows
+        yield [asked]
+
+
 @dataclass(frozen=True)
 class Plan(ABC):
     """A checked recipe with everything that the engine needs to run it. There is one kind for each kind of recipe."""
@@ -112,29 +137,49 @@ class Plan(ABC):
     def model(self) -> Model:
         return self.models[0]
 
+    @abstractmethod
+    def steps(self) -> Iterator[Sequence[Asked]]:
+        """The steps that the run reports, each with its rounds: the rows that a round asks of each network, at most.
+
+        A run that adapts, such as a fixed point that has converged, may ask for fewer. All costs are derived from this.
+        """
+
     @property
     @abstractmethod
+    def arms(self) -> Sequence[ArmCost]:
+        """Pictures and evaluations of each arm."""
+
+    @cached_property
+    def _steps(self) -> tuple[Sequence[Asked], ...]:
+        return tuple(self.steps())
+
+    @cached_property
     def evaluations(self) -> int:
         """Rows that the networks evaluate in all."""
+        return self.evaluated(self.transitions)
 
     @property
-    @abstractmethod
     def transitions(self) -> int:
         """How many steps the run reports, as the status line counts them."""
+        return len(self._steps)
 
     @property
-    @abstractmethod
     def at_once(self) -> int:
         """Pictures that are on their way at a time, those of all its arms."""
+        return sum(arm.pictures for arm in self.arms)
 
     @property
-    @abstractmethod
     def nfe(self) -> tuple[int, ...]:
         """Evaluations really made per picture; several numbers where its arms differ."""
+        return tuple(sorted({arm.nfe for arm in self.arms}))
 
-    @abstractmethod
     def calls(self, max_rows: int) -> int:
         """Network calls that the run needs when it is alone and a call may have `max_rows` rows."""
+        return sum(math.ceil(rows / max_rows) for step in self._steps for asked in step for rows in asked.values())
+
+    def evaluated(self, done: int) -> int:
+        """Rows evaluated after `done` steps."""
+        return sum(rows for step in self._steps[:done] for asked in step for rows in asked.values())
 
     @abstractmethod
     def process(self, device: torch.device) -> Process:
@@ -143,10 +188,6 @@ class Plan(ABC):
     @abstractmethod
     def frames(self, report: Any) -> Iterator[Any]:
         """What readers are told of a report, with its tensors on the CPU; every frame has `k`, the 0-based step."""
-
-    def evaluated(self, done: int) -> int:
-        """Rows evaluated after `done` steps."""
-        return self.evaluations * done // self.transitions
 
 
 Load = Callable[[str], Model]

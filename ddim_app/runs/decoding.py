@@ -3,7 +3,7 @@
 import base64
 import binascii
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from ddim_app.diffusion.sampler import Process
 from ddim_app.diffusion.schedule import Level
 from ddim_app.errors import FieldError, choice, real, shown, whole
 from ddim_app.runs import latent_files
-from ddim_app.runs.base import MAX_ETA, BaseRecipe, Load, Plan, plan, put
+from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, plan, put, rows_in_step
 from ddim_app.runs.inversion import PRECISIONS, InvertRecipe
 from ddim_app.runs.inversion_plan import ArmLog, InversionStep, Relayed
 from ddim_app.runs.latent_files import Latent
@@ -100,23 +100,11 @@ class DecodePlan(Plan):
     eta: float
 
     @property
-    def at_once(self) -> int:
-        return len(self.latent.x)
+    def arms(self) -> list[ArmCost]:
+        return [ArmCost(len(self.latent.x), len(self.levels) - 1 - (self.latent.kind == "pair"))]
 
-    @property
-    def transitions(self) -> int:
-        return len(self.levels) - 1 - (self.latent.kind == "pair")
-
-    @property
-    def evaluations(self) -> int:
-        return len(self.latent.x) * self.transitions
-
-    @property
-    def nfe(self) -> tuple[int, ...]:
-        return (self.transitions,)
-
-    def calls(self, max_rows: int) -> int:
-        return self.transitions * -(-len(self.latent.x) // max_rows)
+    def steps(self) -> Iterator[Sequence[Asked]]:
+        return rows_in_step([(range(arm.nfe), 0, arm.pictures) for arm in self.arms])
 
     def process(self, device: torch.device) -> Process:
         yield from in_lockstep([self._run(device)])

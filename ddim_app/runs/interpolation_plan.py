@@ -1,6 +1,5 @@
 """How a path between latents is run: its ends made latents, its frames laid along the path, their step noise moved with them."""
 
-import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from ddim_app.diffusion.noise import BrownianPath, Shape, picture_seed
 from ddim_app.diffusion.sampler import Draw, Process, Query, Row, Step, sample
 from ddim_app.diffusion.schedule import Schedule
 from ddim_app.errors import FieldError
-from ddim_app.runs.base import Load, Plan, plan
+from ddim_app.runs.base import ArmCost, Asked, Load, Plan, plan, rows_in_step
 from ddim_app.runs.interpolation import MovingArm, PathRecipe
 from ddim_app.runs.inversion import BUDGET_PER_STEP
 from ddim_app.runs.sampling import arm_row
@@ -96,29 +95,13 @@ class PathPlan(Plan):
         return len(self.allotted)
 
     @property
-    def at_once(self) -> int:
-        return self.recipe.cells * len(self.rows)
+    def arms(self) -> list[ArmCost]:
+        return [ArmCost(self.recipe.cells, row.transitions) for row in self.rows]
 
-    @property
-    def evaluations(self) -> int:
-        return self.evaluated(self.transitions)
-
-    @property
-    def transitions(self) -> int:
-        return self.before + max(row.transitions for row in self.rows)
-
-    @property
-    def nfe(self) -> tuple[int, ...]:
-        return tuple(sorted({row.transitions for row in self.rows}))
-
-    def evaluated(self, done: int) -> int:
-        up, rest = sum(self.allotted[:done]), max(done - self.before, 0)
-        return len(self.recipe.pictures) * up + self.recipe.cells * sum(min(rest, row.transitions) for row in self.rows)
-
-    def calls(self, max_rows: int) -> int:
-        live = (self.recipe.cells * sum(row.transitions > k for row in self.rows) for k in range(self.transitions))
-        up = sum(self.allotted) * math.ceil(len(self.recipe.pictures) / max_rows)
-        return up + sum(math.ceil(rows / max_rows) for rows in live)
+    def steps(self) -> Iterator[Sequence[Asked]]:
+        for evaluations in self.allotted:
+            yield [{0: len(self.recipe.pictures)}] * evaluations
+        yield from rows_in_step([(range(row.transitions), 0, self.recipe.cells) for row in self.rows])
 
     def process(self, device: torch.device) -> Process:
         """First the pictures' x_T, then rows in the order arm by arm, frame by frame, each arm from the same x_T."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
 from ddim_app.diffusion.noise import BrownianPath, keyed_noise, noise_key, picture_seed
 from ddim_app.diffusion.sampler import Draw, Process, Query
 from ddim_app.diffusion.schedule import Level
-from ddim_app.runs.base import Load, Plan, plan
+from ddim_app.runs.base import ArmCost, Asked, Load, Plan, plan, rows_in_step
 from ddim_app.runs.inversion import STOCHASTIC, InvertRecipe
 from ddim_app.runs.inversion_routes import InversionRoute, check_models, route_of
 from ddim_app.runs.latent_files import Latent
@@ -95,10 +95,6 @@ class InvertPlan(Plan):
         return len(self.recipe.sources)
 
     @property
-    def at_once(self) -> int:
-        return self.pictures * len(self.routes)
-
-    @property
     def seeds(self) -> list[int]:
         """Which pictures the model makes itself."""
         return [i for i, source in enumerate(self.recipe.sources) if not source.is_picture]
@@ -116,35 +112,22 @@ class InvertPlan(Plan):
     def interpolates(self, route: InversionRoute) -> bool:
         return self.recipe.self_interpolation and self.knows(route)
 
-    def lengths(self, route: InversionRoute) -> tuple[int, int]:
-        """Rounds that the encoder and the decoder are asked in."""
-        up, down = route.nfe
-        return up, down + (len(route.down) - 1 if self.interpolates(route) else 0)
-
     @property
-    def evaluations(self) -> int:
-        each = sum(sum(route.nfe) + len(BETWEEN) * (len(route.down) - 1) * self.interpolates(route) for route in self.routes)
-        return len(self.seeds) * self.sampled + self.pictures * each
+    def arms(self) -> list[ArmCost]:
+        return [ArmCost(self.pictures, sum(route.nfe)) for route in self.routes]
 
-    @property
-    def transitions(self) -> int:
-        return self.sampled + max(sum(self.lengths(route)) for route in self.routes)
-
-    @property
-    def nfe(self) -> tuple[int, ...]:
-        return tuple(sorted({sum(route.nfe) for route in self.routes}))
-
-    def calls(self, max_rows: int) -> int:
-        count = self.sampled * math.ceil(len(self.seeds) / max_rows)
-        decoder = len(self.models) - 1
-        for k in range(self.transitions - self.sampled):
-            rows = [0] * len(self.models)
-            for route in self.routes:
-                up, down = self.lengths(route)
-                if k < up + down:
-                    rows[0 if k < up else decoder] += self.pictures * (1 if k < sum(route.nfe) else len(BETWEEN))
-            count += sum(math.ceil(n / max_rows) for n in rows)
-        return count
+    def steps(self) -> Iterator[Sequence[Asked]]:
+        yield from rows_in_step([(range(self.sampled), 0, len(self.seeds))])
+        spans, decoder = [], len(self.models) - 1
+        for route in self.routes:
+            up, down = route.nfe
+            between = len(route.down) - 1 if self.interpolates(route) else 0
+            spans += [
+                (range(up), 0, self.pictures),
+                (range(up, up + down), decoder, self.pictures),
+                (range(up + down, up + down + between), decoder, self.pictures * len(BETWEEN)),
+            ]
+        yield from rows_in_step(spans)
 
     def process(self, device: torch.device) -> Process:
         """All arms in lockstep, once the model has made the pictures of seeds."""

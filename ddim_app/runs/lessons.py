@@ -15,7 +15,7 @@ from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise
 from ddim_app.diffusion.sampler import Process, Query, Report, Row, Step, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
-from ddim_app.runs.base import MAX_ETA, BaseRecipe, Load, Plan, plan, put
+from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, plan, put, rows_in_step
 from ddim_app.runs.sources import Source
 
 LESSONS = ("look", "denoise", "euler")
@@ -108,27 +108,11 @@ class LessonPlan(Plan):
     rules: tuple[str, ...]
 
     @property
-    def at_once(self) -> int:
-        return len(self.grids)
+    def arms(self) -> list[ArmCost]:
+        return [ArmCost(1, max(1, len(levels) - 1)) for levels in self.grids]
 
-    @property
-    def evaluations(self) -> int:
-        return sum(max(1, len(levels) - 1) for levels in self.grids)
-
-    @property
-    def transitions(self) -> int:
-        return max(max(1, len(levels) - 1) for levels in self.grids)
-
-    @property
-    def nfe(self) -> tuple[int, ...]:
-        return tuple(sorted({max(1, len(levels) - 1) for levels in self.grids}))
-
-    def evaluated(self, done: int) -> int:
-        return sum(min(done, max(1, len(levels) - 1)) for levels in self.grids)
-
-    def calls(self, max_rows: int) -> int:
-        live = (sum(max(1, len(levels) - 1) > k for levels in self.grids) for k in range(self.transitions))
-        return sum(math.ceil(rows / max_rows) for rows in live)
+    def steps(self) -> Iterator[Sequence[Asked]]:
+        return rows_in_step([(range(arm.nfe), 0, arm.pictures) for arm in self.arms])
 
     def process(self, device: torch.device) -> Process:
         schedule, recipe = self.model.schedule, self.recipe

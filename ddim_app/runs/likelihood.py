@@ -1,7 +1,7 @@
 """Runs that measure the variational bound of pictures: recipe, plan, and what comes of them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
@@ -16,7 +16,7 @@ from ddim_app.diffusion.sampler import Process, Query, Report
 from ddim_app.diffusion.schedule import Schedule
 from ddim_app.diffusion.term_sampling import Design, Evaluation
 from ddim_app.errors import FieldError, choice, whole
-from ddim_app.runs.base import BaseRecipe, Load, Plan, plan, put
+from ddim_app.runs.base import ArmCost, Asked, BaseRecipe, Load, Plan, plan, put
 from ddim_app.runs.sampling import MAX_PICTURES
 from ddim_app.runs.sources import Source
 
@@ -100,33 +100,18 @@ class LikelihoodPlan(Plan):
         return len(self.x0)
 
     @property
-    def evaluations(self) -> int:
-        return len(self.x0) * len(self.design)
-
-    @property
-    def at_once(self) -> int:
-        return len(self.x0)
+    def arms(self) -> list[ArmCost]:
+        return [ArmCost(len(self.x0), len(self.design))]
 
     @property
     def batches(self) -> int:
         """Batches of evaluations for one picture."""
         return math.ceil(len(self.design) / BATCH)
 
-    @property
-    def transitions(self) -> int:
-        return len(self.x0) * self.batches
-
-    @property
-    def nfe(self) -> tuple[int, ...]:
-        return (len(self.design),)
-
-    def evaluated(self, done: int) -> int:
-        pictures, batches = divmod(done, self.batches)
-        return pictures * len(self.design) + min(batches * BATCH, len(self.design))
-
-    def calls(self, max_rows: int) -> int:
-        last = len(self.design) - (self.batches - 1) * BATCH
-        return len(self.x0) * ((self.batches - 1) * math.ceil(BATCH / max_rows) + math.ceil(last / max_rows))
+    def steps(self) -> Iterator[Sequence[Asked]]:
+        for _ in self.x0:
+            for first in range(0, len(self.design), BATCH):
+                yield [{0: len(self.design[first : first + BATCH])}]
 
     def process(self, device: torch.device) -> Process:
         """Batch after batch of each picture's timesteps."""

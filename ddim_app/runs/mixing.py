@@ -6,8 +6,7 @@ the pictures are new; in between, the larger k the coarser the features that are
 which is train timestep k - 1.
 """
 
-import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -20,7 +19,7 @@ from ddim_app.diffusion.noise import FORWARD_NOISE, MAX_SEED, BrownianPath, init
 from ddim_app.diffusion.sampler import Process, Query, Row, Step, sample
 from ddim_app.diffusion.schedule import CLEAN, Level, Schedule, timesteps
 from ddim_app.errors import FieldError, choice, whole
-from ddim_app.runs.base import BaseRecipe, Load, Plan, plan, put
+from ddim_app.runs.base import ArmCost, Asked, BaseRecipe, Load, Plan, plan, put, rows_in_step
 from ddim_app.runs.interpolation_plan import cells_of
 from ddim_app.runs.sampling import Arm, arm_row
 from ddim_app.runs.sources import Source
@@ -126,28 +125,12 @@ class MixPlan(Plan):
         return self.source.transitions if self.recipe.seeds else 0
 
     @property
-    def at_once(self) -> int:
-        return max(len(self.recipe.seeds), self.recipe.frames * len(self.rows))
+    def arms(self) -> list[ArmCost]:
+        return [ArmCost(self.recipe.frames, row.transitions) for row in self.rows]
 
-    @property
-    def transitions(self) -> int:
-        return self.before + max((row.transitions for row in self.rows), default=0)
-
-    @property
-    def evaluations(self) -> int:
-        return len(self.recipe.seeds) * self.source.transitions + self.recipe.frames * sum(row.transitions for row in self.rows)
-
-    @property
-    def nfe(self) -> tuple[int, ...]:
-        return tuple(sorted({row.transitions for row in self.rows}))
-
-    def evaluated(self, done: int) -> int:
-        first, rest = min(done, self.before), max(done - self.before, 0)
-        return len(self.recipe.seeds) * first + self.recipe.frames * sum(min(rest, row.transitions) for row in self.rows)
-
-    def calls(self, max_rows: int) -> int:
-        live = (self.recipe.frames * sum(row.transitions > k for row in self.rows) for k in range(self.transitions - self.before))
-        return self.before * math.ceil(len(self.recipe.seeds) / max_rows) + sum(math.ceil(rows / max_rows) for rows in live)
+    def steps(self) -> Iterator[Sequence[Asked]]:
+        yield from rows_in_step([(range(self.before), 0, len(self.recipe.seeds))])
+        yield from rows_in_step([(range(row.transitions), 0, self.recipe.frames) for row in self.rows])
 
     def process(self, device: torch.device) -> Process:
         """First the pictures of the ends that are seeds, then all mixes: rows level by level, lambda by lambda."""

@@ -1,7 +1,6 @@
 """A recipe made ready to run: checked against its models, with the rows it samples and the frames that come of them."""
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self
@@ -14,7 +13,7 @@ from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise, pict
 from ddim_app.diffusion.sampler import VARIANCES, Process, Report, Row, Step, first_rounds, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
-from ddim_app.runs.base import MAX_ETA, BaseRecipe, Load, Plan, check_model, check_weights, plan, put
+from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, check_model, check_weights, plan, put, rows_in_step
 
 METHODS = ("ddim", "ddpm")
 
@@ -169,36 +168,12 @@ class SamplingPlan(Plan):
         return first_rounds(self.rows)
 
     @property
-    def evaluations(self) -> int:
-        return self.recipe.pictures * sum(row.transitions for row in self.rows)
+    def arms(self) -> list[ArmCost]:
+        return [ArmCost(self.recipe.pictures, row.transitions) for row in self.rows]
 
-    @property
-    def at_once(self) -> int:
-        return self.recipe.pictures * len(self.rows)
-
-    @property
-    def transitions(self) -> int:
-        return max(start + row.transitions for start, row in zip(self._first, self.rows, strict=True))
-
-    @property
-    def nfe(self) -> tuple[int, ...]:
-        return tuple(sorted({row.transitions for row in self.rows}))
-
-    def evaluated(self, done: int) -> int:
-        pairs = zip(self._first, self.rows, strict=True)
-        return self.recipe.pictures * sum(min(max(done - start, 0), row.transitions) for start, row in pairs)
-
-    def calls(self, max_rows: int) -> int:
-        count = 0
-        for network in range(len(self.models)):
-            spans = [
-                range(start, start + row.transitions)
-                for start, row in zip(self._first, self.rows, strict=True)
-                if row.network == network
-            ]
-            live = (self.recipe.pictures * sum(k in span for span in spans) for k in range(self.transitions))
-            count += sum(math.ceil(rows / max_rows) for rows in live)
-        return count
+    def steps(self) -> Iterator[Sequence[Asked]]:
+        spans = [range(start, start + row.transitions) for start, row in zip(self._first, self.rows, strict=True)]
+        return rows_in_step([(span, row.network, self.recipe.pictures) for span, row in zip(spans, self.rows, strict=True)])
 
     def process(self, device: torch.device) -> Process:
         """Rows in the order arm by arm, picture by picture, each arm from the same x_T and on the same noise path."""
