@@ -43,7 +43,7 @@ OLD_PATHS: dict[str, tuple[str, ...]] = {
     "model": ("models.loading", "models.catalogue", "models.hub"),
     "pairs": ("runs.key_values",),
     "paths": ("diffusion.latent_paths",),
-    "plan": ("runs.base", "runs.sampling"),
+    "plan": ("runs.kinds", "runs.base", "runs.sampling"),
     "recipe": ("errors", "runs.sampling", "runs.base", "runs.forms", "runs.kinds"),
     "regenerate": ("runs.decoding",),
     "roundtrip": ("studies.inversion_table",),

@@ -22,7 +22,7 @@ def test_the_names_are_few():
 
 
 def test_snippets_of_every_kind_of_run_can_import_from_here():
-    assert {cls.__name__ for cls in KINDS.values()} <= ddim_app.HOMES.keys()
+    assert {kind.recipe.__name__ for kind in KINDS.values()} <= ddim_app.HOMES.keys()
 
 
 def test_it_loads_nothing_heavy():

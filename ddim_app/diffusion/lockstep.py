@@ -6,25 +6,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddim_app.diffusion.sampler import Query
-
-Relayed = Generator[Any, Tensor, Any]
+from ddim_app.diffusion.sampler import Moved, Query, answer
 
 
-def in_lockstep(processes: Sequence[Relayed], first: int = 0) -> Generator[Any, Tensor, list[Any]]:
+def in_lockstep(processes: Sequence[Generator[Any, Any, Any]], first: int = 0) -> Generator[Any, Tensor, list[Any]]:
     """Runs processes in rounds; in each, every one that is not through has one query answered.
 
     The queries of a round that go to one network are asked as one. Reports are passed on with `k` set to the 0-based number of
     the last round, counted from `first`. Returns what the processes return.
     """
     results: list[Any] = [None] * len(processes)
-    answers: dict[int, Tensor | None] = dict.fromkeys(range(len(processes)))
+    answers: dict[int, Tensor | Moved | None] = dict.fromkeys(range(len(processes)))
     k = first - 1
     while answers:
         asked: dict[int, Query] = {}
-        for i, answer in answers.items():
+        for i, reply in answers.items():
             try:
-                item = processes[i].send(answer)  # type: ignore[arg-type]
+                item = processes[i].send(reply)
                 while not isinstance(item, Query):
                     yield item._replace(k=max(k, 0))
                     item = next(processes[i])
@@ -35,7 +33,7 @@ def in_lockstep(processes: Sequence[Relayed], first: int = 0) -> Generator[Any, 
         for network in sorted({query.network for query in asked.values()}):
             group = {i: query for i, query in asked.items() if query.network == network}
             x_t, t = torch.cat([query.x_t for query in group.values()]), [t for query in group.values() for t in query.t]
-            output = yield Query(x_t, t, network)
-            answers |= zip(group, torch.split(output, [len(query.t) for query in group.values()]), strict=True)
+            outputs = torch.split((yield Query(x_t, t, network)), [len(query.t) for query in group.values()])
+            answers |= {i: answer(query, output) for (i, query), output in zip(group.items(), outputs, strict=True)}
         k += 1
     return results

@@ -9,12 +9,12 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from ddim_app.diffusion import formulas
-from ddim_app.diffusion.sampler import Draw, Query, Row, Step, answer, sample
+from ddim_app.diffusion.sampler import Draw, Process, Query, Row, relay, sample
 from ddim_app.diffusion.schedule import Level
 
 Levels = Sequence[Level]
@@ -76,22 +76,11 @@ def naive(x0: Tensor, levels: Levels, network: AskedNetwork, told: str = "target
     return x
 
 
-def down(x: Tensor, levels: Levels, network: AskedNetwork, eta: float = 0.0, draws: Sequence[Draw] = ()) -> Moves:
+def down(x: Tensor, levels: Levels, network: AskedNetwork, eta: float = 0.0, draws: Sequence[Draw] = ()) -> Process:
     """The pictures that the sampler of `eta` makes of x, latents at levels[0]; `draws` is the noise of each, for eta > 0."""
     row = Row(levels, eta, network=network.number, prediction_type=network.prediction_type)
-    process = sample(x, [replace(row, draw=draws[i] if draws else None) for i in range(len(x))])
-    reply: Any = None
-    while True:
-        try:
-            item = process.send(reply)
-        except StopIteration:
-            return x
-        if isinstance(item, Query):
-            reply = answer(item, (yield item._replace(moves=None)))
-        else:
-            assert isinstance(item, Step)
-            x, reply = item.x_next, None
-            yield InversionMove(item.k, levels[item.k + 1], x, item.pred_x0)
+    rows = [replace(row, draw=draws[i] if draws else None) for i in range(len(x))]
+    return relay(sample(x, rows), lambda step: InversionMove(step.k, levels[step.k + 1], step.x_next, step.pred_x0))
 
 
 def ask(x: Tensor, level: Level, network: AskedNetwork) -> Generator[Query, Tensor, Tensor]:

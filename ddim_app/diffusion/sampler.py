@@ -90,7 +90,7 @@ class Moved(NamedTuple):
     copy: Copy | None = None
 
 
-Process = Generator[Query | Report, Any, None]
+Process = Generator[Query | Report, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Row:
 
 
 def sample(x: Tensor, rows: Sequence[Row]) -> Process:
-    """Advances each row of x (N, C, H, W) along its own levels, in the dtype and on the device of x.
+    """Advances each row of x (N, C, H, W) along its own levels, in the dtype and on the device of x; returns the last x.
 
     Every round asks for one evaluation of all rows that are on their way, whatever their timesteps, or one for each network
     that they ask; a row whose levels are used up leaves, and one that starts from another joins when that is so far. Steps of
@@ -154,6 +154,26 @@ def sample(x: Tensor, rows: Sequence[Row]) -> Process:
             moved: Moved = yield Query(x_t, [move.cur.t for move in moves], network, moves)
             x = moved.x_next if index is None else x.index_copy(0, index, moved.x_next)
             yield Step(k, live, *moved)
+    return x
+
+
+def relay(process: Process, report: Callable[[Any], Any], count: Callable[[], object] = lambda: None) -> Process:
+    """Passes a process's queries on, and in place of each of its reports what `report` makes of it; returns what it returns.
+
+    `count` is called for each query.
+    """
+    reply: Any = None
+    while True:
+        try:
+            item = process.send(reply)
+        except StopIteration as end:
+            return end.value
+        if isinstance(item, Query):
+            count()
+            reply = yield item
+        else:
+            reply = None
+            yield report(item)
 
 
 def first_rounds(rows: Sequence[Row]) -> list[int]:

@@ -26,7 +26,8 @@ from ddim_app.models.cache import ModelCache
 from ddim_app.models.catalogue import ROOT, Catalogue
 from ddim_app.models.loading import Model
 from ddim_app.runs import kinds  # noqa: F401  (the plans of all kinds)
-from ddim_app.runs.base import BaseRecipe, Plan, plan
+from ddim_app.runs.base import BaseRecipe, Plan
+from ddim_app.runs.kinds import plan
 from ddim_app.runs.sampling import Arm, Recipe
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, singledispatch
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -191,9 +191,3 @@ class Plan(ABC):
 
 
 Load = Callable[[str], Model]
-
-
-@singledispatch
-def plan(recipe: BaseRecipe, load: Load) -> Plan:
-    """The recipe's plan on its models; raises FieldError when they cannot do what it asks for."""
-    raise TypeError(f"no plan for a {type(recipe).__name__}")

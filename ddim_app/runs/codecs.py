@@ -91,7 +91,7 @@ def read_values(values: object) -> ReadRecipe:
     if not isinstance(kind, str) or kind not in KINDS:
         raise FieldError("kind", f"must be one of {', '.join(KINDS)}; got {shown(kind)}")
     unknown: list[str] = []
-    cls = KINDS[kind]
+    cls = KINDS[kind].recipe
     known = _known(cls, {key: value for key, value in values.items() if key != "kind"}, "", unknown)
     try:
         recipe = cls.from_values(known)

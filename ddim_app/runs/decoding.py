@@ -18,9 +18,9 @@ from ddim_app.diffusion.sampler import Process
 from ddim_app.diffusion.schedule import Level
 from ddim_app.errors import FieldError, choice, real, shown, whole
 from ddim_app.runs import latent_files
-from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, plan, put, rows_in_step
+from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, put, rows_in_step
 from ddim_app.runs.inversion import PRECISIONS, InvertRecipe
-from ddim_app.runs.inversion_plan import ArmLog, InversionStep, Relayed
+from ddim_app.runs.inversion_plan import ArmLog, InversionStep
 from ddim_app.runs.latent_files import Latent
 from ddim_app.runs.sources import Source
 
@@ -114,7 +114,7 @@ class DecodePlan(Plan):
             report = report._replace(x=report.x.cpu(), pred_x0=report.pred_x0.cpu())
         yield report
 
-    def _run(self, device: torch.device) -> Relayed:
+    def _run(self, device: torch.device) -> Process:
         began = time.perf_counter()
         dtype = torch.float64 if self.recipe.precision == "fp64" else self.latent.x.dtype
         x, second, noises, residual = (
@@ -127,7 +127,9 @@ class DecodePlan(Plan):
         if noises is not None and residual is not None:
             start = self._start(x)
             residual = residual if start is x else torch.zeros_like(residual)
-            steps = exact_inversion.noise_down(exact_inversion.NoiseMap(start, noises, residual), self.levels, network, self.eta)
+            steps: Process = exact_inversion.noise_down(
+                exact_inversion.NoiseMap(start, noises, residual), self.levels, network, self.eta
+            )
         elif second is not None:
             steps = exact_inversion.belm_down(exact_inversion.LatentPair(x, second), self.levels, network)
         else:
@@ -149,8 +151,8 @@ class DecodePlan(Plan):
         return x
 
 
-@plan.register
-def _(recipe: DecodeRecipe, load: Load) -> DecodePlan:
+def plan(recipe: DecodeRecipe, load: Load) -> DecodePlan:
+    """The recipe's plan on its models; raises FieldError when they cannot do what it asks for."""
     model = load(recipe.model)
     latent = recipe.opened().check_shape(model.shape)
     T = model.schedule.num_train_timesteps

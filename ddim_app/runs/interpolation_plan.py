@@ -11,10 +11,10 @@ from ddim_app.diffusion.fixed_point_inversion import allotment, fixed_point
 from ddim_app.diffusion.latent_paths import Path
 from ddim_app.diffusion.naive_inversion import AskedNetwork, reachable
 from ddim_app.diffusion.noise import BrownianPath, Shape, picture_seed
-from ddim_app.diffusion.sampler import Draw, Process, Query, Row, Step, sample
+from ddim_app.diffusion.sampler import Draw, Process, Row, Step, relay, sample
 from ddim_app.diffusion.schedule import Schedule
 from ddim_app.errors import FieldError
-from ddim_app.runs.base import ArmCost, Asked, Load, Plan, plan, rows_in_step
+from ddim_app.runs.base import ArmCost, Asked, Load, Plan, rows_in_step
 from ddim_app.runs.interpolation import MovingArm, PathRecipe
 from ddim_app.runs.inversion import BUDGET_PER_STEP
 from ddim_app.runs.sampling import arm_row
@@ -136,21 +136,6 @@ class PathPlan(Plan):
         return keys
 
 
-def relay(process: Generator[Any, Tensor, Tensor], tell: Callable[[Any], Any]) -> Generator[Any, Tensor, Tensor]:
-    """What a process returns; its queries are passed on, and of its reports what `tell` makes of them."""
-    try:
-        item = next(process)
-        while True:
-            if isinstance(item, Query):
-                item = process.send((yield item))
-            else:
-                yield tell(item)
-                item = next(process)
-    except StopIteration as end:
-        result: Tensor = end.value
-        return result
-
-
 def cells_of(step: Step, lengths: Sequence[int], cells: int, before: int = 0) -> Iterator[FramesStep]:
     """The arms that a step moved, each of `cells` rows and its own length; `before` steps were something else's."""
     step = step.on_host()
@@ -200,8 +185,8 @@ class _MovingNoise:
         return between
 
 
-@plan.register
-def _(recipe: PathRecipe, load: Load) -> PathPlan:
+def plan(recipe: PathRecipe, load: Load) -> PathPlan:
+    """The recipe's plan on its models; raises FieldError when they cannot do what it asks for."""
     model = load(recipe.model)
     for end in recipe.ends:
         end.tensor(model.shape)  # raises for one of another model's shape

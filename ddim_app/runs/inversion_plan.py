@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -16,17 +16,15 @@ from ddim_app.diffusion.latent_paths import slerp
 from ddim_app.diffusion.lockstep import in_lockstep
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
 from ddim_app.diffusion.noise import BrownianPath, keyed_noise, noise_key, picture_seed
-from ddim_app.diffusion.sampler import Draw, Process, Query
+from ddim_app.diffusion.sampler import Draw, Process, relay
 from ddim_app.diffusion.schedule import Level
-from ddim_app.runs.base import ArmCost, Asked, Load, Plan, plan, rows_in_step
+from ddim_app.runs.base import ArmCost, Asked, Load, Plan, rows_in_step
 from ddim_app.runs.inversion import STOCHASTIC, InvertRecipe
 from ddim_app.runs.inversion_routes import InversionRoute, check_models, route_of
 from ddim_app.runs.latent_files import Latent
 
 BETWEEN = (0.25, 0.5, 0.75)
 """Places of the latents that the self-interpolation test decodes, from the true x_T (0) to the one that was found (1)."""
-Steps = Generator[Query | InversionMove, Tensor, Any]
-Relayed = Generator[Any, Tensor, Any]
 
 
 class InversionStep(NamedTuple):
@@ -147,7 +145,7 @@ class InvertPlan(Plan):
             report = report._replace(x=report.x.cpu(), pred_x0=report.pred_x0.cpu())
         yield report
 
-    def _arm(self, arm: int, x0: Tensor, start: Tensor, began: float) -> Relayed:
+    def _arm(self, arm: int, x0: Tensor, start: Tensor, began: float) -> Process:
         """One arm, up and down, step by step and then its result; `start` holds the x_T of pictures of seeds."""
         route, log = self.routes[arm], ArmLog(arm)
         latent = yield from log.relay(self._up(route, x0), "up", len(route.up) - 1)
@@ -166,7 +164,7 @@ class InvertPlan(Plan):
             start.cpu() if self.knows(route) else None, between, time.perf_counter() - began,
         )  # fmt: skip
 
-    def _up(self, route: InversionRoute, x0: Tensor) -> Steps:
+    def _up(self, route: InversionRoute, x0: Tensor) -> Process:
         arm, levels, network = route.arm, route.up, self._network(0)
         if arm.method in ("ddim-source", "ddim-target"):
             return naive_inversion.naive(x0, levels, network, arm.method.removeprefix("ddim-"))
@@ -184,7 +182,7 @@ class InvertPlan(Plan):
         )
         return exact_inversion.noise_up(x0, drawn, levels, network, eta)
 
-    def _down(self, route: InversionRoute, latent: Any) -> Steps:
+    def _down(self, route: InversionRoute, latent: Any) -> Process:
         network, eta = self._network(-1), float(route.arm.eta or 0)
         if isinstance(latent, exact_inversion.NoiseMap):
             return exact_inversion.noise_down(latent, route.down, network, eta)
@@ -228,26 +226,23 @@ class ArmLog:
     residuals: list[float] = field(default_factory=list)
     noise_stds: list[float] = field(default_factory=list)
 
-    def relay(self, process: Steps, phase: str, steps: int) -> Relayed:
+    def relay(self, process: Process, phase: str, steps: int) -> Process:
         """The process with its moves noted and reported as InversionSteps; returns the process's own result."""
-        reply: Any = None
-        while True:
-            try:
-                item = process.send(reply)
-            except StopIteration as stop:
-                return stop.value
-            if isinstance(item, Query):
-                self.evaluations += 1
-                reply = yield item
-                continue
-            reply, residual = None, None if item.residual is None else float(item.residual.max())
+
+        def report(move: InversionMove) -> InversionStep:
+            residual = None if move.residual is None else float(move.residual.max())
             self.residuals += [] if residual is None else [residual]
-            self.noise_stds += [] if item.noise is None else [float(item.noise.std())]
-            yield InversionStep(self.arm, 0, phase, item.k, steps, item.level, item.x, item.pred_x0, residual)
+            self.noise_stds += [] if move.noise is None else [float(move.noise.std())]
+            return InversionStep(self.arm, 0, phase, move.k, steps, move.level, move.x, move.pred_x0, residual)
+
+        return relay(process, report, self._count)
+
+    def _count(self) -> None:
+        self.evaluations += 1
 
 
-@plan.register
-def _(recipe: InvertRecipe, load: Load) -> InvertPlan:
+def plan(recipe: InvertRecipe, load: Load) -> InvertPlan:
+    """The recipe's plan on its models; raises FieldError when they cannot do what it asks for."""
     models = tuple(load(name) for name in recipe.models)
     check_models(models)
     for source in recipe.sources:
@@ -264,7 +259,7 @@ def _x(latent: Any) -> Tensor:
     return x
 
 
-def _at_once(x: Tensor) -> Steps:
+def _at_once(x: Tensor) -> Process:
     """A latent that takes no evaluation."""
     yield from ()
     return x

@@ -107,7 +107,7 @@ def from_pairs(pairs: Iterable[Pair]) -> dict[str, Any]:
     further: dict[str, list[str]] = {}
     pairs = list(pairs)
     kind = dict(pairs).get("kind", Recipe.kind)
-    cls = KINDS.get(kind, Recipe)
+    cls = KINDS[kind].recipe if kind in KINDS else Recipe
     names = {part.name: part.key for part in parts(cls)}
     repeated = {part.key: part for part in parts(cls) if part.many}
     for key, text in pairs:

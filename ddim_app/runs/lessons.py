@@ -15,7 +15,7 @@ from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise
 from ddim_app.diffusion.sampler import Process, Query, Report, Row, Step, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
-from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, plan, put, rows_in_step
+from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, put, rows_in_step
 from ddim_app.runs.sources import Source
 
 LESSONS = ("look", "denoise", "euler")
@@ -136,8 +136,8 @@ class LessonPlan(Plan):
             yield report
 
 
-@plan.register
-def _(recipe: LessonRecipe, load: Load) -> LessonPlan:
+def plan(recipe: LessonRecipe, load: Load) -> LessonPlan:
+    """The recipe's plan on its models; raises FieldError when they cannot do what it asks for."""
     model = load(recipe.model)
     schedule, T = model.schedule, model.schedule.num_train_timesteps
     x0 = recipe.picture.tensor(model.shape) if recipe.picture else None

@@ -16,7 +16,7 @@ from ddim_app.diffusion.sampler import Process, Query, Report
 from ddim_app.diffusion.schedule import Schedule
 from ddim_app.diffusion.term_sampling import Design, Evaluation
 from ddim_app.errors import FieldError, choice, whole
-from ddim_app.runs.base import ArmCost, Asked, BaseRecipe, Load, Plan, plan, put
+from ddim_app.runs.base import ArmCost, Asked, BaseRecipe, Load, Plan, put
 from ddim_app.runs.sampling import MAX_PICTURES
 from ddim_app.runs.sources import Source
 
@@ -132,8 +132,8 @@ class LikelihoodPlan(Plan):
         yield report
 
 
-@plan.register
-def _(recipe: LikelihoodRecipe, load: Load) -> LikelihoodPlan:
+def plan(recipe: LikelihoodRecipe, load: Load) -> LikelihoodPlan:
+    """The recipe's plan on its models; raises FieldError when they cannot do what it asks for."""
     if not recipe.pictures:
         raise FieldError("pictures", f"must be 1 to {MAX_PICTURES} pictures; got none")
     model = load(recipe.model)

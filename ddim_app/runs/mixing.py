@@ -16,10 +16,10 @@ from torch import Tensor
 from ddim_app.diffusion import latent_paths
 from ddim_app.diffusion.formulas import add_noise
 from ddim_app.diffusion.noise import FORWARD_NOISE, MAX_SEED, BrownianPath, initial_noise, keyed_noise, noise_key, picture_seed
-from ddim_app.diffusion.sampler import Process, Query, Row, Step, sample
+from ddim_app.diffusion.sampler import Process, Row, Step, relay, sample
 from ddim_app.diffusion.schedule import CLEAN, Level, Schedule, timesteps
 from ddim_app.errors import FieldError, choice, whole
-from ddim_app.runs.base import ArmCost, Asked, BaseRecipe, Load, Plan, plan, put, rows_in_step
+from ddim_app.runs.base import ArmCost, Asked, BaseRecipe, Load, Plan, put, rows_in_step
 from ddim_app.runs.interpolation_plan import cells_of
 from ddim_app.runs.sampling import Arm, arm_row
 from ddim_app.runs.sources import Source
@@ -158,16 +158,16 @@ class MixPlan(Plan):
         if seeds:
             noise = [BrownianPath(self.model.schedule, shape, seed, self.recipe.branch) for seed in seeds]
             rows = [replace(self.source, draw=path.between) for path in noise]
-            for item in (process := sample(initial_noise(seeds, shape).to(device, dtype), rows)):
-                while isinstance(item, Query):
-                    item = process.send((yield item))
-                assert isinstance(item, Step)
-                item = item.on_host()
-                drawn = item.x_next
-                yield MixSourceStep(item.k, item.pred_x0, item.is_finite)
+            process = sample(initial_noise(seeds, shape).to(device, dtype), rows)
+            drawn = (yield from relay(process, self._source_step)).cpu()
         each = iter(torch.split(drawn, 1))
         pictures = [next(each) if end.seed is not None else end.tensor(shape).to(dtype) for end in self.recipe.ends]
         return torch.cat(pictures).clamp(-1, 1)
+
+    @staticmethod
+    def _source_step(step: Step) -> MixSourceStep:
+        step = step.on_host()
+        return MixSourceStep(step.k, step.pred_x0, step.is_finite)
 
     def _forward_noise(self) -> Tensor:
         """The noise of q for each end, (2, C, H, W): the same at every level and every lambda."""
@@ -188,8 +188,8 @@ def levels_from(schedule: Schedule, level: int, steps: int) -> list[Level]:
     return schedule.levels_at(timesteps(share, level, "trailing"))
 
 
-@plan.register
-def _(recipe: MixRecipe, load: Load) -> MixPlan:
+def plan(recipe: MixRecipe, load: Load) -> MixPlan:
+    """The recipe's plan on its models; raises FieldError when they cannot do what it asks for."""
     model = load(recipe.model)
     T = model.schedule.num_train_timesteps
     for end in recipe.ends:

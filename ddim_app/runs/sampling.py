@@ -13,7 +13,7 @@ from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise, pict
 from ddim_app.diffusion.sampler import VARIANCES, Process, Report, Row, Step, first_rounds, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
-from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, check_model, check_weights, plan, put, rows_in_step
+from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, check_model, check_weights, put, rows_in_step
 
 METHODS = ("ddim", "ddpm")
 
@@ -209,8 +209,8 @@ class SamplingPlan(Plan):
             yield Frame(arm, k, row.transitions, cur, sigma, x_t[chosen], pred_x0[chosen], eps[chosen], report.k)
 
 
-@plan.register
-def _(recipe: Recipe, load: Load) -> SamplingPlan:
+def plan(recipe: Recipe, load: Load) -> SamplingPlan:
+    """The recipe's plan on its models; raises FieldError when they cannot do what it asks for."""
     models = tuple(load(name) for name in recipe.models)
     for other in models[1:]:
         if other.shape != models[0].shape:

@@ -9,7 +9,7 @@ import torch
 from ddim_app.diffusion import exact_inversion, fixed_point_inversion, naive_inversion
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
 from ddim_app.diffusion.noise import initial_noise
-from ddim_app.diffusion.sampler import Query
+from ddim_app.diffusion.sampler import Query, answer
 from ddim_app.diffusion.schedule import SPACINGS, Schedule
 from ddim_app.models.catalogue import ROOT
 from ddim_app.models.loading import load
@@ -32,7 +32,7 @@ def run(process, predict=None):
         while True:
             if isinstance(item, Query):
                 asked += 1
-                item = process.send(predict(item.x_t, torch.tensor(item.t)))
+                item = process.send(answer(item, predict(item.x_t, torch.tensor(item.t))))
             else:
                 moves.append(item)
                 item = next(process)

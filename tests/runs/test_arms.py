@@ -6,7 +6,7 @@ import torch
 from ddim_app.diffusion.sampler import Row, drive, sample
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
-from ddim_app.runs.base import plan
+from ddim_app.runs.kinds import plan
 from ddim_app.runs.sampling import Arm, Recipe
 from tests import toys
 from tests.toys import LINEAR

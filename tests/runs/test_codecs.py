@@ -24,7 +24,7 @@ from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.codecs import StoppedRun, read_file, read_json, read_query, read_text
 from ddim_app.runs.inversion import InversionArm, InvertRecipe
 from ddim_app.runs.key_values import to_arguments, to_query
-from ddim_app.runs.kinds import KINDS
+from ddim_app.runs.kinds import KINDS, Kind
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source
 from tests.recipes import arms, names, recipes, seeds
@@ -57,7 +57,7 @@ class Other(BaseRecipe):
 
 @pytest.fixture(autouse=True)
 def other(monkeypatch):
-    monkeypatch.setitem(KINDS, "other", Other)
+    monkeypatch.setitem(KINDS, "other", Kind(Other, lambda recipe, load: None))
 
 
 text = st.text('ab~,:"[{%5-. é', max_size=8)

@@ -14,10 +14,9 @@ from ddim_app.diffusion.sampler import drive
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
 from ddim_app.models.loading import Model
-from ddim_app.runs.base import plan
 from ddim_app.runs.interpolation import NOISES, MovingArm, PathRecipe
 from ddim_app.runs.interpolation_plan import FramesStep, PathPlan, PathResult, PathStart, collect
-from ddim_app.runs.kinds import from_json
+from ddim_app.runs.kinds import from_json, plan
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source, of_pixels, of_tensor
 from tests.oracle import Gaussian

@@ -13,9 +13,8 @@ from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
 from ddim_app.media.images import to_pixels
 from ddim_app.models.loading import Model
-from ddim_app.runs.base import plan
 from ddim_app.runs.interpolation_plan import FramesStep
-from ddim_app.runs.kinds import from_json
+from ddim_app.runs.kinds import from_json, plan
 from ddim_app.runs.mixing import FIG_9, MixRecipe, MixSourceStep, MixStart, levels_from
 from ddim_app.runs.path_files import CollectedFrames
 from ddim_app.runs.sampling import Arm, Recipe
