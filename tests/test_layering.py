@@ -157,7 +157,7 @@ def test_modules_and_functions_are_short():
     ]
     lengths = sorted(length for length, _ in functions)
     assert long_modules == {}
-    assert [name for length, name in functions if length > 55] == []
+    assert [name for length, name in functions if length > 40] == []
     assert lengths[len(lengths) // 2] <= 6
 
 

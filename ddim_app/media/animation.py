@@ -166,12 +166,16 @@ def labelled_sheet(
     for y, (lines, row) in enumerate(zip(sides, cells, strict=True)):
         _write(draw, (MARGIN, top + y * step_y), lines, font, line)
         for x, picture in enumerate(row):
-            place = left + x * step_x, top + y * step_y
-            if picture is None:
-                draw.rectangle((*place, place[0] + width - 1, place[1] + height - 1), fill=EMPTY)
-            else:
-                sheet.paste(_grow(picture.convert("RGB"), scale), place)
+            _put(sheet, picture, (left + x * step_x, top + y * step_y), (width, height), scale)
     return sheet
+
+
+def _put(sheet: Image.Image, picture: Image.Image | None, place: tuple[int, int], size: tuple[int, int], scale: int) -> None:
+    """Puts a picture, enlarged, or an empty field of `size` in its place on a sheet."""
+    if picture is None:
+        ImageDraw.Draw(sheet).rectangle((*place, place[0] + size[0] - 1, place[1] + size[1] - 1), fill=EMPTY)
+    else:
+        sheet.paste(_grow(picture.convert("RGB"), scale), place)
 
 
 def sheet_bytes(sheet: Image.Image, recipe: str = "") -> bytes:

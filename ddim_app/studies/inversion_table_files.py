@@ -1,7 +1,7 @@
 """The table of inversion errors as text, and as a curve in an SVG file."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from ddim_app.runs.inversion import METHODS
@@ -43,29 +43,41 @@ def svg(lines: Sequence[TableLine]) -> str:
         y = TOP + (high - math.log10(error)) / max(high - low, 1) * (HEIGHT - TOP - BOTTOM)
         return round(x, 1), round(y, 1)
 
+    parts = _axes(place, low, high, sorted({s for s, _ in known}))
+    for i, (label, points) in enumerate(series.items()):
+        parts += _curve(i, label, [place(s, e) for s, e in points if math.isfinite(e)])
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _axes(place: Callable[[float, float], tuple[float, float]], low: int, high: int, steps: Sequence[int]) -> list[str]:
+    """The empty chart: its frame, a line for each power of ten of the error, and the numbers of steps."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
     ]
     every = max(1, round((high - low) / 8))
     for power in range(low, high + 1, every):
-        x, y = place(10**first, 10.0**power)
+        y = place(steps[0], 10.0**power)[1]
         parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="#e5e7eb"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">1e{power}</text>')
-    for steps in sorted({s for s, _ in known}):
-        x, y = place(steps, 10.0**low)
-        parts.append(f'<text x="{x}" y="{y + 20}" text-anchor="middle">{steps}</text>')
+    for count in steps:
+        x, y = place(count, 10.0**low)
+        parts.append(f'<text x="{x}" y="{y + 20}" text-anchor="middle">{count}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">steps</text>')
     parts.append(
         f'<text x="16" y="{HEIGHT / 2}" transform="rotate(-90 16 {HEIGHT / 2})" text-anchor="middle">MSE per dimension</text>'
     )
-    for i, (label, points) in enumerate(series.items()):
-        colour, dashes = ("#111827", ' stroke-dasharray="6 4"') if i == 0 else (COLOURS[(i - 1) % len(COLOURS)], "")
-        shown = [place(s, e) for s, e in points if math.isfinite(e)]
-        path = "L".join(f"{x} {y}" for x, y in shown)
-        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>')
-        parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in shown]
-        left, down = WIDTH - RIGHT + 20, TOP + 14 + 24 * i
-        parts.append(f'<path d="M{left} {down - 4}h22" stroke="{colour}" stroke-width="2"{dashes}/>')
-        parts.append(f'<text x="{left + 30}" y="{down}">{escape(label)}</text>')
-    return "\n".join([*parts, "</svg>", ""])
+    return parts
+
+
+def _curve(i: int, label: str, points: Sequence[tuple[float, float]]) -> list[str]:
+    """The curve of series i and its line in the legend; the first series is the paper's."""
+    colour, dashes = ("#111827", ' stroke-dasharray="6 4"') if i == 0 else (COLOURS[(i - 1) % len(COLOURS)], "")
+    path = "L".join(f"{x} {y}" for x, y in points)
+    left, down = WIDTH - RIGHT + 20, TOP + 14 + 24 * i
+    return [
+        f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>',
+        *(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in points),
+        f'<path d="M{left} {down - 4}h22" stroke="{colour}" stroke-width="2"{dashes}/>',
+        f'<text x="{left + 30}" y="{down}">{escape(label)}</text>',
+    ]

@@ -59,6 +59,16 @@ def build(engine: Engine) -> Controls:
         reuse = gr.Button("Last", size="sm", min_width=60, elem_id="reuse")
         keep_seed = gr.Checkbox(True, label="Keep", container=False, min_width=120, elem_id="keep-seed")
     fields["pictures"] = gr.Slider(1, 16, 4, step=1, label="Pictures", buttons=[], elem_id="pictures")
+    full_chain = _advanced(fields, engine, names)
+    for name in fields.keys() - {"model", "second_model"}:
+        raw(fields[name])
+    settings = Controls(fields, seed, full_chain, dice, reuse, gr.State(7), keep_seed)
+    _connect(settings, engine)
+    return settings
+
+
+def _advanced(fields: dict[str, Component], engine: Engine, names: list[str]) -> gr.Button:
+    """Adds the fold of rarer settings to the fields; returns its button for DDPM's full chain."""
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         with gr.Row():
             fields["ddpm_steps"] = gr.Number(
@@ -80,11 +90,7 @@ def build(engine: Engine) -> Controls:
             ["", *names], value="", label="Second model", allow_custom_value=True, elem_id="second-model",
             info="Sampled beside the first from the same noise; empty: none",
         )  # fmt: skip
-    for name in fields.keys() - {"model", "second_model"}:
-        raw(fields[name])
-    settings = Controls(fields, seed, full_chain, dice, reuse, gr.State(7), keep_seed)
-    _connect(settings, engine)
-    return settings
+    return full_chain
 
 
 def _connect(settings: Controls, engine: Engine) -> None:

@@ -22,8 +22,21 @@
     while ((open || idling || performance.now() - last < 150) && performance.now() < limit) await new Promise(next => setTimeout(next, 30));
   };
 
-  // Ctrl+Enter runs, Esc stops, R rolls the seed; a plain letter never fires while somebody types.
   const press = id => document.getElementById(id)?.click();
+  // A training run shows up in an open page. The server is asked beside Gradio's events: one that came every few seconds would
+  // now and then meet the answer to another, and the page then loses one of the two.
+  let models;
+  const look = async () => {
+    const answer = await ask(`${window.gradio_config?.root ?? ''}/health`).catch(() => null);
+    if (!answer?.ok) return clearInterval(looking);
+    const names = JSON.stringify((await answer.json()).models);
+    if (models !== undefined && names !== models) press('new-models');
+    models = names;
+  };
+  const looking = setInterval(look, 3000);
+  look();
+
+  // Ctrl+Enter runs, Esc stops, R rolls the seed; a plain letter never fires while somebody types.
   document.addEventListener('keydown', event => {
     const field = event.target.closest?.('input, textarea, [contenteditable], [role="listbox"], [role="combobox"]');
     const choosing = field?.matches('[role="listbox"], [role="combobox"]');

@@ -1,7 +1,7 @@
 """The page: header, the settings column, the tabs, and the events between them."""
 
 import html
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -41,45 +41,16 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
     queued: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": CONCURRENT_RUNS}
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         header = gr.HTML(_header(engine), elem_id="header", padding=False)
-        with gr.Row(elem_id="columns"):
-            with gr.Column(scale=0, min_width=320, elem_id="side"):
-                controls = settings.build(engine)
-                with gr.Row(elem_id="actions"):
-                    buttons = [_go_button(kind, visible=kind is TABS[0]) for kind in TABS]
-                    stop = gr.Button("Stop", elem_id="stop", min_width=60, scale=1)
-                cost = text.line("", "cost")
-                status = text.line("Press Run, or Ctrl+Enter.", "status", live=True)
-            with gr.Column(scale=1, min_width=320, elem_id="main"):
-                tabs, places = [], []
-                with gr.Tabs(elem_id="tabs"):
-                    for kind in TABS:
-                        with gr.Tab(kind.title, id=kind.name) as place:
-                            tabs.append(kind(runs, controls))
-                            tabs[-1].place = place
-                        places.append(place)
-                bar = RecipeBar(runs, controls, tabs)
-        compare_endpoint.build(runs, controls, queued)
-        invert_endpoint.build(runs, controls, queued)
-        learn_endpoint.build(runs, queued)
-        interpolate_endpoint.build(runs, controls, queued)
-        started = [
-            _run_on(event, tab, controls, status, queued)
-            for tab, button in zip(tabs, buttons, strict=True)
-            for event in (_rolled(button.click, controls), *tab.also)
-        ]
-        started.append(bar.start(status, queued))
-        for event in (*started, stop.click(runs.stop, None, status, cancels=started, **PRIVATE)):
-            bar.follow(event)
-        for kind, place in zip(TABS, places, strict=True):
-            show = [gr.update(visible=other is kind) for other in TABS] + [gr.update(visible=kind is TABS[0])]
-            place.select(lambda show=show: show, None, [*buttons, cost], **PRIVATE)
-        _connect_latents(tabs)
+        parts = _lay_out(runs)
+        _add_endpoints(runs, parts.controls, queued)
+        _connect_runs(runs, parts, queued)
+        _connect_latents(parts.tabs)
         # In this order the browser goes over what follows a slider's move: Learn's panels come before all lines of costs.
-        for tab in reversed(tabs):
+        for tab in reversed(parts.tabs):
             tab.connect(demo)
-        bar.connect(demo)
-        _connect_cost(engine, controls, cost, demo)
-        _connect_models(engine, controls, demo)
+        parts.bar.connect(demo)
+        _connect_cost(engine, parts.controls, parts.cost, demo)
+        _connect_models(engine, parts.controls, demo)
         demo.load(lambda: _header(engine), None, header, **PRIVATE)  # the backend may have changed since the start
         demo.load(runs.arrive, **PRIVATE)
         demo.unload(runs.leave)
@@ -87,6 +58,65 @@ def build_ui(engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: boo
     request_limits.guard(demo, runs)
     demo.queue(max_size=max_queue, default_concurrency_limit=4, api_open=False)
     return demo  # type: ignore[no-any-return]
+
+
+class _Parts(NamedTuple):
+    """The parts of the page that events connect."""
+
+    controls: settings.Controls
+    buttons: list[gr.Button]
+    """Run, of each tab."""
+    stop: gr.Button
+    cost: gr.HTML
+    status: gr.HTML
+    tabs: list[RunTab]
+    places: list[gr.Tab]
+    bar: RecipeBar
+
+
+def _lay_out(runs: PageRuns) -> _Parts:
+    """The settings column at the left, the tabs and the recipe bar at the right."""
+    with gr.Row(elem_id="columns"):
+        with gr.Column(scale=0, min_width=320, elem_id="side"):
+            controls = settings.build(runs.engine)
+            with gr.Row(elem_id="actions"):
+                buttons = [_go_button(kind, visible=kind is TABS[0]) for kind in TABS]
+                stop = gr.Button("Stop", elem_id="stop", min_width=60, scale=1)
+            cost = text.line("", "cost")
+            status = text.line("Press Run, or Ctrl+Enter.", "status", live=True)
+        with gr.Column(scale=1, min_width=320, elem_id="main"):
+            tabs, places = [], []
+            with gr.Tabs(elem_id="tabs"):
+                for kind in TABS:
+                    with gr.Tab(kind.title, id=kind.name) as place:
+                        tabs.append(kind(runs, controls))
+                        tabs[-1].place = place
+                    places.append(place)
+            bar = RecipeBar(runs, controls, tabs)
+    return _Parts(controls, buttons, stop, cost, status, tabs, places, bar)
+
+
+def _connect_runs(runs: PageRuns, parts: _Parts, queued: dict[str, Any]) -> None:
+    """What starts runs, Stop, and which Run button is there."""
+    started = [
+        _run_on(event, tab, parts.controls, parts.status, queued)
+        for tab, button in zip(parts.tabs, parts.buttons, strict=True)
+        for event in (_rolled(button.click, parts.controls), *tab.also)
+    ]
+    started.append(parts.bar.start(parts.status, queued))
+    for event in (*started, parts.stop.click(runs.stop, None, parts.status, cancels=started, **PRIVATE)):
+        parts.bar.follow(event)
+    for kind, place in zip(TABS, parts.places, strict=True):
+        show = [gr.update(visible=other is kind) for other in TABS] + [gr.update(visible=kind is TABS[0])]
+        place.select(lambda show=show: show, None, [*parts.buttons, parts.cost], **PRIVATE)
+
+
+def _add_endpoints(runs: PageRuns, controls: settings.Controls, queued: dict[str, Any]) -> None:
+    """Adds the endpoints of the API."""
+    compare_endpoint.build(runs, controls, queued)
+    invert_endpoint.build(runs, controls, queued)
+    learn_endpoint.build(runs, queued)
+    interpolate_endpoint.build(runs, controls, queued)
 
 
 def _tell_no_other(demo: gr.Blocks, place: gr.HTML) -> None:
@@ -144,7 +174,8 @@ def _connect_models(engine: Engine, controls: settings.Controls, demo: gr.Blocks
         return gr.update(choices=names), gr.update(choices=["", *names]), names
 
     lists = [controls.fields["model"], controls.fields["second_model"]]
-    gr.on([demo.load, gr.Timer(3).tick], look, known, [*lists, known], **PRIVATE)
+    changed = gr.Button("New models", visible="hidden", elem_id="new-models")  # pressed by the script of the page
+    gr.on([demo.load, changed.click], look, known, [*lists, known], **PRIVATE)
 
 
 def _connect_cost(engine: Engine, controls: settings.Controls, cost: gr.HTML, demo: gr.Blocks) -> None:

@@ -157,13 +157,16 @@ class RunTab(ABC):
         # Not in a `finally`: a run that is stopped leaves its status to the handler of Stop, which may come later.
         self.runs.say(session, None)
         if show.plan is not None:
-            plan = replace(show.plan, recipe=show.made)
-            self.runs.run_history.add(session, plan, show.newest, finished=show.error is None)
-            made_with = self.runs.engine.made_with(plan, show.plan.recipe.backend)
-            status = show.error or text.done_line(plan, show.seconds, made_with)
-            yield [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
+            yield await self._ending(session, show, replace(show.plan, recipe=show.made))
         if show.error:
             raise gr.Error(show.error, print_exception=False)
+
+    async def _ending(self, session: str | None, show: RunView, plan: Any) -> list[Any]:
+        """What the page is told last of a run, whose plan has the recipe as made; the run goes into the page's history."""
+        self.runs.run_history.add(session, plan, show.newest, finished=show.error is None)
+        asked = show.recipe.backend
+        status = show.error or text.done_line(plan, show.seconds, self.runs.engine.made_with(plan, asked))
+        return [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
 
     def _nothing(self, show: RunView) -> list[Any]:
         return [KEEP] * len(self.before(show.recipe))

@@ -144,6 +144,16 @@ def test_a_server_that_takes_its_time_is_not_asked_without_end(page: Page) -> No
     expect(page.locator("#cost")).to_contain_text("136 evaluations in 17 UNet calls")
 
 
+def test_a_page_at_rest_asks_gradio_for_nothing(page: Page) -> None:
+    """An event that came by itself would now and then meet another's answer, and one of the two would be lost."""
+    until_quiet(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(7000)
+    assert [url for url in asked if "gradio_api" in url] == []
+    assert {url.rsplit("/", 1)[1] for url in asked} == {"health"}  # how it learns of new models
+
+
 def test_an_empty_field_is_a_wrong_value(page: Page) -> None:
     fill(page, "seed", "")
     expect(page.locator("#cost")).to_contain_text("seed must be a whole number from 0 to 4294967295; got nothing")

@@ -78,7 +78,7 @@ def test_a_visitor_without_quota_is_told_so(engine: ZeroEngine, lender: Lender) 
 def test_a_worker_that_is_killed_is_said_and_the_next_run_works(engine: ZeroEngine, lender: Lender, monkeypatch: Any) -> None:
     monkeypatch.setattr(backends, "predictor", Brake(0.5))
     monkeypatch.setattr(ZeroEngine, "lease_seconds", lambda self, recipe: 1)
-    lender.__init__()  # type: ignore[misc]
+    lender.__init__(patience=1)  # type: ignore[misc]
     engine._lease = lender.GPU(duration=lambda recipe: 1)(engine.in_worker)
     with pytest.raises(RunError, match="GPU task aborted"):
         engine.final(RECIPE)

@@ -13,6 +13,7 @@ def status(engine: Engine, demo: gr.Blocks) -> dict[str, Any]:
     return {
         "status": "ending" if engine.closing else "ok" if names else "no model",
         "model": names[0] if names else None,
+        "models": names,
         "device": engine.device.type,
         "number_format": engine.number_format("fast"),
         "running": engine.running,

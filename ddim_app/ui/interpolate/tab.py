@@ -67,6 +67,17 @@ class InterpolateTab(RunTab):
         self.cost = text.line("", "interpolate-cost")
         self.film = view.component()
         self.recipe = text.line("", "interpolate-recipe")
+        self._plots()
+        self._saving()
+        self.outputs = [self.film, self.recipe, self.rmse, self.ssim, self.norm, self.done, settings.last_seed]
+        self.fields["mode"].change(  # type: ignore[attr-defined]
+            lambda mode: [gr.update(visible=mode in SHOWN[name]) for name in groups],
+            self.fields["mode"],
+            list(groups.values()),
+            **PRIVATE,
+        )
+
+    def _plots(self) -> None:
         with gr.Accordion("Smoothness and norms", open=True, elem_id="smoothness-fold"), gr.Row():
             self.rmse = gr.LinePlot(None, x="step", y="RMSE of 255", color="sampler", elem_id="smoothness",
                                     title="Distance of neighbouring frames", **PLOT)  # fmt: skip
@@ -74,6 +85,9 @@ class InterpolateTab(RunTab):
             self.norm = gr.LinePlot(
                 None, x="frame", y="norm", color="way", elem_id="norms", title="Norm of the latent / √D", **PLOT
             )
+
+    def _saving(self) -> None:
+        """The finished run, and the row that hands it out as a file."""
         self.done = gr.State(None)
         with gr.Row(elem_id="strips-files"):
             kind = raw(
@@ -94,13 +108,6 @@ class InterpolateTab(RunTab):
         handed = make.click(_save, [kind, self.done], saved, show_progress="hidden", api_visibility="private")
         # What was handed over is not kept for the session.
         handed.then(dict, None, saved, **PRIVATE)
-        self.outputs = [self.film, self.recipe, self.rmse, self.ssim, self.norm, self.done, settings.last_seed]
-        self.fields["mode"].change(  # type: ignore[attr-defined]
-            lambda mode: [gr.update(visible=mode in SHOWN[name]) for name in groups],
-            self.fields["mode"],
-            list(groups.values()),
-            **PRIVATE,
-        )
 
     def _views(self) -> list[Any]:
         with gr.Row(elem_classes="views"):

@@ -1,32 +1,41 @@
 """The endpoint /invert: a picture's latent, its reconstruction and its scores, for gradio_client and curl."""
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import functools
 from typing import Any
 
 import gradio as gr
 
 from ddim_app.diffusion import gaussianity
-from ddim_app.engine import Finished
-from ddim_app.errors import FieldError
 from ddim_app.media.images import RECIPE_KEY, png_bytes, to_pixels
 from ddim_app.runs import latent_files
 from ddim_app.runs.inversion import METHODS
-from ddim_app.runs.inversion_plan import InversionResult
+from ddim_app.runs.inversion_plan import InversionResult, InvertPlan
 from ddim_app.runs.sources import MIDDLE
 from ddim_app.studies.inversion_table import scores, scores_as_shown
-from ddim_app.ui.controls import Controls, num_train_timesteps, validator
+from ddim_app.ui.controls import Controls, num_train_timesteps
+from ddim_app.ui.endpoints import Endpoint, Outcome
 from ddim_app.ui.fields import raw
 from ddim_app.ui.invert.reading import OWN, OWN_CLAMPED, inversion_of
 from ddim_app.ui.invert.tab import InvertTab
 from ddim_app.ui.page_runs import PageRuns
-from ddim_app.ui.progress import ProgressEvents
 from ddim_app.ui.served_files import keep, keep_picture
 from ddim_app.ui.uploads import opened, upload
 
 SHARED = ("model", "steps", "eta", "seed", "spacing", "noise_seed", "precision", "second_model")
 OWN_FIELDS = ("picture", "method", "strength", "decode_steps", "evaluations", "clamped")
+PARAMETERS = {
+    "picture": "a picture file, of which the middle is taken; none: the model's own sample of the seed",
+    "method": "ddim-target, ddim-source, fixed-point, o-belm, o-belm-single, stochastic, stochastic-chain or sdedit",
+    "strength": "part of the way up that is gone, above 0 to 1",
+    "decode_steps": "steps of the way down; 0: as many as up",
+    "evaluations": "of the fixed-point method's way up; 0: 4 for each step",
+    "clamped": "whether the own sample is clamped to [-1, 1] first",
+    "eta": "of the way down, 0 to 2; of the stochastic methods 1 where it is 0",
+    "seed": "of the own sample",
+    "noise_seed": "names the noise of the stochastic methods; empty: follows the seed",
+    "precision": "fp64, or else fp32",
+    "second_model": "another model for the way down; empty: the same",
+}
 
 
 def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
@@ -37,19 +46,26 @@ def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
         strength = raw(gr.Number(1, label="Strength"))
         decode_steps, evaluations = (raw(gr.Number(0, label=label)) for label in ("Steps down", "Fixed-point evaluations"))
         clamped = raw(gr.Checkbox(False, label="Clamp the own sample"))
-        pictures, latent, summary = gr.Gallery(format="png", label="Pictures"), gr.File(label="Latent"), gr.JSON(label="Summary")
+        outputs = [gr.Gallery(format="png", label="Pictures"), gr.File(label="Latent"), gr.JSON(label="Summary")]
         button = gr.Button("invert")
     fields = dict(zip(OWN_FIELDS, (picture, method, strength, decode_steps, evaluations, clamped), strict=True))
     fields |= {name: settings.fields[name] for name in SHARED}
-    handler = _invert(runs)
+    Endpoint(
+        "invert", "Turns a picture into its latent and back.",
+        "the original and its reconstruction, the latent as a .safetensors file, and a summary with recipe and scores",
+        fields, outputs, functools.partial(_recipe, runs), CollectedInversion, _answer, PARAMETERS,
+    ).add(runs, button, queued)  # fmt: skip
 
-    def check(values: tuple[Any, ...]) -> None:
-        runs.engine.plan(_recipe(runs, dict(zip(fields, values, strict=True))))
 
-    button.click(
-        handler, list(fields.values()), [pictures, latent, summary], api_name="invert", validator=validator(check, list(fields)),
-        trigger_mode="multiple", **queued,
-    )  # fmt: skip
+class CollectedInversion:
+    """The result of the run's only arm."""
+
+    def __init__(self, plan: InvertPlan) -> None:
+        self.result: InversionResult | None = None
+
+    def add(self, event: Any) -> None:
+        if isinstance(event, InversionResult):
+            self.result = event
 
 
 def _recipe(runs: PageRuns, values: dict[str, Any]) -> Any:
@@ -64,59 +80,11 @@ def _recipe(runs: PageRuns, values: dict[str, Any]) -> Any:
     return inversion_of({name: values[name] for name in SHARED}, own, shape, T)
 
 
-def _invert(runs: PageRuns) -> Any:
-    async def invert(
-        request: gr.Request, picture: Any, method: str, strength: float, decode_steps: int, evaluations: int, clamped: bool,
-        model: str, steps: int, eta: float, seed: int, spacing: str, noise_seed: str, precision: str, second_model: str,
-    ) -> AsyncGenerator[tuple[Any, Any, dict[str, Any]], None]:  # fmt: skip
-        """Turns a picture into its latent and back.
-
-        Args:
-            picture: a picture file, of which the middle is taken; none: the model's own sample of the seed
-            method: ddim-target, ddim-source, fixed-point, o-belm, o-belm-single, stochastic, stochastic-chain or sdedit
-            strength: part of the way up that is gone, above 0 to 1
-            decode_steps: steps of the way down; 0: as many as up
-            evaluations: of the fixed-point method's way up; 0: 4 for each step
-            clamped: whether the own sample is clamped to [-1, 1] first
-            model: name of a model of this app, or an id on the Hugging Face Hub
-            steps: transitions, 1 to the model's train timesteps
-            eta: of the way down, 0 to 2; of the stochastic methods 1 where it is 0
-            seed: of the own sample
-            spacing: leading, trailing, linspace, quadratic or quadratic-paper
-            noise_seed: names the noise of the stochastic methods; empty: follows the seed
-            precision: fp64, or else fp32
-            second_model: another model for the way down; empty: the same
-
-        Returns:
-            the original and its reconstruction, the latent as a .safetensors file, and a summary with recipe and scores
-        """
-        values = {key: value for key, value in locals().items() if key not in ("request", "runs")}
-        try:
-            recipe = await asyncio.to_thread(_recipe, runs, values)
-        except FieldError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        result: InversionResult | None = None
-        finished: Finished | None = None
-        progress = ProgressEvents()
-        async with aclosing(runs.stream(recipe, request)) as stream:
-            async for news in stream:
-                for item in news:
-                    if isinstance(item, Finished):
-                        finished = item
-                    elif isinstance(item, list):
-                        result = next((frame for frame in item if isinstance(frame, InversionResult)), result)
-                if step := progress.of(news):
-                    yield [], None, step
-        if finished is None:  # the caller has left
-            return
-        if finished.error or result is None:
-            raise gr.Error(finished.error or "The run ended without a result.", print_exception=False)
-        yield await asyncio.to_thread(_answer, result, finished.recipe)
-
-    return invert
+def _answer(outcome: Outcome, values: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    return _result(outcome.collected.result, outcome.plan.recipe)
 
 
-def _answer(result: InversionResult, recipe: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _result(result: InversionResult, recipe: Any) -> tuple[Any, Any, dict[str, Any]]:
     shown = []
     for words, x in (("original", result.original), ("reconstruction", result.back)):
         shown.append((keep_picture(to_pixels(x)[0], [(RECIPE_KEY, recipe.to_json())]), words))
