@@ -202,7 +202,7 @@ def _mix(settings: Mapping[str, Any], files: Sequence[bytes | None], T: int, sha
 def _steps(settings: Mapping[str, Any], T: int) -> tuple[int, int]:
     """(DDIM's, DDPM's) steps; DDPM's of 0 or none are as many as DDIM's."""
     steps = whole("steps", settings["steps"], 1, T)
-    return steps, whole("ddpm_steps", settings["ddpm_steps"] or 0, 0, T) or steps
+    return steps, whole("ddpm_steps", 0 if settings["ddpm_steps"] is None else settings["ddpm_steps"], 0, T) or steps
 
 
 def _run(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,9 +219,7 @@ def compare(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:
     `ddpm_steps` of None or 0 means as many as `steps`. A `second_model` is sampled by the same two arms. Raises FieldError at
     the first wrong value.
     """
-    T = num_train_timesteps
-    steps = whole("steps", settings["steps"], 1, T)
-    ddpm_steps = whole("ddpm_steps", 0 if settings["ddpm_steps"] is None else settings["ddpm_steps"], 0, T) or steps
+    steps, ddpm_steps = _steps(settings, num_train_timesteps)
     shared = {"spacing": settings["spacing"], "clip": settings["clip"]}
     arms = (
         Arm(method="ddim", steps=steps, eta=settings["eta"], **shared),

@@ -135,16 +135,24 @@ def checked(engine: Engine, build_recipe: Build, values: dict[str, Any]) -> Reci
     return build_recipe(values, num_train_timesteps(engine, values["model"]))
 
 
-def validator(check: Callable[[tuple[Any, ...]], None], names: list[str]) -> Callable[..., list[dict[str, Any]]]:
+class Verdicts(list[dict[str, Any]]):
+    """What gradio is told of each field; `refused` is the name of the field that is wrong, which may be none of them."""
+
+    refused: str | None = None
+
+
+def validator(check: Callable[[tuple[Any, ...]], None], names: list[str]) -> Callable[..., Verdicts]:
     """A gradio validator that puts the sentence of `check` on the field it is about, before anything is queued."""
 
-    def judge(*values: Any) -> list[dict[str, Any]]:
+    def judge(*values: Any) -> Verdicts:
         wrong: FieldError | None = None
         try:
             check(values)
         except FieldError as error:
             wrong = error
         place = wrong.field if wrong and wrong.field in names else "steps"
-        return [gr.validate(not (wrong and name == place), str(wrong)) for name in names]
+        verdicts = Verdicts(gr.validate(not (wrong and name == place), str(wrong)) for name in names)
+        verdicts.refused = wrong.field if wrong else None
+        return verdicts
 
     return judge

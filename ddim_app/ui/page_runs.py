@@ -31,7 +31,8 @@ class PageRuns:
     pages: dict[str | None, set[Tell]] = field(default_factory=dict)
     """Who listens for each page's runs."""
     run_history: RunHistory = field(default_factory=RunHistory)
-    _said: dict[str | None, str] = field(default_factory=dict)
+    _reached: dict[str | None, tuple[int, int] | None] = field(default_factory=dict)
+    """How far each page's run is, (steps done, steps in all), or None before its first step."""
 
     async def stream(self, recipe: BaseRecipe, request: gr.Request, *, alone: bool = False) -> AsyncGenerator[list[News], None]:
         """What has happened since the last time, in lists: sentences while a model loads, the Plan, frames, then Finished.
@@ -69,23 +70,27 @@ class PageRuns:
             if not listening:
                 self.pages.pop(session, None)
 
-    def say(self, session: str | None, status: str | None) -> str | None:
-        """A page's status line, remembered for the moment its run is stopped; None when nothing runs any more."""
+    def say(self, session: str | None, status: str | None, step: tuple[int, int] | None = None) -> str | None:
+        """A page's status line; None when nothing runs any more.
+
+        `step` is how far its run is, (steps done, steps in all), which is remembered for the moment that it is stopped.
+        """
         if status is None:
-            self._said.pop(session, None)
+            self._reached.pop(session, None)
         else:
-            self._said[session] = status
+            self._reached[session] = step
         return status
 
     def stop(self, request: gr.Request) -> Any:
         """The status line after Stop; the run's own handler is cancelled, or ended, and cannot say it."""
-        status = self._said.pop(request.session_hash, None)
+        runs = request.session_hash in self._reached
+        step = self._reached.pop(request.session_hash, None)
         self.end(request.session_hash)
-        if status is None:
+        if not runs:
             return gr.skip()
-        if not status.startswith("Step "):
+        if step is None:
             return "Stopped before the first step."
-        return f"Stopped at {status.split(' · ')[0].lower()}. What was drawn stays."
+        return f"Stopped at step {step[0]} of {step[1]}. What was drawn stays."
 
     def visitor(self, request: gr.Request) -> str:
         """The visitor whose share of the machine a request counts towards."""
@@ -98,7 +103,7 @@ class PageRuns:
     def leave(self, request: gr.Request) -> None:
         """Ends the runs of a page that was closed."""
         self.callers.leave(request.session_hash)
-        self._said.pop(request.session_hash, None)
+        self._reached.pop(request.session_hash, None)
         self.end(request.session_hash)
         self.run_history.forget(request.session_hash)
 

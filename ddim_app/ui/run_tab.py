@@ -145,7 +145,8 @@ class RunTab(ABC):
                         if session not in self.runs.pages:  # stopped meanwhile: nothing may overwrite what Stop has said
                             return
                         done = getattr(frames[-1], "round", frames[-1].k) + 1
-                        yield [self.runs.say(session, text.progress_line(show.plan, done, show.seconds)), *shown]
+                        line = text.progress_line(show.plan, done, show.seconds)
+                        yield [self.runs.say(session, line, (done, show.plan.transitions)), *shown]
         except gr.Error:
             self.runs.say(session, None)
             raise

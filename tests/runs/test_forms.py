@@ -183,6 +183,7 @@ def test_files_need_a_model_and_agree_on_their_steps() -> None:
         ({"mode": "grid", "rows": 12}, "rows must be a whole number from 2 to 11; got 12"),
         ({"steps": 3.7}, "steps must be a whole number from 1 to 1000; got 3.7"),
         ({"noise": None}, "noise must be one of slerp, shared, fresh; got nothing"),
+        ({"ddpm_steps": ""}, "ddpm_steps must be a whole number from 0 to 1000; got ''"),
     ],
 )
 def test_wrong_values(changes: dict[str, Any], sentence: str) -> None:

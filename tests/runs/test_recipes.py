@@ -76,6 +76,7 @@ def test_recipes_are_frozen_values():
         ("steps", None, "steps must be a whole number from 1 to 1000; got nothing"),
         ("ddpm_steps", -1, "ddpm_steps must be a whole number from 0 to 1000; got -1"),
         ("ddpm_steps", 1001, "ddpm_steps must be a whole number from 0 to 1000; got 1001"),
+        ("ddpm_steps", "", "ddpm_steps must be a whole number from 0 to 1000; got ''"),
         ("eta", -0.1, "eta must be a number from 0 to 2 (0 is DDIM, 1 has DDPM's variance); got -0.1"),
         ("eta", 2.001, "eta must be a number from 0 to 2 (0 is DDIM, 1 has DDPM's variance); got 2.001"),
         ("eta", math.nan, "eta must be a number from 0 to 2 (0 is DDIM, 1 has DDPM's variance); got nan"),

@@ -1,7 +1,7 @@
 """What every request of the page is checked for before it is queued: room on the disk, and the visitor's share of the machine."""
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import gradio as gr
 
 from ddim_app.engine.limits import SERVER
 from ddim_app.errors import FieldError
+from ddim_app.ui.controls import Verdicts
 from ddim_app.ui.hosting.gradio_patches import keep_to_uploads, remember_config
 from ddim_app.ui.hosting.server import log
 from ddim_app.ui.page_runs import PageRuns
@@ -41,9 +42,7 @@ def guard(demo: gr.Blocks, runs: PageRuns) -> None:
             setattr(block, function.__name__, _counted(function, runs))
 
 
-def _judged(
-    validator: Callable[..., Iterable[dict[str, Any]]], demo: gr.Blocks, runs: PageRuns
-) -> Callable[..., list[dict[str, Any]]]:
+def _judged(validator: Callable[..., Verdicts], demo: gr.Blocks, runs: PageRuns) -> Callable[..., list[dict[str, Any]]]:
     def judge(request: gr.Request, *values: Any) -> list[dict[str, Any]]:
         try:
             runs.engine.budget.check_share(_waiting(demo, runs, request) + runs.engine.visitors.runs(runs.visitor(request)))
@@ -53,12 +52,10 @@ def _judged(
         except FieldError as error:
             runs.engine.request_log.refused(error.field)
             return [gr.validate(i > 0, str(error)) for i in range(len(values))]
-        verdicts = list(validator(*values))
-        if not all(verdict["is_valid"] for verdict in verdicts):
-            runs.engine.request_log.refused(
-                next(verdict["message"].split(" ")[0] for verdict in verdicts if not verdict["is_valid"])
-            )
-        return verdicts
+        verdicts = validator(*values)
+        if verdicts.refused is not None:
+            runs.engine.request_log.refused(verdicts.refused)
+        return list(verdicts)
 
     return judge
 
