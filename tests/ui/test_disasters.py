@@ -130,4 +130,4 @@ def test_a_run_has_its_wall_time_whether_anybody_reads_or_not(tiny_root: Path, m
         assert sentence in str(last[1])
         assert post(url, "/gradio_api/call/generate", {"data": data})[0] == 200  # and never reads
         wait_for(lambda: engine.request_log.counters["runs_failed"] == 3)
-        assert engine.running == 0
+        wait_for(lambda: engine.running == 0)  # it is taken out right after its end was told
