@@ -21,7 +21,7 @@ class StepCharts:
 
     def __init__(self) -> None:
         frame = table(stored_run()["curves"])
-        with gr.Accordion("StepCharts of every step", open=False, elem_id="charts-fold"), gr.Row():
+        with gr.Accordion("Charts of every step", open=False, elem_id="charts-fold"), gr.Row():
             self.outputs = [
                 _plot(frame, "change", "Change in predicted x₀ (rms)"),
                 _plot(frame, "eps", "Size of eps (rms)"),
