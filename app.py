@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # and this when huggingface_hub is
 # A folder of our own, since its oldest files are deleted; the usual one belongs to all of the user's gradio apps.
 os.environ.setdefault(
     "GRADIO_TEMP_DIR", os.path.join(tempfile.gettempdir(), f"ddim-explorer-{os.getuid() if hasattr(os, 'getuid') else 'files'}")
@@ -37,7 +38,9 @@ def main() -> None:
     log_requests()
     spare_cores()
     engine = make_engine(options)
-    demo = build_ui(engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy)
+    demo = build_ui(
+        engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy, live=options.live, classroom=options.classroom
+    )
     logging.getLogger("ddim_app").info(server_options.described(options))
     server.serve(demo, engine, options, launch_options())
 
@@ -47,13 +50,18 @@ def make_engine(options: Options) -> Engine:
     first = options.first_model
     settings: dict[str, Any] = {"allow_hub": options.allow_hub, "budget": options.budget, "first_model": first}
     engine = Engine(roots, backend=options.backend, **settings) if GPU is None else ZeroEngine(roots, gpu=GPU, **settings)
-    if first and first not in engine.catalogue.names():
+    if first and engine.catalogue.known_as(first) not in engine.catalogue.names():
         here = ", ".join(engine.catalogue.folders())
         sys.exit(f"app.py: error: --model must be one of the models here ({here}), or an id on the Hugging Face Hub; got {first!r}")
-    if GPU is None:
-        threading.Thread(target=engine.warm_up, name="warm-up", daemon=True).start()
-    else:  # before the first request, whose fork takes the models along
+
+    def begin() -> None:
+        engine.catalogue.fetch_hosts()
         engine.warm_up()
+
+    if GPU is None:
+        threading.Thread(target=begin, name="warm-up", daemon=True).start()
+    else:  # before the first request, whose fork takes the models along
+        begin()
     return engine
 
 

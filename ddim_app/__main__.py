@@ -4,10 +4,10 @@ import argparse
 import sys
 
 from ddim_app.backends import spare_cores
-from ddim_app.commands import benchmark, deploy, generate, interpolate, invert, likelihood
-from ddim_app.errors import FieldError, RunError
+from ddim_app.commands import benchmark, deploy, generate, interpolate, invert, likelihood, models, quality, sample, variance
+from ddim_app.errors import FieldError, RunError, refused_by_disk
 
-COMMANDS = (benchmark, deploy, generate, interpolate, invert, likelihood)
+COMMANDS = (benchmark, deploy, generate, interpolate, invert, likelihood, models, quality, sample, variance)
 
 
 def main() -> None:
@@ -21,6 +21,8 @@ def main() -> None:
         arguments.run(arguments)
     except (FieldError, RunError) as error:
         sys.exit(f"{parser.prog} {arguments.command}: {error}")
+    except OSError as error:
+        sys.exit(f"{parser.prog} {arguments.command}: {refused_by_disk(error)}: make room or allow it, or name another place")
 
 
 if __name__ == "__main__":

@@ -2,15 +2,20 @@
 
 
 class FieldError(ValueError):
-    """A value that a run cannot have. `field` is its name on the page, in the API and on the command line."""
+    """A value that a run cannot have: `field` is its name in the API and on the command line, `reason` what follows the name."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field} {message}")
-        self.field = field
+        self.field, self.reason = field, message
 
 
 class RunError(RuntimeError):
     """A run that had to end; the message is a sentence for the user."""
+
+
+def refused_by_disk(error: OSError) -> str:
+    """The sentence for a file or folder that cannot be read or written, without its end."""
+    return f"{error.filename or 'a file'} cannot be read or written ({error.strerror or str(error)[:160]})"
 
 
 def shown(value: object) -> str:

@@ -50,13 +50,14 @@ class Network:
 class Run:
     """A run in the loop with all that it emitted."""
 
-    def __init__(self, loop, network, visited, pictures=1, group="model", seed=0, **row):
+    def __init__(self, loop, network, visited, pictures=1, group="model", seed=0, background=False, **row):
         self.x = toys.pictures(pictures, seed=seed).float()
         self.rows = [Row(LINEAR.levels_at(visited), **{"clip": "clip"} | row)] * pictures
         self.items = []
         self.ended = threading.Event()
         self.on_step = lambda step: None
-        self.ticket = loop.join(sample(self.x, self.rows), [tickets.Evaluator(network, group=group)], self.emit)
+        evaluators = [tickets.Evaluator(network, group=group)]
+        self.ticket = loop.join(sample(self.x, self.rows), evaluators, self.emit, background)
 
     def emit(self, item):
         self.items.append(item)

@@ -15,7 +15,7 @@ seeds = st.integers(0, 2**32 - 1)
 names = st.text("abc/-_.,:;~%&=+?#\"'<>{}$\\ é🌫", min_size=1, max_size=20).filter(str.strip)
 hashes = st.none() | st.text("0123456789abcdef", min_size=64, max_size=64)
 arms = st.builds(
-    Arm, method=st.sampled_from(sampling.METHODS), steps=st.integers(1, 1000), spacing=st.sampled_from(SPACINGS),
+    Arm, method=st.sampled_from(tuple(sampling.METHODS)), steps=st.integers(1, 1000), spacing=st.sampled_from(SPACINGS),
     timesteps=st.none() | st.lists(st.integers(0, 999), max_size=5, unique=True).map(tuple),
     eta=st.floats(0, 2), variance=st.sampled_from(VARIANCES), clip=st.sampled_from(CLIP_RULES), model=st.none() | names,
     seed=st.none() | seeds, noise_seed=st.none() | seeds, branch=st.none() | seeds, weights=hashes,

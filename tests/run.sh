@@ -5,10 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-select=(-m "not long")
+also=" and not long"
 for argument in "$@"; do
   case $argument in
-    --long) select=() ;;
+    --long) also="" ;;
     *) echo "usage: bash tests/run.sh [--long]" >&2; exit 2 ;;
   esac
 done
@@ -37,4 +37,20 @@ fi
 ruff check .
 ruff format --check .
 mypy
-python -m pytest "${select[@]}" --durations=10
+
+# Two processes, since a browser's event loop is of no use to the others; at once where there are cores for both.
+others=(python -m pytest -m "not browser$also" --durations=10)
+browser=(python -m pytest -m "browser$also" --durations=10)
+failed=0
+if [ "$(python -c 'import os; print(os.cpu_count() or 1)')" -ge 4 ]; then
+  log=$(mktemp)
+  trap 'kill $(jobs -p) 2> /dev/null || true; rm -f "$log"' EXIT
+  "${browser[@]}" > "$log" 2>&1 &
+  "${others[@]}" || failed=1
+  wait %1 || failed=1
+  cat "$log"
+else
+  "${others[@]}" || failed=1
+  "${browser[@]}" || failed=1
+fi
+exit "$failed"

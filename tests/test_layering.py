@@ -2,7 +2,6 @@
 
 import ast
 import collections
-import functools
 import graphlib
 import subprocess
 import sys
@@ -10,8 +9,9 @@ import sys
 import pytest
 
 from ddim_app.models.catalogue import ROOT
+from tests import packages
+from tests.packages import files, imports, member
 
-PACKAGE = ROOT / "ddim_app"
 MAY_USE = {
     "errors": "",
     "diffusion": "errors",
@@ -28,7 +28,13 @@ MAY_USE = {
 """The packages of `ddim_app`, and what each may import besides itself."""
 TOP = {*MAY_USE, "__init__", "__main__", "_old_paths"}
 LIBRARIES = {
-    "diffusers": {"models/loading.py", "studies/contenders.py", "studies/sampling_benchmark.py", "train/benchmark.py"},
+    "diffusers": {
+        "models/loading.py",
+        "models/network_config.py",
+        "studies/contenders.py",
+        "studies/sampling_benchmark.py",
+        "train/benchmark.py",
+    },
     "gradio": {"ui"},
     "accelerate": {"train"},
     "spaces": set(),
@@ -44,29 +50,6 @@ CORE = [
     "runs.codecs",
     "runs.snippets",
 ]
-
-
-def files():
-    """Every source file, with its place in the package."""
-    return [(path.relative_to(PACKAGE), path) for path in sorted(PACKAGE.rglob("*.py"))]
-
-
-@functools.cache
-def imports(path):
-    """Full names that a file imports, wherever in it the statement is."""
-    names = []
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [name.name for name in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names += [f"{node.module}.{name.name}" for name in node.names]
-    return names
-
-
-def member(place):
-    """The package or top module that a file belongs to."""
-    return place.with_suffix("").parts[0]
 
 
 def in_fresh_interpreter(code):
@@ -92,6 +75,11 @@ def test_imports_point_one_way(package):
         if name.startswith("ddim_app.")
     }
     assert {(place, name) for place, name in used if name.split(".")[1] not in allowed} == set()
+
+
+def test_the_figure_of_the_packages_is_up_to_date():
+    """If not: `python -m tests.packages`."""
+    assert packages.FIGURE.read_text("utf-8") == packages.figure()
 
 
 def test_modules_make_no_circle():

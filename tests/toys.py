@@ -37,6 +37,11 @@ def network(x: Tensor, t: Tensor) -> Tensor:
     return (x * (1 + time)).sin() + 0.3 * x - 0.2 * time
 
 
+def wide_network(x: Tensor, t: Tensor) -> Tensor:
+    """`network` with a second half of channels, in (-1, 1), for a learned variance."""
+    return torch.cat((network(x, t), (3 * x).sin()), 1)
+
+
 def dummy_model(x: Tensor, t: Tensor) -> Tensor:
     """The model of diffusers' scheduler tests: x t / (t + 1)."""
     time = t.to(x.dtype).view(-1, 1, 1, 1)

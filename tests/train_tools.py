@@ -16,10 +16,10 @@ ROOT = Path(__file__).parent.parent
 TOY = """
 [unet]
 sample_size = 8
-block_out_channels = [8, 16]
+block_out_channels = [8]
 layers_per_block = 1
-down_block_types = ["DownBlock2D", "AttnDownBlock2D"]
-up_block_types = ["AttnUpBlock2D", "UpBlock2D"]
+down_block_types = ["DownBlock2D"]
+up_block_types = ["UpBlock2D"]
 attention_head_dim = 8
 norm_num_groups = 4
 
@@ -36,6 +36,14 @@ mirror = true
 crop = "random"
 precision = "fp32"
 """
+
+HALVING_TWICE = (
+    TOY.replace("sample_size = 8", "sample_size = 32")
+    .replace("[8]", "[8, 8, 8]")
+    .replace('["DownBlock2D"]', '["DownBlock2D", "DownBlock2D", "DownBlock2D"]')
+    .replace('["UpBlock2D"]', '["UpBlock2D", "UpBlock2D", "UpBlock2D"]')
+)
+"""A toy of the size that people train: what is not cut to its 32 pixels cannot be halved twice."""
 
 
 class Ran(NamedTuple):
@@ -60,11 +68,11 @@ class Ran(NamedTuple):
 
 
 class Worker:
-    """See train_worker.py."""
+    """See train_worker.py and rank_worker.py."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "tests.train_worker") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.train_worker"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", module], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def run(self, *args: Any, **job: Any) -> Ran:

@@ -1,11 +1,12 @@
 """Runs the training command in forked children of one interpreter, so that a test pays for the imports once.
 
-Each line of standard input is a job (JSON): `args` of the command; `env`; `processes`; and optionally `event`, which sends
+Each line of standard input is a job (JSON): `args` of the command; `env`; `umask`; `processes`; and optionally `event`, which sends
 the child a signal at a named point of its work. The answer is a line with the exit codes and what was printed.
 """
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -19,8 +20,13 @@ torch.set_num_threads(1)
 
 import torch._dynamo  # noqa: E402 - AdamW would import it in every child
 
-from ddim_app.train import begin, evaluate, loop, run, run_folder, setup, state  # noqa: E402
+from ddim_app.media import files  # noqa: E402
+from ddim_app.models.network_config import network_class  # noqa: E402
+from ddim_app.train import begin, evaluate, looks, loop, run, setup, state  # noqa: E402
 from ddim_app.train.__main__ import main  # noqa: E402
+
+network_class()  # half of what a run of a toy takes would be this import
+evaluate.PREVIEW_STEPS, evaluate.HELD_OUT_EVALUATIONS = 3, 50  # likewise the looks at it
 
 
 def before(module, name, act):
@@ -54,7 +60,7 @@ def arm(event):
             return
         os.kill(os.getpid(), event["signal"])
 
-    def at_step(average, network, now, longest):
+    def at_step(average, network, now, *lengths):
         if now == step:
             fire()
 
@@ -67,20 +73,24 @@ def arm(event):
 
     def enter(name):
         def act(first, *args, **kwargs):
-            now = args[0].step if name == "checkpoint" else first.trainer.state.step
+            now = args[1]["step"] if name == "checkpoint" else args[0]
             inside[name] = now == step
 
         return act
 
-    def not_measuring(trainer):
+    def not_measuring(measure):
         """The measurement of the speed makes steps too, but they are not the run's."""
-        armed.append(False)
-        result = measure(trainer)
-        armed.pop()
-        return result
 
-    armed, measure, save_whole = [True], begin.measure, run_folder.save_file
-    begin.measure = not_measuring
+        def quiet(trainer):
+            armed.append(False)
+            result = measure(trainer)
+            armed.pop()
+            return result
+
+        return quiet
+
+    armed, save_whole = [True], files.save_file
+    begin.measure, begin.measure_threads = not_measuring(begin.measure), not_measuring(begin.measure_threads)
     before(state, "save", enter("checkpoint"))
     before(run.TrainingRun, "publish", enter("publish"))
     kind, _, moment = where.partition(" ")
@@ -95,13 +105,13 @@ def arm(event):
             lambda self, batch, last: fire() if batch.step == step and batch.first == 4 * event.get("rank", 0) else None,
         )
     elif moment == "half written":
-        run_folder.save_file = write_half
+        files.save_file = write_half
     elif moment == "not flushed":
-        before(run_folder, "put_in_place", lambda partial, path: fire() if inside[kind] else None)
+        before(files, "put_in_place", lambda partial, path: fire() if inside[kind] else None)
     elif moment == "not renamed":
-        after(run_folder, "flush", lambda path: fire() if inside[kind] and path.name.endswith(run_folder.PARTIAL) else None)
+        after(files, "flush", lambda path: fire() if inside[kind] and path.name.endswith(files.PARTIAL) else None)
     elif moment == "renamed":
-        after(run_folder, "put_in_place", lambda partial, path: fire() if inside[kind] else None)
+        after(files, "put_in_place", lambda partial, path: fire() if inside[kind] else None)
     else:
         module, name = POINTS[where]
         before(module, name, fire)
@@ -109,8 +119,8 @@ def arm(event):
 
 POINTS = {
     "loading": (setup.loading, "load"), "building": (setup.loading, "build"), "reading pictures": (begin.data, "load"),
-    "measuring": (begin, "clock"), "first measurement": (begin, "measure"), "preview": (evaluate, "to_pixels"),
-    "closing report": (evaluate, "nearest"), "held-out loss": (evaluate, "bucket_means"),
+    "measuring": (begin, "clock"), "first measurement": (begin, "measure_threads"), "preview": (evaluate, "to_pixels"),
+    "closing report": (looks.RunPreviews, "final"), "held-out loss": (evaluate, "bucket_means"),
 }  # fmt: skip
 
 
@@ -128,7 +138,7 @@ def poison(step):
 
 def fill_disk(step):
     """Makes the checkpoint of a step fail as on a full disk, after half of it."""
-    original = run_folder.save_file
+    original = files.save_file
 
     def full(tensors, path, metadata):
         original(tensors, path, metadata)
@@ -136,7 +146,13 @@ def fill_disk(step):
             os.truncate(path, os.path.getsize(path) // 2)
             raise OSError(28, "No space left on device")
 
-    run_folder.save_file = full
+    files.save_file = full
+
+
+def limit_files(size):
+    """A disk on which no file can become larger: writing fails as on a full one, whatever library writes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def shift_noise(rank):
@@ -157,6 +173,7 @@ def child(job, rank, port, output):
     code = 99
     try:
         os.environ.update(job.get("env", {}))
+        os.umask(job.get("umask", os.umask(0)))
         if job["processes"] > 1:
             world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job["processes"], "LOCAL_WORLD_SIZE": job["processes"]}
             os.environ.update({name: str(value) for name, value in world.items()})
@@ -166,6 +183,8 @@ def child(job, rank, port, output):
         for name in ("poison", "fill_disk"):
             if name in job:
                 globals()[name](job[name])
+        if "largest_file" in job:
+            limit_files(job["largest_file"])
         if job.get("shift_noise"):
             shift_noise(rank)
         code = main(job["args"])

@@ -19,7 +19,7 @@ from ddim_app.ui.hosting import server
 @contextmanager
 def served(engine: Engine, options: Options = Options(host="127.0.0.1")) -> Iterator[str]:  # noqa: B008  (frozen)
     """Address of the page over `engine`, as app.py would launch it."""
-    demo = build_ui(engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy)
+    demo = build_ui(engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy, live=options.live)
     hosted = server.app_options(engine, demo, options)
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(), **hosted)
     try:
@@ -43,9 +43,9 @@ class Brake:
     def __call__(self, *arguments: Any) -> Predict:
         predict = self._real(*arguments)
 
-        def braked(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        def braked(x: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
             time.sleep(self.seconds)
-            return predict(x, t)
+            return predict(x, *conditions)
 
         return braked
 

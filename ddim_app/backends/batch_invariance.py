@@ -9,14 +9,16 @@ from ddim_app.diffusion.noise import Shape
 from ddim_app.diffusion.sampler import Predict
 
 
-def invariant_buckets(predict_in: Callable[[int], Predict], shape: Shape, device: torch.device, most: int = 16) -> list[set[int]]:
+def invariant_buckets(
+    predict_in: Callable[[int], Predict], shape: Shape, num_train_timesteps: int, device: torch.device, most: int = 16
+) -> list[set[int]]:
     """Groups of buckets in which a row has the same bits, whichever neighbours it has.
 
     `predict_in(bucket)` is the predictor pinned to a bucket. A bucket in which a row's place or neighbours matter is in no
     group.
     """
     noise = torch.randn(most, *shape, generator=torch.Generator().manual_seed(0)).to(device)
-    t = torch.arange(most, device=device) * 37 + 5
+    t = (torch.arange(most, device=device) * 37 + 5) % num_train_timesteps
     groups: dict[bytes, set[int]] = {}
     for bucket in (bucket for bucket in BUCKETS if bucket <= most):
         predict = predict_in(bucket)

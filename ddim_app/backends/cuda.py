@@ -24,38 +24,40 @@ def captured(unet: nn.Module, device: torch.device) -> Predict:
     Its output is overwritten by the next call of that size, so it is copied out. Convolutions and products in fp32 are fp32
     and not TF32.
     """
-    graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]] = {}
+    graphs: dict[int, tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]] = {}
     # Graphs run one at a time and their outputs are copied out at once, so all may use the same memory.
     pool = torch.cuda.graph_pool_handle()
 
-    def evaluate(x: Tensor, t: Tensor) -> Tensor:
+    def evaluate(x: Tensor, *given: Tensor) -> Tensor:
         size = len(x)
         if size not in graphs:
             if len(graphs) == MOST_GRAPHS:
                 del graphs[next(iter(graphs))]
-            graphs[size] = _capture(unet, x, placed(t, device), pool)
-        graph, rows, times, output = graphs[size]
+            graphs[size] = _capture(unet, x, [placed(each, device) for each in given], pool)
+        graph, (rows, *others), output = graphs[size]
         rows.copy_(x, non_blocking=True)
-        times.copy_(t.pin_memory() if t.device.type == "cpu" else t, non_blocking=True)
+        for place, each in zip(others, given, strict=True):
+            place.copy_(each.pin_memory() if each.device.type == "cpu" else each, non_blocking=True)
         graph.replay()
         return output.clone()
 
     return evaluate
 
 
-def _capture(unet: nn.Module, x: Tensor, t: Tensor, pool: Any) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]:
-    rows, times = x.clone(memory_format=torch.channels_last), t.clone()
+def _capture(unet: nn.Module, x: Tensor, given: list[Tensor], pool: Any) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
+    """(graph, its inputs, its output) for rows such as x, with their timesteps and classes."""
+    inputs = [x.clone(memory_format=torch.channels_last), *(each.clone() for each in given)]
     aside = torch.cuda.Stream(x.device)  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream(x.device))
     with torch.cuda.stream(aside), _ieee():
         for _ in range(WARM_CALLS):
-            unet(rows, times, return_dict=False)
+            unet(*inputs, return_dict=False)
     torch.cuda.current_stream(x.device).wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
     # Other threads put models and noise on the device meanwhile.
     with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"), _ieee():
-        output = unet(rows, times, return_dict=False)[0]
-    return graph, rows, times, output
+        output = unet(*inputs, return_dict=False)[0]
+    return graph, inputs, output
 
 
 def _ieee() -> AbstractContextManager[None]:

@@ -22,9 +22,9 @@ def predictor(model: Model, device: torch.device, fmt: str, pinned: int | None =
     CPU and GPU alike.
     """
     unet = network(model, device, fmt)
-    evaluate = cuda.captured(unet, device) if device.type == "cuda" else _plain(unet)
+    evaluate = evaluator(unet, device)
     alone = SingleRow(unet, evaluate) if device.type == "cpu" and smallest(fmt) == 2 else None
-    return in_buckets(evaluate, device, pinned, smallest(fmt), alone)
+    return in_buckets(evaluate, device, pinned, smallest(fmt), alone, bool(model.classes.names))
 
 
 def smallest(fmt: str) -> int:
@@ -44,31 +44,36 @@ def network(model: Model, device: torch.device, fmt: str) -> nn.Module:
     return fused_norm.with_fused_norms(unet) if device.type == "cuda" else unet
 
 
+def evaluator(unet: nn.Module, device: torch.device) -> Predict:
+    """The network as a plain function; on a GPU it is captured."""
+    if device.type == "cuda":
+        return cuda.captured(unet, device)
+    return lambda x, *given: unet(x, *(placed(each, x.device) for each in given), return_dict=False)[0]
+
+
 def in_buckets(
-    evaluate: Predict, device: torch.device, pinned: int | None, smallest: int = BUCKETS[0], alone: Predict | None = None
-) -> Predict:
+    evaluate: Predict, device: torch.device, pinned: int | None, smallest: int = BUCKETS[0], alone: Predict | None = None,
+    classes: bool = False,
+) -> Predict:  # fmt: skip
     """`evaluate` with its calls filled up to a bucket, or cut and filled to the one that is pinned.
 
-    `alone` evaluates a lone row with the bits that it has in a bucket of two.
+    `alone` evaluates a lone row with the bits that it has in a bucket of two. Of a model with `classes`, rows that name none, as
+    in measurements of memory and speed, are of the first.
     """
 
     @torch.inference_mode()
-    def predict(x: Tensor, t: Tensor) -> Tensor:
+    def predict(x: Tensor, t: Tensor, *y: Tensor) -> Tensor:
+        if classes and not y:
+            y = (torch.zeros_like(t),)
         if pinned and len(t) > pinned:
-            return torch.cat([predict(*part) for part in zip(torch.split(x, pinned), torch.split(t, pinned), strict=True)])
+            return torch.cat([predict(*part) for part in zip(*(torch.split(each, pinned) for each in (x, t, *y)), strict=True)])
         bucket = pinned or max(smallest, bucket_of(len(t)))
         if alone is not None and len(t) == 1 and bucket == 2:
-            return alone(x.to(device, torch.float32).contiguous(memory_format=torch.channels_last), t.to(device)).float()
+            given = (each.to(device) for each in (t, *y))
+            return alone(x.to(device, torch.float32).contiguous(memory_format=torch.channels_last), *given).float()
         rows = filled(x, bucket).to(device, torch.float32)
         if device.type != "cuda":  # where the captured graph's own rows are in that layout
             rows = rows.contiguous(memory_format=torch.channels_last)
-        return evaluate(rows, filled(t, bucket))[: len(t)].float()
+        return evaluate(rows, *(filled(each, bucket) for each in (t, *y)))[: len(t)].float()
 
     return predict
-
-
-def _plain(unet: nn.Module) -> Predict:
-    def evaluate(x: Tensor, t: Tensor) -> Tensor:
-        return unet(x, placed(t, x.device), return_dict=False)[0]  # type: ignore[no-any-return]
-
-    return evaluate

@@ -1,6 +1,5 @@
 """Tensors of a GPU on their way into the host's memory, while the GPU goes on with other work."""
 
-import functools
 from collections.abc import Sequence
 
 import torch
@@ -27,10 +26,10 @@ def begin(tensors: Sequence[Tensor]) -> Copy | None:
         pinned.copy_(packed, non_blocking=True)
         packed.record_stream(stream)
         done = stream.record_event()
-    return functools.partial(_arrived, pinned, done)
 
+    def arrived() -> Sequence[Tensor]:
+        """The copies in their pinned memory, which torch uses again when the last reader has let go of them."""
+        done.synchronize()
+        return pinned.unbind()
 
-def _arrived(pinned: Tensor, done: torch.cuda.Event) -> Sequence[Tensor]:
-    """The copies in their pinned memory, which torch uses again when the last reader has let go of them."""
-    done.synchronize()
-    return pinned.unbind()
+    return arrived

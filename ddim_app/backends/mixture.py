@@ -15,35 +15,16 @@ HANDED_ON = ("conv_in", "time_emb_proj")
 """Of these modules, those whose output is rounded to 16 bits: in fp32 it would turn most of the network back to fp32."""
 
 
-class RoundedLayer(nn.Module):
-    """A convolution or linear layer with its weights rounded once, whose input is rounded at each call."""
+class CastLayer(nn.Module):
+    """A convolution or linear layer that computes in `inside`, its weights rounded to it once, and gives out `outside`."""
 
-    def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, layer: nn.Module, inside: torch.dtype, outside: torch.dtype) -> None:
         super().__init__()
-        self.layer = copy.deepcopy(layer).to(dtype)
-        self.dtype = dtype
+        self.layer = copy.deepcopy(layer).to(inside)
+        self.inside, self.outside = inside, outside
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x.to(self.dtype))  # type: ignore[no-any-return]
-
-
-class ExactLayer(nn.Module):
-    """A layer that is not rounded; its output is where 16 bits go on from it.
-
-    On a CPU linear layers compute in float64: in fp32 their last bits would depend on how many rows there are, and now and
-    then one of them would turn up in 16 bits, so that a picture would depend on its neighbours. On a GPU all rows of a bucket
-    have the same bits in fp32.
-    """
-
-    def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        on_cpu = layer.weight.device.type == "cpu"
-        self.inside = torch.float64 if isinstance(layer, nn.Linear) and on_cpu else torch.float32
-        self.layer = copy.deepcopy(layer).to(self.inside)
-        self.dtype = dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x.to(self.inside)).to(self.dtype)  # type: ignore[no-any-return]
+        return self.layer(x.to(self.inside)).to(self.outside)  # type: ignore[no-any-return]
 
 
 class PointwiseConvolution(nn.Module):
@@ -63,14 +44,20 @@ def is_exact(name: str) -> bool:
 
 def rounded(unet: nn.Module, dtype: torch.dtype) -> nn.Module:
     """The network with its convolutions and linear layers in `dtype`, the exact ones aside. It leaves `unet` as it is and shares
-    what is not rounded."""
+    what is not rounded.
+
+    On a CPU exact linear layers compute in float64: in fp32 their last bits would depend on how many rows there are, and now
+    and then one of them would turn up in 16 bits, so that a picture would depend on its neighbours. On a GPU all rows of a
+    bucket have the same bits in fp32.
+    """
 
     def layer(name: str, module: nn.Module) -> nn.Module | None:
         if not isinstance(module, nn.Conv2d | nn.Linear):
             return None
         if not is_exact(name):
-            return RoundedLayer(module, dtype)
-        return ExactLayer(module, dtype if any(part in name for part in HANDED_ON) else torch.float32)
+            return CastLayer(module, dtype, dtype)
+        inside = torch.float64 if isinstance(module, nn.Linear) and module.weight.device.type == "cpu" else torch.float32
+        return CastLayer(module, inside, dtype if any(part in name for part in HANDED_ON) else torch.float32)
 
     return replaced(unet, layer)
 

@@ -9,17 +9,18 @@ import sys
 import threading
 import warnings
 import xml.etree.ElementTree as ET
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ddim_app.backends import eager, mixture
 from ddim_app.backends.devices import threads
 from ddim_app.backends.openvino_cache import ConversionCache, UnavailableError
-from ddim_app.backends.single_row import Positional
+from ddim_app.backends.single_row import positional
+from ddim_app.diffusion.noise import Shape
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.models.loading import Model
 from ddim_app.models.memory import free_bytes
@@ -72,51 +73,39 @@ class ConvertedNetwork:
         if fmt not in HINTS:
             raise UnavailableError(f"OpenVINO computes in {' or '.join(HINTS)} here, and not in {fmt}")
         _check_room(model)
-        self._fmt, self._shape = fmt, model.shape
-        self._requests: OrderedDict[int, Any] = OrderedDict()
+        source, self._classes = _source(model, cache or ConversionCache()), len(model.classes.names)
+        self._request = functools.lru_cache(MOST_SIZES)(functools.partial(_request, source, model.shape, HINTS[fmt]))
         self._busy = threading.Lock()
-        self._source = _source(model, cache or ConversionCache())
-        self.error = self._check(model)
-        """Relative root mean square of the difference to torch in fp32."""
+        self._check(model, FURTHEST[fmt])
 
     def predictor(self, pinned: int | None = None) -> Predict:
         """As `backends.predictor`: rows in fp32 in and out, in buckets, each compiled when first used."""
-        return eager.in_buckets(self._evaluate, torch.device("cpu"), pinned)
+        return eager.in_buckets(self._evaluate, torch.device("cpu"), pinned, classes=self._classes > 0)
 
-    def _evaluate(self, x: Tensor, t: Tensor) -> Tensor:
+    def _evaluate(self, x: Tensor, *given: Tensor) -> Tensor:
         with self._busy:
-            done = self._request(len(x)).infer([x.contiguous().numpy(), t.numpy()], share_inputs=True)
+            inputs = [x.contiguous().numpy(), *(each.numpy() for each in given)]
+            done = self._request(len(x)).infer(inputs, share_inputs=True)
             return torch.from_numpy(done[0].copy())
 
-    def _request(self, rows: int) -> Any:
-        """What evaluates batches of this size, compiled at first; static shapes are much faster than one for all."""
-        if rows not in self._requests:
-            self._requests[rows] = self._compiled(rows).create_infer_request()
-            if len(self._requests) > MOST_SIZES:
-                self._requests.popitem(last=False)
-        self._requests.move_to_end(rows)
-        return self._requests[rows]
-
-    def _compiled(self, rows: int) -> Any:
-        network = core().read_model(*self._source)
-        network.reshape({0: [rows, *self._shape], 1: [rows]})
-        settings = {
-            "INFERENCE_PRECISION_HINT": HINTS[self._fmt],
-            "INFERENCE_NUM_THREADS": threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        return core().compile_model(network, "CPU", settings)
-
-    def _check(self, model: Model) -> float:
-        """The difference to torch at a few noise levels; raises UnavailableError when this is not the model's network."""
-        x = torch.randn(4, *self._shape, generator=torch.Generator().manual_seed(0))
+    def _check(self, model: Model, furthest: float) -> None:
+        """Compares with torch at a few noise levels; raises UnavailableError when this is not the model's network."""
+        x = torch.randn(4, *model.shape, generator=torch.Generator().manual_seed(0))
         t = torch.linspace(0, model.schedule.num_train_timesteps - 1, 4).long()
+        given = (t, torch.arange(4) % self._classes) if self._classes else (t,)
         with torch.inference_mode():
-            expected = model.unet(x, t, return_dict=False)[0]
-        apart = (self.predictor()(x, t) - expected).square().mean().sqrt() / expected.square().mean().sqrt()
-        if not float(apart) < FURTHEST[self._fmt]:
-            raise UnavailableError(f"OpenVINO's {model.name} is {100 * float(apart):.1f} % from torch's, which is too far")
-        return float(apart)
+            expected = model.unet(x, *given, return_dict=False)[0]
+        apart = float((self.predictor()(x, *given) - expected).square().mean().sqrt() / expected.square().mean().sqrt())
+        if not apart < furthest:
+            raise UnavailableError(f"OpenVINO's {model.name} is {100 * apart:.1f} % from torch's, which is too far")
+
+
+def _request(source: tuple[str, Any], shape: Shape, hint: str, rows: int) -> Any:
+    """What evaluates batches of `rows`; static shapes are much faster than one for all."""
+    network = core().read_model(*source)
+    network.reshape({0: [rows, *shape], **{i: [rows] for i in range(1, len(network.inputs))}})
+    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads(), "PERFORMANCE_HINT": "LATENCY"}
+    return core().compile_model(network, "CPU", settings).create_infer_request()
 
 
 def _source(model: Model, cache: ConversionCache) -> tuple[str, Any]:
@@ -132,8 +121,6 @@ def _source(model: Model, cache: ConversionCache) -> tuple[str, Any]:
             reason = str(error).strip().split("\n")[-1][:120]
             raise UnavailableError(f"OpenVINO could not convert {model.name} ({reason})") from error
     text, weights = found
-    import numpy as np
-
     return _with_marks(text), runtime().Tensor(np.frombuffer(weights, np.uint8).copy())
 
 
@@ -142,10 +129,11 @@ def _convert(model: Model, folder: Path) -> None:
     ov = runtime()
     # A copy, since the loop may be calling this one.
     unet = mixture.pointwise(copy.deepcopy(model.unet).cpu().to(memory_format=torch.contiguous_format))
-    example = torch.zeros(2, *model.shape), torch.full((2,), 5)
+    conditions = torch.zeros(1 + bool(model.classes.names), 2, dtype=torch.int64)
+    example = torch.zeros(2, *model.shape), *conditions.unbind()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of each Python value that it takes for constant
-        traced = torch.jit.trace(Positional(unet).eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(positional(unet).eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
         # By its parts, since `convert_model` would report to its makers. The frontend does not keep the decoder alive.
         frontend = ov.frontend.FrontEndManager().load_by_framework("pytorch")
         decoder = ov.frontend.pytorch.ts_decoder.TorchScriptPythonDecoder(traced)

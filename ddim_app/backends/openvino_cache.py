@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ddim_app.models.loading import Model
+from ddim_app.models.model_files import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,7 @@ class ConversionCache:
     """The folder DDIM_CACHE, or `ddim-explorer` under the user's cache folder."""
 
     def __init__(self, folder: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        self.folder = folder or Path(os.environ.get("DDIM_CACHE") or Path(home) / "ddim-explorer") / "openvino"
+        self.folder = folder or cache_folder("openvino")
         self.max_bytes = max_bytes
 
     def key(self, model: Model, version: str) -> str:
@@ -84,13 +84,9 @@ class ConversionCache:
             unfinished.rename(self.folder / key)
         finally:  # another process may have been first
             shutil.rmtree(unfinished, ignore_errors=True)
-        self._trim(key)
-
-    def _trim(self, newest: str) -> None:
-        """Drops what was not used for the longest time until the rest fits."""
-        entries = sorted((entry for entry in self.folder.iterdir() if entry.is_dir()), key=lambda entry: entry.stat().st_mtime)
-        sizes = {entry: sum(file.stat().st_size for file in entry.iterdir()) for entry in entries}
-        for entry in entries:
-            if sum(sizes.values()) > self.max_bytes and entry.name != newest:
+        total = 0  # what was not used for the longest time goes until the rest fits
+        entries = [entry for entry in self.folder.iterdir() if entry.is_dir()]
+        for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime, reverse=True):
+            total += sum(file.stat().st_size for file in entry.iterdir())
+            if total > self.max_bytes and entry.name != key:
                 shutil.rmtree(entry, ignore_errors=True)
-                del sizes[entry]

@@ -1,14 +1,12 @@
 """Which backend serves a model: torch at once, and OpenVINO as soon as it is ready, near enough and measured faster."""
 
 import logging
-import math
 import statistics
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,26 +23,8 @@ RACE_ROWS = (1, 4, 16)
 RACE_ROUNDS = 5
 FASTER = 1.05
 """Below this gain a change of backend, and with it of the last bits, is not worth it."""
-
-
 Call = Callable[[Predict, Tensor, Tensor], Tensor]
 """Makes a call where calls are made."""
-
-
-def here(predict: Predict, x: Tensor, t: Tensor) -> Tensor:
-    return predict(x, t)
-
-
-class BackendTimes(NamedTuple):
-    """Seconds of one call by both, by the rows that it had."""
-
-    torch: dict[int, float]
-    openvino: dict[int, float]
-
-    @property
-    def gain(self) -> float:
-        """How many times as fast OpenVINO is: the geometric mean over the batch sizes."""
-        return math.exp(statistics.mean(math.log(self.torch[rows] / self.openvino[rows]) for rows in self.torch))
 
 
 @dataclass
@@ -61,10 +41,9 @@ class BackendSwitch:
     """Backends by model, as `wanted` says: "torch", "openvino", or "auto" to let OpenVINO in where it wins a race.
 
     Preparing takes seconds and is done by `prepare`, on whatever thread calls it; the calls of a race are made through `call`.
-    Without it everything is torch's.
     """
 
-    def __init__(self, wanted: str, device: torch.device, cache: Path | None = None, call: Call = here) -> None:
+    def __init__(self, wanted: str, device: torch.device, cache: Path | None, call: Call) -> None:
         self.wanted = wanted
         self.reason = ""
         """Why OpenVINO serves nobody here, if it cannot at all."""
@@ -108,7 +87,7 @@ class BackendSwitch:
                     known.sentence = f"{error}, so torch goes on"
                     log.warning("%s", known.sentence)
             if race and known.converted is not None and not known.sentence:
-                gain = measure(eager.predictor(model, CPU, fmt), known.converted.predictor(), model, call=self._call).gain
+                gain = measure(eager.predictor(model, CPU, fmt), known.converted.predictor(), model, self._call)
                 known.is_faster = gain >= FASTER
                 known.sentence = f"OpenVINO is {gain:.2f} times as fast as torch for {model.name} in {fmt}"
                 log.info("%s", known.sentence)
@@ -129,17 +108,19 @@ class BackendSwitch:
         return converted
 
 
-def measure(
-    by_torch: Predict, by_openvino: Predict, model: Model, rows: tuple[int, ...] = RACE_ROWS, call: Call = here
-) -> BackendTimes:
-    """Both in turns, the best of the rounds: others' work on the machine only ever adds to a call."""
-    seconds: tuple[dict[int, list[float]], ...] = ({}, {})
-    for count in rows:
-        x, t = torch.zeros(count, *model.shape), torch.full((count,), 500)
-        for turn in range(RACE_ROUNDS + 1):
-            for predict, times in zip((by_torch, by_openvino), seconds, strict=True):
+def measure(by_torch: Predict, by_openvino: Predict, model: Model, call: Call) -> float:
+    """How many times as fast OpenVINO is, in turns: the geometric mean over batch sizes of the best calls' ratio.
+
+    The best of some rounds counts, since others' work on the machine, and preparing weights at first, only ever add to a call.
+    """
+    gains = []
+    for count in RACE_ROWS:
+        x, t = torch.zeros(count, *model.shape), torch.full((count,), model.schedule.num_train_timesteps // 2)
+        seconds: tuple[list[float], list[float]] = [], []
+        for _ in range(RACE_ROUNDS + 1):
+            for predict, taken in zip((by_torch, by_openvino), seconds, strict=True):
                 began = time.perf_counter()
                 call(predict, x, t)
-                if turn:  # the first prepares its weights
-                    times.setdefault(count, []).append(time.perf_counter() - began)
-    return BackendTimes(*({count: min(values) for count, values in times.items()} for times in seconds))
+                taken.append(time.perf_counter() - began)
+        gains.append(min(seconds[0]) / min(seconds[1]))
+    return statistics.geometric_mean(gains)

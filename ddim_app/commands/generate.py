@@ -1,34 +1,37 @@
 """`python -m ddim_app generate`: the pictures of a recipe, as PNG files that carry it."""
 
 import argparse
-import queue
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from ddim_app.commands.engines import local_engine
 from ddim_app.diffusion.noise import picture_seed
-from ddim_app.errors import FieldError, RunError
+from ddim_app.errors import FieldError
+from ddim_app.media.files import write_file
 from ddim_app.media.images import to_pil, to_pixels
 from ddim_app.runs import codecs, key_values
 from ddim_app.runs.sampling import Recipe
 
 HELP = {
-    "model": "a model of weights/ or runs/, or an id on the Hugging Face Hub",
+    "model": "a model of weights/ or runs/, a folder, or an id on the Hugging Face Hub",
     "precision": "fast, fp32 or fp64",
     "bucket": "rows of every network call, as a finished recipe names it to make the same bits again",
     "backend": "torch or openvino, as a finished recipe names it; what is not here is done by torch",
     "weights": "sha256 of the weights that the recipe was made with; others are said",
+    "class_label": "a class of a model that has some, by its name or number, or none, the null class (default: by the seed)",
+    "guidance": "of a class: 1 is the class alone, 0 none; above 1 two evaluations a step (default: 1)",
     "seed": "0 to 2^32 - 1; picture i has seed + i",
     "pictures": "how many, 1 to 16",
     "noise_seed": "names the step noise (default: follows the seed)",
     "branch": "another step noise for the same seeds",
-    "method": "ddim or ddpm",
+    "method": "ddim, ddpm or 2m, which is DPM-Solver++ (2M)",
     "steps": "network evaluations per picture",
-    "spacing": "leading, trailing, linspace, quadratic or quadratic-paper",
+    "spacing": "leading, trailing, linspace, quadratic, quadratic-paper or log-snr",
     "timesteps": "the train timesteps to visit, such as 999~500~0",
     "eta": "0 is DDIM, 1 has DDPM's variance; at most 2",
-    "variance": "DDPM's: small or large",
+    "variance": "DDPM's: small, large, or learned where the network has one; analytic, DDIM's too, where it is estimated",
     "clip": "what is done to the predicted picture: clip, off or dynamic",
     "start_arm": "begin where that earlier arm (from 0) is after start_step transitions",
     "start_step": "after how many of its transitions",
@@ -40,6 +43,7 @@ not say otherwise. Examples:
   python -m ddim_app generate --steps 25 --eta 0.5 --seed 7
   python -m ddim_app generate --recipe picture.png --seed 8 --output more
   python -m ddim_app generate --steps 10 --arm method:ddpm --arm method:ddpm,variance:large
+  python -m ddim_app generate --steps 10 --method 2m --spacing log-snr
 """
 
 
@@ -99,27 +103,20 @@ def run(arguments: argparse.Namespace) -> None:
 
 def write(recipe: Recipe, folder: Path) -> Iterator[Path]:
     """Runs the recipe and writes its pictures, named by arm and seed; raises FieldError."""
-    from ddim_app.engine import Engine, Finished
 
-    engine = Engine()
-    plan = engine.plan(recipe, lambda message: print(message, file=sys.stderr))
-    note = codecs.other_weights(recipe, dict(zip(recipe.models, (model.sha256 for model in plan.models), strict=True)))
+    engine = local_engine(*recipe.models)
+    plan = engine.plan(recipe)
+    note = codecs.other_weights(recipe, dict(zip(recipe.models, (model.hashes for model in plan.models), strict=True)))
     if note:
         print(note, file=sys.stderr)
-    finals: dict[int, Any] = {}
-    arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    engine.start(plan, arrived.put)
-    while not isinstance(item := arrived.get(), Finished):
-        finals.update({frame.arm: frame.x_t for frame in item if frame.is_last})
-    if item.error:
-        raise RunError(item.error)
     folder.mkdir(parents=True, exist_ok=True)
-    made: Recipe = item.recipe
+    handle = engine.run(plan)
+    finals, made = handle.result, cast(Recipe, handle.recipe)
     for a, arm in enumerate(made.arms):
         seed = made.seed if arm.seed is None else arm.seed
         for i, pixels in enumerate(to_pixels(finals[a])):
             path = folder / f"{a + 1:02}-{arm.method}-{plan.rows[a].transitions}-steps-seed-{picture_seed(seed, i)}.png"
-            path.write_bytes(codecs.png(to_pil(pixels), made))
+            write_file(path, codecs.png(to_pil(pixels), made))
             yield path
 
 

@@ -1,14 +1,17 @@
 """`python -m ddim_app interpolate`: pictures between pictures, as a sheet, films and latent files."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ddim_app.commands.engines import local_engine
 from ddim_app.diffusion.formulas import CLIP_RULES
 from ddim_app.diffusion.latent_paths import WAYS
 from ddim_app.diffusion.sampler import VARIANCES
 from ddim_app.diffusion.schedule import SPACINGS
 from ddim_app.errors import FieldError
+from ddim_app.media.files import write_file
 from ddim_app.runs import forms, path_files
 from ddim_app.runs.interpolation import MAX_FRAMES, NOISES
 from ddim_app.runs.mixing import Q_NOISES
@@ -55,36 +58,39 @@ def add(commands: Any) -> None:
     option("spacing", "trailing", "timestep spacing", choices=SPACINGS)
     option("variance", "small", "DDPM's", choices=VARIANCES)
     option("clip", "clip", "what is done to the predicted picture", choices=CLIP_RULES)
-    option("precision", "fast", "fast, fp32 or fp64")
-    option("noise-seed", "", "names the step noise (default: follows the ends)")
-    option("branch", 0, "another step noise", type=int)
     option("output", Path("interpolation"), "folder of the files", type=Path, metavar="DIR")
     parser.add_argument("--files", nargs="+", default=["sheet", "gif"], choices=path_files.KINDS,
                         help="what is written (default: sheet gif)")  # fmt: skip
+    _add_rarer(option)
     parser.set_defaults(run=run, parser=parser)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    from ddim_app.engine import Engine  # here, since it takes seconds
+def _add_rarer(option: Callable[..., None]) -> None:
+    """Options that are seldom given."""
+    option("precision", "fast", "fast, fp32 or fp64")
+    option("noise-seed", "", "names the step noise (default: follows the ends)")
+    option("branch", 0, "another step noise", type=int)
+    option("class-label", "", "a class of a model that has some, by its name or number, or none (default: by the first seed)")
+    option("guidance", 1.0, "of a class: 1 is the class alone, 0 none; above 1 two evaluations a step", type=float)
 
-    engine = Engine()
-    model = engine.model(arguments.model, print)
+
+def run(arguments: argparse.Namespace) -> None:
+    engine = local_engine(arguments.model)
+    model = engine.model(arguments.model)
     files = [_read(path) for path in arguments.end]
     recipe = forms.interpolation(vars(arguments), files, model.schedule.num_train_timesteps, model.shape)
-    collected = path_files.CollectedFrames(engine.plan(recipe))
-    finished: list[Any] = []
-    for frame in engine.run(recipe, finished.append):
-        collected.add(frame)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    run = engine.run(recipe)
+    collected, made = run.result, run.recipe
     for line in path_files.report(collected):
         print(line)
-    made = finished[0]
-    arguments.output.mkdir(parents=True, exist_ok=True)
     for kind in dict.fromkeys(arguments.files):
         path = arguments.output / path_files.file_name(kind, made)
         try:
-            path.write_bytes(path_files.file_of(kind, made, collected))
+            data = path_files.file_of(kind, made, collected)
         except (ValueError, RuntimeError) as error:
             raise FieldError("files", f"cannot have {kind}: {error}") from error
+        write_file(path, data)
         print(f"wrote {path}")
 
 

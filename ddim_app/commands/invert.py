@@ -1,15 +1,17 @@
 """`python -m ddim_app invert`: pictures to latents and back by several methods, as a table, a JSON file and a curve."""
 
 import argparse
-import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ddim_app.commands.engines import local_engine
 from ddim_app.diffusion.schedule import SPACINGS
 from ddim_app.errors import FieldError
-from ddim_app.media.images import FORMATS, open_picture
+from ddim_app.media.files import write_file, write_json
+from ddim_app.media.folders import PICTURE_SUFFIXES
+from ddim_app.media.images import formats, open_picture
 from ddim_app.runs.inversion import METHODS, PRECISIONS, InversionArm, InvertRecipe
 from ddim_app.runs.latent_files import SUFFIX
 from ddim_app.runs.sources import Source, of_image
@@ -20,7 +22,8 @@ examples:
   python -m ddim_app invert --images FOLDER --steps 50 --methods fixed-point --evaluations 110
   python -m ddim_app invert --seeds 1,2,3 --steps 50 --methods fixed-point --clamped
 """
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+COMMON = ("spacing", "strength", "eta", "decode_steps", "evaluations", "tolerance")
+"""What the options set for all methods alike."""
 
 
 def add(commands: Any) -> None:
@@ -44,6 +47,7 @@ def add(commands: Any) -> None:
     add_option("--tolerance", type=float, default=0.0, help="residual at which a fixed-point step ends (default 0)")
     add_option("--noise-seed", type=int, default=0, help="names the noise of the stochastic methods (default 0)")
     add_option("--clamped", action="store_true", help="clamp the samples of --seeds to [-1, 1] before they are inverted")
+    add_option("--class-label", help="of a model with classes (default: for --seeds by the seed, for pictures the null class)")
     add_option("--precision", default="fp32", choices=PRECISIONS, help="(default %(default)s)")
     add_option("--output", type=Path, default=Path("inversion"), help="folder of the files (default %(default)s)")
     add_option("--latents", action="store_true", help="also save every latent")
@@ -51,43 +55,35 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ddim_app.engine import Engine
     from ddim_app.runs import latent_files
-    from ddim_app.studies import inversion_table, inversion_table_files
+    from ddim_app.studies import inversion_table
 
-    engine = Engine()
+    engine = local_engine(*filter(None, (arguments.model, arguments.decode_model)))
+    given, output = vars(arguments), arguments.output
     steps, methods = inversion_table.parse_steps(arguments.steps), inversion_table.parse_methods(arguments.methods)
-    sources = _sources(arguments, engine)
-    common = InversionArm(
-        spacing=arguments.spacing, strength=arguments.strength, eta=arguments.eta, decode_steps=arguments.decode_steps,
-        evaluations=arguments.evaluations, tolerance=arguments.tolerance,
-    )  # fmt: skip
+    common = InversionArm(**{name: given[name] for name in COMMON})
     recipe = InvertRecipe(
-        sources=tuple(sources), arms=(common,), model=arguments.model, decode_model=arguments.decode_model,
-        clamped=arguments.clamped, noise_seed=arguments.noise_seed, precision=arguments.precision,
+        sources=tuple(_sources(arguments, engine)), arms=(common,),
+        **{name: given[name] for name in ("model", "decode_model", "clamped", "noise_seed", "precision", "class_label")},
     )  # fmt: skip
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    print(
-        f"{len(sources)} pictures · {arguments.model} · {arguments.spacing} · {arguments.precision}\n{inversion_table_files.HEADER}"
-    )
+    output.mkdir(parents=True, exist_ok=True)
+    print(f"{len(recipe.sources)} pictures · {arguments.model} · {arguments.spacing} · {arguments.precision}")
+    print(inversion_table.HEADER)
     about: dict[str, Any] = {
         "model": arguments.model, "weights": engine.model(arguments.model).sha256, "decode_model": arguments.decode_model,
-        "pictures": len(sources), "precision": arguments.precision, "common": asdict(common),
+        "pictures": len(recipe.sources), "precision": arguments.precision, "common": asdict(common),
     }  # fmt: skip
     lines, began = [], time.perf_counter()
-    for count in steps:
-        arms = inversion_table.arms(common, methods, count)
-        for arm, result in zip(arms, inversion_table.invert(engine, replace(recipe, arms=tuple(arms))), strict=True):
-            lines.append(inversion_table.line(arm, result))
-            print(inversion_table_files.row(lines[-1]), flush=True)
-            if arguments.latents:
-                path = arguments.output / f"{arm.method}-{count}{SUFFIX}"
-                path.write_bytes(latent_files.save(result.latent))
-        # After every step count, so that a run that is broken off leaves what it has found.
+    for arm, result in inversion_table.curve(engine, recipe, steps, methods):
+        lines.append(inversion_table.line(arm, result))
+        print(inversion_table.row(lines[-1]), flush=True)
+        if arguments.latents:
+            write_file(output / f"{arm.method}-{arm.steps}{SUFFIX}", latent_files.save(result.latent))
+        # After every line, so that a run that is broken off leaves what it has found.
         table = {**about, "lines": [asdict(line) for line in lines], "ddim_table_2": inversion_table.TABLE_2}
-        (arguments.output / "inversion.json").write_text(json.dumps(table, indent=1), "utf-8")
-        (arguments.output / "inversion.svg").write_text(inversion_table_files.svg(lines), "utf-8")
-    print(f"{time.perf_counter() - began:.0f} s · {arguments.output / 'inversion.json'} · {arguments.output / 'inversion.svg'}")
+        write_json(output / "inversion.json", table)
+        write_file(output / "inversion.svg", inversion_table.svg(lines).encode())
+    print(f"{time.perf_counter() - began:.0f} s · {output / 'inversion.json'} · {output / 'inversion.svg'}")
 
 
 def _sources(arguments: argparse.Namespace, engine: Any) -> list[Source]:
@@ -107,7 +103,7 @@ def _pictures(folder: Path, count: int) -> list[Any]:
     """The first pictures of a folder by name; those that cannot be used are named and left out."""
     if not folder.exists():
         raise FieldError("images", f"must be a folder of pictures, or one; there is no {folder}")
-    paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
     opened: list[Any] = []
     for path in paths:
         try:
@@ -117,5 +113,5 @@ def _pictures(folder: Path, count: int) -> list[Any]:
         if len(opened) == count:
             break
     if not opened:
-        raise FieldError("images", f"must be or hold a picture ({', '.join(FORMATS)}); {folder} has none that can be used")
+        raise FieldError("images", f"must be or hold a picture ({', '.join(formats())}); {folder} has none that can be used")
     return opened

@@ -47,6 +47,14 @@ def variances(schedule: Schedule) -> dict[str, Tensor]:
     return {"small": (1 - b) / (1 - a) * beta, "large": beta}
 
 
+def analytic(schedule: Schedule, residuals: Sequence[float]) -> Tensor:
+    """The analytic variance of DDPM's reverse steps, (T,), from V_t = E|x0 - pred_x0|^2 a dimension: true in the mean, so that of
+    all variances of one number per t it has the least bound (arXiv:2201.06503, Theorem 1); "small" where V_t is 0."""
+    table = variances(schedule)
+    of_x0 = _before(schedule).sqrt() * table["large"] / (1 - schedule.alphas_cumprod)
+    return table["small"] + of_x0**2 * torch.tensor(residuals, dtype=torch.float64)
+
+
 def transition(x0: Tensor, pred_x0: Tensor, schedule: Schedule, t: Tensor, variance: str) -> Tensor:
     """Term t >= 1 of each picture, KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), DDPM Eq. 5 to 8.
 

@@ -6,6 +6,7 @@ tensor of shape (N,), one level per picture; roots are taken in float64 and only
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,11 +43,12 @@ def predict_eps(x_t: Tensor, pred_x0: Tensor, alpha_bar: Scalar | Roots) -> Tens
 
 
 def denoise(output: Tensor, x_t: Tensor, alpha_bar: Scalar | Roots, prediction_type: str = "epsilon") -> tuple[Tensor, Tensor]:
-    """(pred_x0, eps) from what the network returned for x_t.
+    """(pred_x0, eps) from what the network returned for x_t; of an output with more channels, such as a variance's, the first ones.
 
     `v_prediction` is v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0 (arXiv:2202.00512, D). It and `sample` also work at
     alpha_bar = 0, where epsilon leaves x0 undetermined.
     """
+    output = output[:, : x_t.shape[1]]
     if prediction_type == "epsilon":
         return predict_x0(x_t, output, alpha_bar), output
     if prediction_type == "sample":
@@ -78,6 +80,35 @@ def sigma_hat(alpha_bar: float, alpha_bar_next: float) -> float:
     It replaces the added noise only; the direction term of Eq. 12 keeps sigma(1). No noise goes into the clean level.
     """
     return 0.0 if alpha_bar_next == 1.0 else math.sqrt(1 - alpha_bar / alpha_bar_next)
+
+
+def analytic_std(alpha_bar: float, alpha_bar_next: float, sigma: float, residual: float) -> float:
+    """Standard deviation of one transition's noise with which it keeps the true variance, where sigma is Eq. 12's.
+
+    sqrt(sigma^2 + (sqrt(b) - sqrt(1 - b - sigma^2) sqrt(a / (1 - a)))^2 V) with a, b the two alpha_bar, and V = E|x0 - pred_x0|^2 a
+    dimension at the first (Analytic-DPM, arXiv:2201.06503, in the residual form of arXiv:2206.07309): what the next level varies
+    by because x0 is not known. The form by E|eps|^2 takes nearly 1 from 1 at high noise. 0 into the clean level, as for the others.
+    """
+    if alpha_bar_next == 1.0:
+        return 0.0
+    room = math.sqrt(max(1 - alpha_bar_next - sigma**2, 0.0))
+    return math.hypot(sigma, (math.sqrt(alpha_bar_next) - room * math.sqrt(alpha_bar / (1 - alpha_bar))) * math.sqrt(residual))
+
+
+def learned_exponents(variance: str, alpha_bar: float, alpha_bar_next: float) -> tuple[float, float]:
+    """(a, b): a network's v says the standard deviation sigma(1) exp(a + b v) of a transition's noise.
+
+    "learned_range" lies between both fixed variances, exp((v + 1) / 2 log beta + (1 - v) / 2 log beta-tilde), arXiv:2102.09672,
+    Eq. 15, with v from -1 to 1; "learned" is the variance's logarithm itself, exp(v). (0, 0) for a variance that is not learned,
+    and into the clean level, where no noise goes.
+    """
+    if not variance.startswith("learned") or alpha_bar_next == 1.0:
+        return 0.0, 0.0
+    small = _posterior_std(alpha_bar, alpha_bar_next)
+    if variance == "learned":
+        return -math.log(small), 0.5
+    half = 0.5 * math.log(sigma_hat(alpha_bar, alpha_bar_next) / small)
+    return half, half
 
 
 def ddim_step(pred_x0: Tensor, eps: Tensor, alpha_bar_next: Scalar | Roots, sigma: Scalar = 0.0) -> Tensor:
@@ -113,6 +144,20 @@ def clipped(pred_x0: Tensor, rule: str, limit: float = 1.0) -> Tensor:
     if rule == "clip":
         return pred_x0.clamp(-limit, limit)
     return dynamic_threshold(pred_x0, limit) if rule == "dynamic" else pred_x0
+
+
+def clipped_rows(
+    pred_x0: Tensor, eps: Tensor, x_t: Tensor, level: Roots, rules: Sequence[str], limit: float
+) -> tuple[Tensor, Tensor]:
+    """pred_x0 treated by each row's rule, with the eps that still explains x_t (DDPM's mean from the clipped x0)."""
+    for rule in set(rules) - {"off"}:
+        treated = clipped(pred_x0, rule, limit)
+        derived = predict_eps(x_t, treated, level)
+        if all(other == rule for other in rules):
+            return treated, derived
+        chosen = placed(torch.tensor([other == rule for other in rules]), x_t.device).view(-1, 1, 1, 1)
+        pred_x0, eps = torch.where(chosen, treated, pred_x0), torch.where(chosen, derived, eps)
+    return pred_x0, eps
 
 
 def dynamic_threshold(pred_x0: Tensor, limit: float = 1.0, ratio: float = 0.995) -> Tensor:

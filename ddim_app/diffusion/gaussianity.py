@@ -11,6 +11,9 @@ CORRELATED = 0.1
 SPREAD = 0.1
 """How far from 1 the standard deviation may be."""
 
+NOISE_STDS = (0.8, 1.25)
+"""Standard deviations between which a latent can still pass for noise; what lies between others the model has never seen."""
+
 
 class LatentMoments(NamedTuple):
     """Moments of one latent's values. N(0, I) has 0, 1, 0, 0, 0, up to a few of `errors`."""
@@ -22,6 +25,11 @@ class LatentMoments(NamedTuple):
     """Excess kurtosis: 0 for a normal distribution."""
     neighbours: float
     """Correlation of pixels that lie side by side or one above the other."""
+
+    @property
+    def is_noise_wide(self) -> bool:
+        """Whether the latent's standard deviation is that of noise, or near it."""
+        return NOISE_STDS[0] <= self.std <= NOISE_STDS[1]
 
     @property
     def verdict(self) -> str:

@@ -27,6 +27,8 @@ class AskedNetwork(NamedTuple):
     """The level of train timestep 0. It replaces the clean level, for which the network was never trained."""
     prediction_type: str = "epsilon"
     number: int = 0
+    classes: Sequence[int] = ()
+    """The class of each picture, for a network that has classes."""
 
 
 class InversionMove(NamedTuple):
@@ -78,14 +80,14 @@ def naive(x0: Tensor, levels: Levels, network: AskedNetwork, told: str = "target
 
 def down(x: Tensor, levels: Levels, network: AskedNetwork, eta: float = 0.0, draws: Sequence[Draw] = ()) -> Process:
     """The pictures that the sampler of `eta` makes of x, latents at levels[0]; `draws` is the noise of each, for eta > 0."""
-    row = Row(levels, eta, network=network.number, prediction_type=network.prediction_type)
-    rows = [replace(row, draw=draws[i] if draws else None) for i in range(len(x))]
+    row, classes = Row(levels, eta, network=network.number, prediction_type=network.prediction_type), network.classes
+    rows = [replace(row, draw=draws[i] if draws else None, classes=tuple(classes[i : i + 1])) for i in range(len(x))]
     return relay(sample(x, rows), lambda step: InversionMove(step.k, levels[step.k + 1], step.x_next, step.pred_x0))
 
 
 def ask(x: Tensor, level: Level, network: AskedNetwork) -> Generator[Query, Tensor, Tensor]:
     """eps of x by the network, which is told the timestep of `level`."""
-    output = yield Query(x, [level.t] * len(x), network.number)
+    output = yield Query(x, [level.t] * len(x), network.number, None, network.classes)
     return formulas.denoise(output.to(x.dtype), x, level.alpha_bar, network.prediction_type)[1]
 
 

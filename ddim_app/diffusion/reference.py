@@ -35,6 +35,21 @@ def sample(network: Predict, x: Tensor, levels: Sequence[Level], eta: float = 0,
     return x
 
 
+def sample_2m(network: Predict, x: Tensor, levels: Sequence[Level]) -> Tensor:
+    """The same flow as `sample` with eta = 0, to second order: DPM-Solver++ (arXiv:2211.01095), Algorithm 2, in its symbols."""
+    h_before, x0_before = math.inf, x
+    for cur, nxt in pairwise(levels):
+        alpha_s, sigma_s, alpha_t, sigma_t = (math.sqrt(v) for a in (cur.alpha_bar, nxt.alpha_bar) for v in (a, 1 - a))
+        x0 = (x - sigma_s * network(x, cur.t)) / alpha_s
+        if nxt.is_clean:
+            return x0
+        h = math.log(alpha_t / sigma_t) - math.log(alpha_s / sigma_s)
+        D = x0 + h / h_before / 2 * (x0 - x0_before)
+        x = sigma_t / sigma_s * x - alpha_t * math.expm1(-h) * D
+        h_before, x0_before = h, x0
+    return x
+
+
 def invert(network: Predict, x: Tensor, levels: Sequence[Level]) -> Tensor:
     """The latent x_T of a picture, nearly: the loop of `sample` with eta = 0 from the clean level up (section 4.3).
 

@@ -16,14 +16,18 @@ from torch import Tensor
 
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.formulas import placed
+from ddim_app.diffusion.guidance import guided, repeated
+from ddim_app.diffusion.multistep import Earlier, carried_on
+from ddim_app.diffusion.output_check import output_fault, peaks
 from ddim_app.diffusion.schedule import Level
+from ddim_app.errors import RunError
 
 Draw = Callable[[int, int], Tensor]
 """(cur.t, next.t) -> standard normal (C, H, W); BrownianPath.between is one."""
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""(x_t (n, C, H, W), t (n,) int64) -> the network's output (n, C, H, W)."""
+Predict = Callable[..., Tensor]
+"""(x_t (n, C, H, W), t (n,) int64), and for a model of classes y (n,) int64 -> the network's output (n, C, H, W)."""
 
-VARIANCES = ("small", "large")
+VARIANCES = ("small", "large", "learned", "analytic")
 
 
 class Query(NamedTuple):
@@ -34,8 +38,16 @@ class Query(NamedTuple):
     """Each row's timestep."""
     network: int = 0
     """Which of the run's networks is asked, where it has several."""
-    moves: "Sequence[Transition] | None" = None
-    """The transition that each row makes with its output, so that rows of many runs can be advanced at once."""
+    moves: "Sequence[Transition | None] | None" = None
+    """The transition that each row makes with its output, so that rows of many runs can be advanced at once. A None belongs to
+    the row before, the same x_t once more: both outputs make one transition, so the two stay in one call."""
+    classes: Sequence[int] = ()
+    """Each row's class, for a model that has classes."""
+
+
+def conditions(t: Sequence[int], classes: Sequence[int]) -> tuple[Tensor, ...]:
+    """Timesteps, and classes where there are any, as a Predict takes them."""
+    return tuple(torch.tensor(values) for values in (t, classes) if len(values))
 
 
 class Report(Protocol):
@@ -97,10 +109,14 @@ Process = Generator[Query | Report, Any, Any]
 class Row:
     """How one picture is sampled.
 
-    eta = 0 is deterministic DDIM; eta = 1 has DDPM's posterior variance, and with variance "large" DDPM's larger noise
-    (sigma-hat) instead. `clip` treats pred_x0: "clip" to [-1, 1], "dynamic" threshold, or "off"; eps is derived again from
-    what comes out. `draw` is needed as soon as noise is added. `network` is the one of the run's networks that is asked, which
-    gives out `prediction_type`.
+    eta = 0 is deterministic DDIM; eta = 1 has DDPM's posterior variance, with variance "large" DDPM's larger noise (sigma-hat)
+    instead, with "learned" or "learned_range" the network's own, and at any eta with "analytic" that of the T `residuals` (see
+    `formulas`). `multistep`, with eta = 0, makes all steps but the first and the last DPM-Solver++'s of second order.
+
+    `clip` treats pred_x0: "clip" to [-1, 1], "dynamic" threshold, or "off"; eps is derived again from what comes out. `draw` is
+    needed as soon as noise is added. `network` is the one of the run's networks that is asked, which gives out
+    `prediction_type`. Of a model with classes, it is asked for the one in `classes`; or for two, of which the second is the null
+    class, and its output is guided (see `guidance`), with two evaluations for each transition.
     """
 
     levels: Sequence[Level]
@@ -111,22 +127,41 @@ class Row:
     network: int = 0
     prediction_type: str = "epsilon"
     clip_range: float = 1.0
+    classes: tuple[int, ...] = ()
+    guidance: float = 1.0
     start: tuple[int, int] | None = None
     """(row, n): begins where that earlier row is after n transitions, in place of its own x."""
+    multistep: bool = False
+    residuals: Sequence[float] = ()
 
     @property
     def transitions(self) -> int:
-        """How many evaluations the row needs."""
         return len(self.levels) - 1
+
+    @property
+    def width(self) -> int:
+        """Evaluations of each transition."""
+        return max(1, len(self.classes))
+
+    @property
+    def nfe(self) -> int:
+        """How many evaluations the row needs."""
+        return self.transitions * self.width
 
     @property
     def is_capped(self) -> bool:
         """Whether eta asks some transition for more noise than its level has room for."""
         return any(formulas.ddim_sigma_is_capped(cur.alpha_bar, nxt.alpha_bar, self.eta) for cur, nxt in pairwise(self.levels))
 
+    @property
+    def adds_noise(self) -> bool:
+        return self.eta > 0 or self.variance == "analytic"
+
     def noise(self, cur: Level, nxt: Level) -> tuple[float, float]:
-        """(sigma of Eq. 12's direction term, standard deviation of the noise added) for one transition."""
+        """(sigma of Eq. 12's direction term, standard deviation of the noise added, learned parts aside) for one transition."""
         sigma = formulas.ddim_sigma(cur.alpha_bar, nxt.alpha_bar, self.eta)
+        if self.variance == "analytic":
+            return sigma, formulas.analytic_std(cur.alpha_bar, nxt.alpha_bar, sigma, self.residuals[cur.t])
         return sigma, formulas.sigma_hat(cur.alpha_bar, nxt.alpha_bar) if self.variance == "large" else sigma
 
 
@@ -141,20 +176,31 @@ def sample(x: Tensor, rows: Sequence[Row]) -> Process:
     last = [start + len(plan) for start, plan in zip(first, plans, strict=True)]
     starts = {r: row.start for r, row in enumerate(rows) if row.start}
     networks = sorted({row.network for row in rows})
+    earlier: dict[int, Earlier] = {}
     for k in range(max(last, default=0)):
         for r in sorted(r for r in starts if first[r] == k):  # in turn, since one may start where another does that just joined
             x = x.index_copy(0, placed(torch.tensor([r]), x.device), x[starts[r][0]].unsqueeze(0))
+            if rows[r].multistep and starts[r][0] in earlier:
+                earlier[r] = earlier[starts[r][0]]
         for network in networks:
             live = tuple(r for r, row in enumerate(rows) if first[r] <= k < last[r] and row.network == network)
             if not live:
                 continue
-            moves = [plans[r][k - first[r]] for r in live]
+            moves = [plans[r][k - first[r]]._replace(earlier=earlier.get(r)) for r in live]
             index = None if len(live) == len(rows) else placed(torch.tensor(live), x.device)
-            x_t = x if index is None else x.index_select(0, index)
-            moved: Moved = yield Query(x_t, [move.cur.t for move in moves], network, moves)
+            moved: Moved = yield asked(x if index is None else x.index_select(0, index), moves, network)
             x = moved.x_next if index is None else x.index_copy(0, index, moved.x_next)
+            earlier |= {r: Earlier(moves[i].cur, moved.pred_x0[i]) for i, r in enumerate(live) if rows[r].multistep}
             yield Step(k, live, *moved)
     return x
+
+
+def asked(x_t: Tensor, moves: "Sequence[Transition]", network: int) -> Query:
+    """The query of a transition of each row of x_t, in which a guided row stands twice."""
+    widths = [move.row.width for move in moves]
+    marked = [other for move in moves for other in (move, *[None] * (move.row.width - 1))]
+    t = [move.cur.t for move in moves for _ in range(move.row.width)]
+    return Query(repeated(x_t, widths), t, network, marked, [y for move in moves for y in move.row.classes])
 
 
 def relay(process: Process, report: Callable[[Any], Any], count: Callable[[], object] = lambda: None) -> Process:
@@ -185,13 +231,18 @@ def first_rounds(rows: Sequence[Row]) -> list[int]:
 
 
 def drive(process: Process, *networks: Predict) -> Iterator[Any]:
-    """The reports of a process, its queries answered at once by its networks."""
+    """The reports of a process, its queries answered at once by its networks. Raises RunError when one gives out no prediction."""
+    step = 1
     try:
         item = next(process)
         while True:
             if isinstance(item, Query):
-                item = process.send(answer(item, networks[item.network](item.x_t, torch.tensor(item.t))))
+                output = networks[item.network](item.x_t, *conditions(item.t, item.classes))
+                if fault := output_fault(float(peaks(output).max()), step):
+                    raise RunError(fault)
+                item = process.send(answer(item, output))
             else:
+                step = item.k + 2
                 yield item
                 item = next(process)
     except StopIteration:
@@ -206,6 +257,7 @@ class Transition(NamedTuple):
     row: Row
     cur: Level
     nxt: Level
+    earlier: Earlier | None = None
 
 
 def answer(query: Query, output: Tensor) -> Tensor | Moved:
@@ -213,40 +265,36 @@ def answer(query: Query, output: Tensor) -> Tensor | Moved:
     return output if query.moves is None else advance(query.x_t, output, query.moves)
 
 
-def advance(x_t: Tensor, output: Tensor, moving: Sequence[Transition]) -> Moved:
+def advance(x_t: Tensor, output: Tensor, moves: Sequence[Transition | None]) -> Moved:
     """One transition of every row; all are of one dtype and of networks with one prediction type and clip range."""
+    moving = [move for move in moves if move is not None]
+    x_t, output = guided(x_t, output, [move.row.width for move in moving], [move.row.guidance for move in moving])
     row = moving[0].row
     noise = [move.row.noise(move.cur, move.nxt) for move in moving]
     columns = [[move.cur.alpha_bar for move in moving], [move.nxt.alpha_bar for move in moving], [sigma for sigma, _ in noise]]
     level, level_next = formulas.roots(torch.tensor(columns, dtype=torch.float64), x_t)
     pred_x0, eps = formulas.denoise(output.to(x_t.dtype), x_t, level, row.prediction_type)
-    pred_x0, eps = _clip(pred_x0, eps, x_t, level, [move.row.clip for move in moving], row.clip_range)
-    x_next = formulas.ddim_step(pred_x0, eps, level_next)
-    return Moved(_add_noise(x_next, moving, [std for _, std in noise]), pred_x0, eps)
+    pred_x0, eps = formulas.clipped_rows(pred_x0, eps, x_t, level, [move.row.clip for move in moving], row.clip_range)
+    steps = carried_on(pred_x0, eps, x_t, level, [move.earlier for move in moving], [(move.cur, move.nxt) for move in moving])
+    x_next = formulas.ddim_step(*steps, level_next)
+    learned = output[:, x_t.shape[1] :].to(x_t.dtype)
+    return Moved(_add_noise(x_next, moving, [std for _, std in noise], learned), pred_x0, eps)
 
 
-def _clip(
-    pred_x0: Tensor, eps: Tensor, x_t: Tensor, level: formulas.Roots, rules: Sequence[str], clip_range: float
-) -> tuple[Tensor, Tensor]:
-    """pred_x0 treated by each row's rule, with the eps that still explains x_t (DDPM's mean from the clipped x0)."""
-    for rule in set(rules) - {"off"}:
-        treated = formulas.clipped(pred_x0, rule, clip_range)
-        derived = formulas.predict_eps(x_t, treated, level)
-        if all(other == rule for other in rules):
-            return treated, derived
-        chosen = placed(torch.tensor([other == rule for other in rules]), x_t.device).view(-1, 1, 1, 1)
-        pred_x0, eps = torch.where(chosen, treated, pred_x0), torch.where(chosen, derived, eps)
-    return pred_x0, eps
-
-
-def _add_noise(x: Tensor, moving: Sequence[Transition], stds: Sequence[float]) -> Tensor:
+def _add_noise(x: Tensor, moving: Sequence[Transition], stds: Sequence[float], learned: Tensor) -> Tensor:
+    """x with the noise of each row's own source; `learned` (N, C, H, W) is what the network says of its variance, or empty."""
     noisy = [i for i, std in enumerate(stds) if std > 0]
     if not noisy:
         return x
-    drawn = []
+    drawn, parts = [], []
     for i in noisy:
-        row, cur, nxt = moving[i]
+        row, cur, nxt, _ = moving[i]
         if row.draw is None:
             raise ValueError(f"row {i} adds noise (eta {row.eta}, variance {row.variance!r}) but has no draw")
         drawn.append(stds[i] * row.draw(cur.t, nxt.t).double())
-    return x.index_add(0, placed(torch.tensor(noisy), x.device), placed(torch.stack(drawn).to(x.dtype), x.device))
+        parts.append(formulas.learned_exponents(row.variance, cur.alpha_bar, nxt.alpha_bar))
+    index, noise = placed(torch.tensor(noisy), x.device), placed(torch.stack(drawn).to(x.dtype), x.device)
+    if any(scale for _, scale in parts):
+        shift, scale = placed(torch.tensor(parts, dtype=x.dtype), x.device).T.reshape(2, -1, 1, 1, 1).unbind()
+        noise = noise * (shift + scale * learned.index_select(0, index)).exp()  # times exactly 1 for rows of a fixed variance
+    return x.index_add(0, index, noise)

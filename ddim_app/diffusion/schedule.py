@@ -17,9 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddim_app.errors import choice, real, whole
+
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
-SPACINGS = ("leading", "trailing", "linspace", "quadratic", "quadratic-paper")
-BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
+SPACINGS = ("leading", "trailing", "linspace", "quadratic", "quadratic-paper", "log-snr")
+BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace", "exp")
+VARIANCE_TYPES = {
+    "fixed_small": "small", "fixed_small_log": "small", "fixed_large": "large", "fixed_large_log": "large",
+    "learned": "learned", "learned_range": "learned",
+}  # fmt: skip
+"""The variances of DDPM by diffusers' names."""
 
 
 class Level(NamedTuple):
@@ -51,6 +58,8 @@ class Schedule:
     variance: str = "small"
     clip: str = "clip"
     clip_range: float = 1.0
+    learned: str = ""
+    """What the network's second half of channels says of the variance: "learned", "learned_range", or nothing, being no such."""
     snr: tuple[float, ...] = field(init=False, repr=False)
     """Signal-to-noise ratio alpha_bar / (1 - alpha_bar) at each train timestep."""
     _alpha_bars: tuple[float, ...] = field(init=False, repr=False)
@@ -73,12 +82,27 @@ class Schedule:
         """T, the number of noise levels the model was trained on."""
         return len(self._alpha_bars)
 
+    @property
+    def usual_spacing(self) -> str:
+        """The spacing to sample on where nobody names one: trailing, or leading where nothing can be said of the last level."""
+        return "leading" if self._alpha_bars[-1] == 0 and self.prediction_type == "epsilon" else "trailing"
+
     def level(self, t: int) -> Level:
         return Level(t, self._alpha_bars[t])
 
     def levels(self, num_steps: int, spacing: str = "trailing") -> list[Level]:
         """Levels in visiting order, noisiest first, ending in the clean level: one more than the transitions."""
-        return self.levels_at(timesteps(num_steps, self.num_train_timesteps, spacing))
+        return self.levels_at(self.timesteps(num_steps, spacing))
+
+    def timesteps(self, num_steps: int, spacing: str = "trailing") -> list[int]:
+        """Train timesteps in visiting order, strictly decreasing; raises ValueError as the function `timesteps`, which see.
+
+        "log-snr", which depends on the schedule, has them as evenly as whole ones can be in log(alpha_bar / (1 - alpha_bar)),
+        from T - 1 to 0: S distinct entries for every S in 1..T, and for S = 1 T - 1.
+        """
+        if spacing != "log-snr":
+            return timesteps(num_steps, self.num_train_timesteps, spacing)
+        return even_in_log_snr(_checked(num_steps, self.num_train_timesteps), self._alpha_bars)[::-1]
 
     def levels_at(self, visited: Sequence[int]) -> list[Level]:
         """Levels for a list of train timesteps, put in visiting order, ending in the clean level.
@@ -107,7 +131,7 @@ def timesteps(num_steps: int, num_train_timesteps: int, spacing: str = "trailing
       quadratic  max(i, floor((T - 1) i^2 / (S - 1)^2))
     Halves are rounded to even. Each gives S distinct entries for every S in 1..T; S = 1 gives T - 1 (leading: 0).
     quadratic-paper is the list behind DDIM's Table 1 (arXiv:2010.02502, D.2), int(linspace(0, sqrt(0.8 T), S)^2) with its
-    duplicates merged, so it may be shorter than S, and it starts near 0.8 T.
+    duplicates merged, so it may be shorter than S, and it starts near 0.8 T. "log-snr" is the schedule's: Schedule.timesteps.
 
     >>> timesteps(5, 1000, "trailing")
     [999, 799, 599, 399, 199]
@@ -116,16 +140,14 @@ def timesteps(num_steps: int, num_train_timesteps: int, spacing: str = "trailing
 
     Raises ValueError when S is outside 1..T or the spacing is unknown.
     """
-    S, T = num_steps, num_train_timesteps
-    if not 1 <= S <= T:
-        raise ValueError(f"steps must be in 1..{T}, the timesteps this model was trained on; got {S}")
+    S, T = _checked(num_steps, num_train_timesteps), num_train_timesteps
     if spacing == "quadratic-paper":
         return sorted({int(root**2) for root in np.linspace(0, np.sqrt(T * 0.8), S)}, reverse=True)
     if spacing == "leading":
         rising = [i * T // S for i in range(S)]
     elif spacing == "trailing":
         rising = [round(Fraction(j * T, S)) - 1 for j in range(1, S + 1)]
-    elif spacing not in SPACINGS:
+    elif spacing not in ("linspace", "quadratic"):
         raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}; got {spacing!r}")
     elif S == 1:
         rising = [T - 1]
@@ -136,14 +158,39 @@ def timesteps(num_steps: int, num_train_timesteps: int, spacing: str = "trailing
     return rising[::-1]
 
 
+def even_in_log_snr(num_steps: int, alpha_bars: Sequence[float]) -> list[int]:
+    """`num_steps` distinct places in a falling table, rising, the nearest to even distances in log(alpha_bar / (1 - alpha_bar)).
+
+    From the first to the last; where several targets have one nearest place, its neighbours take them. An alpha_bar of 0, which
+    is infinitely far off, counts as one more step like the one before it.
+    """
+    S, T = num_steps, len(alpha_bars)
+    if S in (1, T):
+        return list(range(T))[-S:]
+    log_snr = [math.log(value / (1 - value)) for value in alpha_bars if value > 0]
+    log_snr += [2 * log_snr[-1] - log_snr[-2]] * (T - len(log_snr))
+    nearest = np.interp(np.linspace(-log_snr[0], -log_snr[-1], S), np.negative(log_snr), np.arange(T)).round().astype(int)
+    rising = [-1]
+    for i, place in enumerate(nearest.tolist()):
+        rising.append(min(max(place, rising[-1] + 1), T - S + i))
+    return rising[1:]
+
+
+def _checked(num_steps: int, num_train_timesteps: int) -> int:
+    if not 1 <= num_steps <= num_train_timesteps:
+        raise ValueError(f"steps must be in 1..{num_train_timesteps}, the timesteps this model was trained on; got {num_steps}")
+    return num_steps
+
+
 def betas(kind: str = "linear", num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
     """Forward-process variances beta_t (DDPM Eq. 2), float64 of shape (T,).
 
     The defaults of `linear` are DDPM's (section 4) and are meant for T = 1000; for another T scale both ends by 1000 / T
     to keep the same total noise. `squaredcos_cap_v2` is the cosine schedule (arXiv:2102.09672, Eq. 17) with betas capped
-    at 0.999 and takes no ends.
+    at 0.999 and takes no ends; neither do `laplace` (arXiv:2407.03297), capped alike, and `exp`, alpha_bar = exp(-12 t / T).
     """
     T = num_train_timesteps
+    part = torch.arange(T + 1, dtype=torch.float64) / T
     if kind == "linear":
         return torch.linspace(beta_start, beta_end, T, dtype=torch.float64)
     if kind == "scaled_linear":
@@ -151,10 +198,18 @@ def betas(kind: str = "linear", num_train_timesteps: int = 1000, beta_start: flo
     if kind == "sigmoid":
         return torch.linspace(-6, 6, T, dtype=torch.float64).sigmoid() * (beta_end - beta_start) + beta_start
     if kind == "squaredcos_cap_v2":
-        s = (torch.arange(T + 1, dtype=torch.float64) / T + 0.008) / 1.008
-        signal = (s * math.pi / 2).cos() ** 2
-        return (1 - signal[1:] / signal[:-1]).clamp(max=0.999)
+        return _from_signal((((part + 0.008) / 1.008) * math.pi / 2).cos() ** 2)
+    if kind == "laplace":
+        log_snr = -0.5 * torch.where(part > 0.5, -1.0, 1.0) * (1 - 2 * (0.5 - part).abs() + 1e-6).log()
+        return _from_signal(log_snr.sigmoid().sqrt())
+    if kind == "exp":
+        return _from_signal((-12 * part).exp())
     raise ValueError(f"beta_schedule must be one of {', '.join(BETA_SCHEDULES)}; got {kind!r}")
+
+
+def _from_signal(alpha_bar: Tensor) -> Tensor:
+    """The betas of alpha_bar at 0, 1/T, ..., 1, each at most 0.999."""
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
 
 
 def cumulative(beta: Tensor, zero_terminal_snr: bool = False) -> Tensor:
@@ -175,35 +230,26 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
 
     Raises ValueError, naming the key, when a value is missing its range. What a config leaves out has diffusers' default.
     """
-    T = config.get("num_train_timesteps", config.get("timesteps", 1000))
-    if type(T) is not int or not 1 <= T <= 100_000:
-        raise ValueError(f"num_train_timesteps must be a whole number in 1..100000; got {T!r}")
+    T = whole("num_train_timesteps", config.get("num_train_timesteps", config.get("timesteps", 1000)), 1, 100_000)
     trained = config.get("trained_betas")
     if trained is not None:
         beta = torch.as_tensor(trained, dtype=torch.float64)
-        T = len(beta)
     else:
-        ends = {key: config[key] for key in ("beta_start", "beta_end") if key in config}
-        for key, value in ends.items():
-            if not isinstance(value, int | float) or not 0 < value < 1:
-                raise ValueError(f"{key} must be a number between 0 and 1; got {value!r}")
+        ends = {key: _beta(key, config[key]) for key in ("beta_start", "beta_end") if key in config}
         beta = betas(config.get("beta_schedule", "linear"), T, **ends)
+    variance = choice("variance_type", config.get("variance_type", "fixed_small"), tuple(VARIANCE_TYPES))
     clips = config.get("clip_sample", config.get("clip_predicted_image", True))
     return Schedule(
         cumulative(beta, bool(config.get("rescale_betas_zero_snr", False))),
-        prediction_type=config.get("prediction_type", "epsilon"),
-        variance=_variance(config.get("variance_type", "fixed_small")),
+        prediction_type=config.get("prediction_type", "epsilon" if config.get("predict_epsilon", True) else "sample"),
+        variance=VARIANCE_TYPES[variance],
         clip="dynamic" if config.get("thresholding") else "clip" if clips else "off",
-        clip_range=float(config.get("clip_sample_range", 1.0)),
+        clip_range=real("clip_sample_range", config.get("clip_sample_range", 1.0), 1e-3, 1e3),
+        learned=variance if variance.startswith("learned") else "",
     )
 
 
-def _variance(variance_type: str) -> str:
-    """ "small" or "large" from diffusers' names; learned variances need a second network output and are refused."""
-    if variance_type in ("fixed_small", "fixed_small_log"):
-        return "small"
-    if variance_type in ("fixed_large", "fixed_large_log"):
-        return "large"
-    raise ValueError(
-        f"variance_type must be fixed_small or fixed_large (a learned variance is not supported); got {variance_type!r}"
-    )
+def _beta(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ValueError(f"{key} must be a number between 0 and 1; got {value!r}")
+    return float(value)

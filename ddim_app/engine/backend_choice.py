@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 3
 """Without a network call, after which a host is taken to have time for a measurement."""
-NEARNESS = (Arm(steps=10), range(4))
-"""What the page's figure of the difference to fp32 is measured on."""
+NEARNESS = (10, range(4))
+"""DDIM's steps and the seeds that the page's figure of the difference to fp32 is measured on."""
 LEAST_DECIBELS = 30.0
 """Below this PSNR to fp32, OpenVINO serves only the runs that name it."""
 
@@ -116,20 +116,25 @@ class BackendChoice:
             if self._is_idle():
                 self.check_buckets(model, "fast")
         except Exception:  # a measurement that fails leaves everything as it was
-            log.exception("%s could not be measured, and goes on as it is", model.name)
+            if not self._closing.is_set():  # the loop may be closed in the midst of it
+                log.exception("%s could not be measured, and goes on as it is", model.name)
 
     def check_buckets(self, model: Model, precision: str) -> list[set[int]]:
         """Measures in which buckets a row has the same bits whatever its place and neighbours; takes seconds."""
         key = self.key(model, precision)
         groups = backends.invariant_buckets(
-            lambda bucket: self._on_loop(self.evaluator(key._replace(bucket=bucket), model)), model.shape, self._device
+            lambda bucket: self._on_loop(self.evaluator(key._replace(bucket=bucket), model)),
+            model.shape,
+            model.schedule.num_train_timesteps,
+            self._device,
         )
         self._invariant[key] = groups
         return groups
 
     def _measure_nearness(self, model: Model) -> None:
         key = self.key(model, "fast")
-        arm, seeds = NEARNESS
+        (steps, seeds), schedule = NEARNESS, model.schedule
+        arm = Arm(steps=min(steps, schedule.num_train_timesteps), spacing=schedule.usual_spacing)
         exact = self._on_loop(backends.predictor(model, self._device, "fp32"))
         near = fidelity(self._on_loop(self.evaluator(key, model)), exact, model, arm, seeds)
         self._nearness[key] = near
@@ -139,12 +144,12 @@ class BackendChoice:
 
     def _on_loop(self, predict: Predict) -> Predict:
         """The network function, called on the thread of the batch loop as runs call it."""
-        return lambda x, t: self._loop.call(predict, x, t)
+        return lambda *given: self._loop.call(predict, *given)
 
     def _is_idle(self) -> bool:
         """Waits until no network call was made for a while; False when the process ends first."""
         calls = None
-        while calls != self._loop.calls or self._loop.runs:
+        while calls != self._loop.calls or self._loop.runs or self._loop.busy:
             calls = self._loop.calls
             if self._closing.wait(IDLE_SECONDS):
                 return False

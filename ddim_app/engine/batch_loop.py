@@ -11,17 +11,18 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ddim_app.diffusion.batch_sizes import BUCKETS, half_bucket
+from ddim_app.diffusion.batch_sizes import BUCKETS
 from ddim_app.diffusion.sampler import Moved, Process, Query, Report, Step
-from ddim_app.engine.row_batches import cat, joined, moved_together, portion_of
+from ddim_app.engine.row_batches import inputs, joined, moved_together, note_peaks
 from ddim_app.engine.tickets import Emit, End, Evaluator, Halt, Portion, Ticket
+from ddim_app.engine.turns import Turns
 from ddim_app.models.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,17 @@ class BatchLoop:
     Without `threaded` (in a forked process, say) nothing happens but in `round`, which the waiting caller repeats. `prepare`
     is called first on the new thread.
 
-    `max_rows` bounds the rows of one call; for a group that runs out of memory it is halved, and stays so. Rows are dealt
-    to the runs that have waited longest, so a run of a thousand steps delays one of ten by no more than its share.
+    `max_rows` bounds the rows of one call; for a group that runs out of memory it is halved, and stays so. Rows are dealt by
+    `turns`, so a run of a thousand steps delays one of ten by no more than its share.
     """
 
-    def __init__(self, max_rows: int = BUCKETS[-1], threaded: bool = True, prepare: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        max_rows: int = BUCKETS[-1],
+        threaded: bool = True,
+        prepare: Callable[[], None] = lambda: None,
+        turns: Turns | None = None,
+    ) -> None:
         self.max_rows = max_rows
         self.threaded = threaded
         self.calls = 0
@@ -49,15 +56,15 @@ class BatchLoop:
         self._wake = threading.Condition()
         self._errands: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._live: list[Ticket] = []
-        self._rooms: dict[Hashable, int] = {}
+        self._turns = turns or Turns()
         self._working = False
         self._thread: threading.Thread | None = None
         self._closed = False
         self._pid = os.getpid()
 
-    def join(self, process: Process, networks: Sequence[Evaluator], emit: Emit) -> Ticket:
+    def join(self, process: Process, networks: Sequence[Evaluator], emit: Emit, background: bool = False) -> Ticket:
         """Starts a run, whose queries name `networks` by their places. `emit` gets the run's reports, then one End."""
-        ticket = Ticket(process, networks, emit, turn=self.calls)
+        ticket = Ticket(process, networks, emit, turn=self.calls, background=background)
         with self._wake:
             if self._closed:
                 raise RuntimeError("the server is shutting down")
@@ -113,7 +120,7 @@ class BatchLoop:
 
     @property
     def busy(self) -> bool:
-        """Whether a network call is being made, or its rows handed out."""
+        """Whether a network call is being made, for a run or an errand, or its rows handed out."""
         return self._working
 
     def _serve(self) -> None:
@@ -124,7 +131,7 @@ class BatchLoop:
                     self._wake.wait()
                 if self._closed:
                     return
-                errand = self._errands.popleft() if self._errands else None
+                self._working, errand = True, self._errands.popleft() if self._errands else None
             if errand is not None:
                 _run(*errand)
             try:
@@ -143,7 +150,7 @@ class BatchLoop:
             if ticket.query is None:
                 self._advance(ticket, None)
         try:
-            portions = self._deal([ticket for ticket in live if ticket.asked])
+            portions = self._turns.deal([ticket for ticket in live if ticket.asked], self.max_rows)
             if portions:
                 self._call(portions)
             else:
@@ -151,27 +158,11 @@ class BatchLoop:
         finally:
             self._working = False
 
-    def _deal(self, waiting: Sequence[Ticket]) -> list[Portion]:
-        """Rows for the next call: of the group that waited longest, longest-waiting runs first, at most max_rows."""
-        if not waiting:
-            return []
-        order = sorted(waiting, key=lambda ticket: ticket.turn)
-        portions: list[Portion] = []
-        asked = order[0].network
-        room = min(self.max_rows, asked.max_rows, self._rooms.get(asked.group, self.max_rows))
-        for ticket in order:
-            if ticket.network.group != asked.group or not room or ticket.query is None:
-                continue
-            portions.append(portion_of(ticket, ticket.query, min(room, ticket.asked)))
-            room -= len(portions[-1].t)
-        return portions
-
     def _call(self, portions: Sequence[Portion]) -> None:
         network, began = portions[0].ticket.network, time.perf_counter()
         try:
-            x_t = cat([portion.x_t.float() for portion in portions])
-            t = torch.tensor([t for portion in portions for t in portion.t])
-            outputs = torch.split(network.predict(x_t, t), [len(portion.t) for portion in portions])
+            outputs = torch.split(output := network.predict(*inputs(portions)), [len(portion.t) for portion in portions])
+            note_peaks(portions, output)
             # A GPU is at work on this call now: what the call before made is told meanwhile.
             self._tell_all(list(self._live))
             failure = None
@@ -187,9 +178,8 @@ class BatchLoop:
                 portion.ticket.evaluations += len(portion.t)
                 self._hand_over(portion.ticket, answer, len(portion.t))
             network.observe(time.perf_counter() - began, size)
-        elif is_out_of_memory(failure) and size > BUCKETS[0]:  # outside `except`, whose traceback would pin the tensors
-            self._rooms[network.group] = half_bucket(size)
-            log.warning("out of memory: at most %d rows per call of this model from now on", self._rooms[network.group])
+        elif is_out_of_memory(failure) and size > portions[0].least:  # outside `except`, whose traceback would pin the tensors
+            self._turns.halve(network.group, size)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         else:
@@ -224,7 +214,11 @@ class BatchLoop:
         ticket.asked -= rows
         if not ticket.asked:
             whole = joined(ticket.outputs)
-            ticket.outputs = []
+            ticket.unread += ticket.peaks
+            ticket.outputs, ticket.peaks = [], []
+            # A process waits for an output anyway; rows that were advanced are judged when their step is told.
+            if isinstance(whole, Tensor) and (fault := ticket.fault()):
+                return self._end(ticket, fault)
             self._advance(ticket, whole)
 
     def _advance(self, ticket: Ticket, output: Tensor | Moved | None) -> None:
@@ -266,8 +260,8 @@ class BatchLoop:
         """Emits a report after those before it; False when the run has ended by that."""
         if not self._arrive(ticket):
             return False
-        if not item.is_finite:
-            self._end(ticket, f"The run became non-finite at step {item.k + 1}, so it was ended")
+        if fault := ticket.fault(item):
+            self._end(ticket, fault)
             return False
         self._emit(ticket, item)
         return True

@@ -4,8 +4,9 @@ import logging
 import queue
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from ddim_app.diffusion.sampler import Predict, Report
 from ddim_app.engine.backend_choice import BackendChoice, EvaluatorKey
 from ddim_app.engine.batch_loop import BatchLoop
 from ddim_app.engine.evaluators import Evaluators
-from ddim_app.engine.limits import LOCAL, SERVER, Budget, Visitors
+from ddim_app.engine.limits import LOCAL, SERVER, Budget, Visitor, Visitors
 from ddim_app.engine.request_log import DONE, STOPPED, LoggedRun, RequestLog
-from ddim_app.engine.tickets import End, Finished, Ticket
+from ddim_app.engine.run_handle import Arrived, InLoop, RunHandle, UnderWay
+from ddim_app.engine.tickets import End, Finished
 from ddim_app.errors import FieldError, RunError
 from ddim_app.models.cache import ModelCache
 from ddim_app.models.catalogue import ROOT, Catalogue
@@ -32,7 +34,6 @@ from ddim_app.runs.sampling import Arm, Recipe
 
 log = logging.getLogger(__name__)
 
-
 Emit = Callable[[list[Any] | Finished], None]
 """Told of each network call's frames together, then once of the end; on the loop's thread."""
 
@@ -41,10 +42,10 @@ class Engine:
     """Runs recipes on one device.
 
     `budget` caps runs and visitors (`max_evaluations` alone: a run's evaluations). Hub ids are taken where `allow_hub` is true,
-    or those that it names. Without `threaded`, network calls are made by whoever reads the frames of `run`, as a forked process
-    needs it. Models are loaded when first named and the last few are kept. `backend` is "torch", "openvino" (prepared before a
-    model's first run), or "auto": torch at once, and OpenVINO for new "fast" runs as soon as it is converted, in the
-    background, and measured faster. What is converted is kept in `cache`.
+    or those that it names; a `catalogue` takes the place of all that is said of models. Without `threaded`, network calls are made
+    by whoever reads the frames of `run`, as a forked process needs it. Models are loaded when first named and the last few are
+    kept. `backend` is "torch", "openvino" (prepared before a model's first run), or "auto": torch at once, and OpenVINO for new
+    "fast" runs as soon as it is converted, in the background, and measured faster. What is converted is kept in `cache`.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class Engine:
         threaded: bool = True,
         backend: str = "torch",
         cache: Path | None = None,
+        catalogue: Catalogue | None = None,
     ) -> None:
-        self.catalogue = Catalogue(roots or [ROOT / "weights", ROOT / "runs"], allow_hub, first_model)
+        self.catalogue = catalogue or Catalogue(roots or [ROOT / "weights", ROOT / "runs"], allow_hub, first_model)
         self.device = device or backends.best_device()
         self.budget = budget if max_evaluations is None else replace(budget, max_evaluations=max_evaluations)
         self.visitors = Visitors(self.budget)
@@ -70,7 +72,7 @@ class Engine:
         self._step_seconds: dict[tuple[object, ...], tuple[float, bool]] = {}
         self._backends = BackendChoice(backend, self.device, self.loop, cache)
         self._evaluators = Evaluators(self.device, self.loop, self._model_cache, self._backends)
-        self._open: weakref.WeakKeyDictionary[Ticket, Callable[[str], None]] = weakref.WeakKeyDictionary()
+        self._open: weakref.WeakKeyDictionary[UnderWay, Callable[[str], None]] = weakref.WeakKeyDictionary()
         self.closing = False
         """Whether new runs are refused, since the server is about to end."""
 
@@ -82,22 +84,39 @@ class Engine:
         """Whether a model can be had without a download."""
         return self._model_cache.has(name)
 
+    def refusal(self, name: str) -> FieldError | None:
+        """Why a model that is not here could not be used when it was last fetched; None where nothing speaks against a try."""
+        return None if self.is_here(name) else self._model_cache.refusal(name)
+
     def plan(self, recipe: BaseRecipe, notify: Callable[[str], None] = lambda message: None) -> Any:
         """The recipe's Plan, checked against its models and this host's budget; raises FieldError."""
         planned = plan(recipe, lambda name: self.model(name, notify))
-        # In a bucket that the recipe pins, rows that only fill it up cost what others do.
-        filled = planned.calls(recipe.bucket) * recipe.bucket if recipe.bucket else 0
-        self.budget.check(max(planned.evaluations, filled), planned.at_once)
+        self.budget.check(self.cost(planned), planned.at_once)
         return planned
+
+    def cost(self, planned: Plan) -> int:
+        """Evaluations that a run counts as: rows that only fill up a bucket which its recipe pins cost what others do."""
+        bucket = planned.recipe.bucket or 0
+        return max(planned.evaluations, planned.calls(bucket) * bucket if bucket else 0)
 
     def seconds(self, planned: Plan) -> float | None:
         """How long a run is going to take as far as this machine has been timed; None before its first run."""
-        known = [seconds for key in self._evaluators.keys(planned) if (seconds := self._evaluators.seconds_per_row(key))]
-        return sum(known) / len(known) * planned.evaluations if len(known) == len(planned.models) else None
+        paces = [self._evaluators.pace(key) for key in self._evaluators.keys(planned)]
+        if any(pace.seconds(1) is None for pace in paces):
+            return None
+        sizes = planned.call_sizes(self._max_rows(planned))
+        return sum(calls * (paces[network].seconds(rows) or 0) for (network, rows), calls in sizes.items())
+
+    def gpu_seconds(self, planned: Plan) -> int | None:
+        """Seconds of a lent GPU that a run asks for; None where none is lent."""
+        return None
 
     def calls(self, planned: Plan) -> int:
         """Network calls that a run needs when it is alone."""
-        return planned.calls(min(network.max_rows for network in self._evaluators.of(planned)))
+        return planned.calls(self._max_rows(planned))
+
+    def _max_rows(self, planned: Plan) -> int:
+        return min(network.max_rows for network in self._evaluators.of(planned))
 
     def number_format(self, precision: str) -> str:
         """What the network computes in for a recipe's precision: "bf16", "fp16" or "fp32"."""
@@ -137,22 +156,24 @@ class Engine:
         """Puts a model that is in no folder into the cache, under its own name."""
         return self._model_cache.put(model)
 
-    def start(self, planned: Plan, emit: Emit, visitor: str | None = None) -> Ticket:
-        """Starts a run on the loop. `emit` gets its frames and then one Finished.
+    def start(self, planned: Plan, emit: Emit, visitor: Visitor | None = None, background: bool = False) -> UnderWay:
+        """Starts a run on the loop. `emit` gets its frames and then one Finished. In the `background` it delays no other.
 
-        Raises FieldError when the visitor has as many runs as one may have here, or when the server is about to end.
+        Raises FieldError when it is more than the visitor may have here, or when the server is about to end.
         """
         if self.closing:
             raise FieldError(SERVER, "is about to be restarted, and takes no new runs: try again in a minute")
-        self.visitors.enter(visitor)
+        cost = self.cost(planned)
+        stay = self.visitors.enter(visitor, cost)
         entry = LoggedRun(self.request_log, planned)
-        tickets: list[Ticket] = []
+        started: list[UnderWay] = []
 
         def close(outcome: str) -> None:
-            if entry.close(tickets[0].evaluations if tickets else 0, outcome):
-                self.visitors.leave(visitor)
-            for ticket in tickets:
-                self._open.pop(ticket, None)
+            made = started[0].evaluations if started else 0
+            if entry.close(made, outcome):
+                self.visitors.leave(stay, cost * made // max(planned.evaluations, 1))
+            for run in started:
+                self._open.pop(run, None)
 
         def tell(item: list[Any] | Finished) -> None:
             if isinstance(item, Finished):
@@ -160,17 +181,17 @@ class Engine:
             emit(item)
 
         try:
-            ticket = self._join(planned, tell)
+            run = self._join(planned, tell, background)
         except BaseException:
             close("could not start")
             raise
-        tickets.append(ticket)
-        self._open[ticket] = close
+        started.append(run)
+        self._open[run] = close
         if not entry.is_open:  # it has ended already
-            self._open.pop(ticket, None)
-        return ticket
+            self._open.pop(run, None)
+        return run
 
-    def _join(self, planned: Plan, tell: Emit) -> Ticket:
+    def _join(self, planned: Plan, tell: Emit, background: bool) -> UnderWay:
         for model in planned.models:
             self._backends.ask(model, planned.recipe.precision, planned.recipe.backend)
         keys = self._evaluators.keys(planned)
@@ -181,23 +202,14 @@ class Engine:
             tell(list(planned.frames(item)))
 
         process = self.budget.within_time(planned.process(self.device))
-        return self.loop.join(process, self._evaluators.of(planned, keys), hand_on)
+        return InLoop(self.loop, self.loop.join(process, self._evaluators.of(planned, keys), hand_on, background))
 
-    def stop(self, ticket: Ticket) -> None:
+    def stop(self, run: UnderWay) -> None:
         """Ends a run early: at most the network call under way is finished. One that has ended is left as it is."""
-        self.loop.leave(ticket)
-        close = self._open.pop(ticket, None)
+        run.leave()
+        close = self._open.pop(run, None)
         if close is not None:
             close(STOPPED)
-
-    def drive(self, ticket: Ticket, is_over: Callable[[], bool]) -> None:
-        """Makes the network calls of a run, where there is no thread for it."""
-        while not self.loop.threaded and not is_over():
-            self.advance(ticket)
-
-    def advance(self, ticket: Ticket) -> None:
-        """One network call, by whoever asks."""
-        self.loop.round()
 
     @property
     def running(self) -> int:
@@ -212,31 +224,17 @@ class Engine:
             time.sleep(0.05)
         self.loop.close()
 
-    def run(self, recipe: BaseRecipe, finish: Callable[[Any], object] = lambda made: None) -> Iterator[Any]:
-        """The frames of a run as they are made; closing the iterator stops it. Raises FieldError, or RunError midway.
-
-        `finish` is told the recipe as made, after the last frame.
-        """
-        arrived: queue.SimpleQueue[list[Any] | Finished] = queue.SimpleQueue()
-        ticket = self.start(self.plan(recipe), arrived.put)
-        try:
-            while True:
-                while not self.loop.threaded and arrived.empty():
-                    self.advance(ticket)
-                item = arrived.get()
-                if isinstance(item, Finished):
-                    break
-                yield from item
-            if item.error:
-                raise RunError(item.error)
-            finish(item.recipe)
-        finally:
-            self.stop(ticket)
+    def run(self, recipe: BaseRecipe | Plan, visitor: Visitor | None = None, background: bool = False) -> RunHandle:
+        """Starts the run of a recipe, or of its plan; raises FieldError."""
+        planned = recipe if isinstance(recipe, Plan) else self.plan(recipe)
+        arrived: Arrived = queue.SimpleQueue()
+        run = self.start(planned, arrived.put, visitor, background)
+        return RunHandle(planned, arrived, partial(self.stop, run), None if self.loop.threaded else run.advance)
 
     def final(self, recipe: Recipe) -> list[Tensor]:
         """The finished pictures of each arm, (pictures, C, H, W) before any clamping to [-1, 1]."""
-        done = {frame.arm: frame.x_t for frame in self.run(recipe) if frame.is_last}
-        return [done[arm] for arm in range(len(recipe.arms))]
+        pictures: list[Tensor] = self.run(recipe).result
+        return pictures
 
     def step_seconds(self, recipe: Recipe) -> float:
         """What one step of the recipe's only arm takes on this machine when it runs alone; measured once for its like.
@@ -244,7 +242,7 @@ class Engine:
         What was measured while others ran holds until nobody does.
         """
         planned = self.plan(recipe)
-        like = (*self._evaluators.keys(planned), recipe.pictures, planned.rows[0].eta > 0)
+        like = (*self._evaluators.keys(planned), recipe.pictures, planned.rows[0].adds_noise)
         seconds, shared = self._step_seconds.get(like, (0.0, True))
         if not seconds or (shared and not self.loop.runs):
             steps = min(8, planned.model.schedule.num_train_timesteps)
@@ -272,8 +270,9 @@ class Engine:
             try:
                 model = self.model(name)
                 self._backends.begin(model)
+                arm = Arm(steps=min(2, model.schedule.num_train_timesteps), spacing=model.schedule.usual_spacing)
                 for _ in range(2):
-                    self.final(Recipe(arms=(Arm(steps=2),), model=name, pictures=4))
+                    self.final(Recipe(arms=(arm,), model=name, pictures=4))
                 self._backends.improve(model)
             except (FieldError, RunError) as error:
                 log.warning("warm-up: %s", error)

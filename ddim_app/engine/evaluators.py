@@ -1,10 +1,11 @@
 """The networks that evaluate a run's rows: by which backend, how many rows a call may have, how fast they were so far."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from ddim_app.diffusion.batch_sizes import bucket_of
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.engine.backend_choice import BackendChoice, EvaluatorKey
 from ddim_app.engine.batch_loop import BatchLoop
@@ -19,17 +20,32 @@ from ddim_app.runs.base import Plan
 
 @dataclass
 class Pace:
-    """Measured speed of one model in one number format: a running mean, since machines are shared."""
+    """What calls of one model in one number format take, by their size: running means, since machines are shared."""
 
-    seconds_per_row: float | None = None
     calls: int = 0
+    _seconds: dict[int, float] = field(default_factory=dict)
+    """Seconds of a call, by its bucket."""
 
     def observe(self, seconds: float, rows: int) -> None:
         self.calls += 1
         if self.calls == 1:  # it prepared the weights
             return
-        measured = seconds / rows
-        self.seconds_per_row = measured if self.seconds_per_row is None else 0.7 * self.seconds_per_row + 0.3 * measured
+        bucket = bucket_of(rows)
+        self._seconds[bucket] = 0.7 * self._seconds.get(bucket, seconds) + 0.3 * seconds
+
+    def seconds(self, rows: int) -> float | None:
+        """What a call of that many rows takes; None before a second call.
+
+        Between two sizes that were measured it lies on the line through them; beyond them a row takes what it took at the nearest.
+        """
+        size, known = bucket_of(rows), sorted(self._seconds.copy().items())
+        below = max((item for item in known if item[0] <= size), default=None)
+        above = min((item for item in known if item[0] >= size), default=None)
+        if below is None or above is None:
+            nearest = below or above
+            return nearest and nearest[1] * size / nearest[0]
+        part = (size - below[0]) / max(1, above[0] - below[0])
+        return below[1] + part * (above[1] - below[1])
 
 
 class Evaluators:
@@ -54,10 +70,9 @@ class Evaluators:
         backend = "openvino" if all(key.backend == "openvino" for key in keys) else "torch"
         return [key._replace(backend=backend, bucket=recipe.bucket) for key in keys]
 
-    def seconds_per_row(self, key: EvaluatorKey) -> float | None:
-        """What a row has taken so far; None before a second call."""
-        pace = self._paces.get(key)
-        return pace.seconds_per_row if pace else None
+    def pace(self, key: EvaluatorKey) -> Pace:
+        """What calls have taken so far."""
+        return self._paces.get(key) or Pace()
 
     def of(self, planned: Plan, keys: list[EvaluatorKey] | None = None) -> list[Evaluator]:
         """The networks that a plan's rows are evaluated by."""

@@ -26,12 +26,15 @@ class Fidelity(NamedTuple):
 
 def pictures(predict: Predict, model: Model, arm: Arm, seeds: Sequence[int]) -> Tensor:
     """Finished pictures (N, C, H, W) in [-1, 1] of the seeds, sampled by `arm`."""
-    row, done = arm_row(arm, model.schedule), []
+    row, done = arm_row(arm, model), []
     for start in range(0, len(seeds), ROWS):
         some = seeds[start : start + ROWS]
         paths = [BrownianPath(model.schedule, model.shape, seed) for seed in some]
-        rows = [replace(row, draw=path.between) for path in paths]
-        *_, last = drive(sample(initial_noise(list(some), model.shape), rows), lambda x, t: predict(x, t).cpu())
+        rows = [
+            replace(row, draw=path.between, classes=model.classes.asked(None, seed=seed))
+            for path, seed in zip(paths, some, strict=True)
+        ]
+        *_, last = drive(sample(initial_noise(list(some), model.shape), rows), lambda *given: predict(*given).cpu())
         done.append(last.x_next.cpu())
     return torch.cat(done).clamp(-1, 1)
 

@@ -12,11 +12,11 @@ from typing import Any
 from ddim_app.engine import space
 from ddim_app.engine.limits import HOSTED, LOCAL, Budget
 from ddim_app.errors import FieldError, choice, shown
-from ddim_app.models.hub import HUB_ID
+from ddim_app.models.names import canonical, hub_name
 from ddim_app.runs.base import BACKENDS
 
-MAX_QUEUE = 64
-"""Runs that may wait by default."""
+MAX_QUEUE, CLASS_QUEUE = 64, 160
+"""Runs that may wait by default, and with a class: four of each of forty."""
 FALSE = {"", "0", "false", "no", "off"}
 
 
@@ -39,6 +39,10 @@ class Options:
     grace: float = 30.0
     backend: str = "auto"
     budget: Budget = LOCAL
+    live: bool = True
+    """Whether the page makes runs unasked."""
+    classroom: bool = False
+    """Whether the visitors are a class, all behind one address."""
     on_space: bool = False
     hosted: bool = False
     """Whether strangers may come: they name no Hub ids but those of `models`, and have budgets."""
@@ -52,7 +56,7 @@ class Options:
     def allow_hub(self) -> bool | tuple[str, ...]:
         if self.no_hub:
             return False
-        return tuple(name for name in self.models if HUB_ID.fullmatch(name)) if self.hosted else True
+        return tuple(name for name in self.models if hub_name(name)) if self.hosted else True
 
 
 def read(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> Options:
@@ -91,16 +95,25 @@ VALUES = {
     "max-pictures": ("PICTURES", f"pictures of one run, all its samplers counted (default: none; hosted {HOSTED.max_pictures})"),
     "max-seconds": ("SECONDS", f"wall time of one run (default: none; hosted {HOSTED.max_seconds})"),
     "max-runs": ("RUNS", f"runs that one visitor may have under way or waiting (default: none; hosted {HOSTED.max_runs})"),
+    "max-link-evaluations": ("ROWS", "network evaluations up to which a link opens on its finished run, beyond on its settings "
+                             f"(default: none; hosted {HOSTED.max_link_evaluations})"),
+    "max-evaluations-per-minute": ("ROWS", "network evaluations of one visitor, averaged over ten minutes, with what is made "
+                                   f"unasked (default: none; hosted {HOSTED.max_evaluations_per_minute})"),
+    "max-address-evaluations-per-minute": ("ROWS", "the same of all visitors of an address (default: none; hosted "
+                                           f"{HOSTED.max_address_evaluations_per_minute})"),
     "backend": ("NAME", "what evaluates the network on a CPU: auto (torch at once, OpenVINO as soon as it is ready and faster), "
                 f"{' or '.join(BACKENDS)} (default auto)"),
+    "live": ("on|off", "whether settings answer while they are moved, and ladders fill, without a press on Run (default on)"),
     "grace": ("SECONDS", "how long SIGTERM leaves to the runs under way (default 30)"),
 }  # fmt: skip
 FLAGS = {
     "share": "also open a public link through Gradio's server",
     "no-hub": "offer only the models here, and download none (the default on a Space that names none)",
     "metrics": "counters at /metrics, as Prometheus reads them",
+    "classroom": f"for a class behind one address: no limits by address, {CLASS_QUEUE} runs may wait, and ladders are not filled "
+                 "unasked, but those of the seeds 0 to 39 are drawn at the start and kept",
     "hosted": "limits for strangers; the default with --share, --root-path, on a Space, and on an address that others can reach",
-}
+}  # fmt: skip
 
 
 def _options(given: argparse.Namespace, environ: Mapping[str, str]) -> Options:
@@ -116,27 +129,27 @@ def _options(given: argparse.Namespace, environ: Mapping[str, str]) -> Options:
     host = value("host")
     reachable = not _is_loopback(host or environ.get("GRADIO_SERVER_NAME"))
     hosted = flag("hosted") or flag("share") or bool(value("root-path")) or on_space or reachable
-    default = HOSTED if hosted else LOCAL
+    classroom = flag("classroom")
+    default = replace(HOSTED if hosted else LOCAL, **{"max_address_evaluations_per_minute": None} if classroom else {})
     models = _models(value("model") or ())
-    caps = {
-        name: _number(f"--{name.replace('_', '-')}", value(name.replace("_", "-")), 1, 10**9)
-        for name in ("max_evaluations", "max_pictures", "max_seconds", "max_runs")
-    }
+    caps = {name: _number(f"--{name.replace('_', '-')}", value(name), 1, 10**9) for name in vars(LOCAL)}
     return Options(
         host=host,
         port=_number("--port", value("port"), 1, 65535),
         first_model=models[0] if models else None,
-        models=models or (space.models() if on_space else ()),
+        models=models or (_models(space.models()) if on_space else ()),
         models_dir=_folder(value("models-dir")),
         auth=_auth(value("auth-file")),
         root_path=_root_path(value("root-path")),
         share=flag("share"),
-        max_queue=_number("--max-queue", value("max-queue"), 1, 100_000) or MAX_QUEUE,
+        max_queue=_number("--max-queue", value("max-queue"), 1, 100_000) or (CLASS_QUEUE if classroom else MAX_QUEUE),
         no_hub=flag("no-hub"),
         metrics=flag("metrics"),
         grace=_number("--grace", value("grace"), 0, 3600) if value("grace") is not None else 30,
         backend=choice("--backend", value("backend") or "auto", ("auto", *BACKENDS)),
         budget=replace(default, **{name: number for name, number in caps.items() if number is not None}),
+        live=choice("--live", value("live") or "on", ("on", "off")) == "on",
+        classroom=classroom,
         on_space=on_space,
         hosted=hosted,
     )
@@ -158,7 +171,7 @@ def _number(name: str, value: Any, low: int, high: int) -> Any:
 
 
 def _models(given: str | Sequence[str]) -> tuple[str, ...]:
-    names = [name.strip() for name in (given.split(",") if isinstance(given, str) else given)]
+    names = [canonical(name) for name in (given.split(",") if isinstance(given, str) else given)]
     if not all(0 < len(name) <= 200 for name in names):
         raise FieldError("--model", "must be the name of a model; got nothing")
     return tuple(dict.fromkeys(names))
@@ -191,4 +204,13 @@ def _auth(file: str | None) -> tuple[tuple[str, str], ...]:
 
 def described(options: Options) -> str:
     """The limits in one line, for the log."""
-    return json.dumps({"event": "start", "hosted": options.hosted, "max_queue": options.max_queue, **vars(options.budget)})
+    return json.dumps(
+        {
+            "event": "start",
+            "hosted": options.hosted,
+            "classroom": options.classroom,
+            "live": options.live,
+            "max_queue": options.max_queue,
+            **vars(options.budget),
+        }
+    )

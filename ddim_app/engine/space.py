@@ -8,7 +8,7 @@ from typing import Any
 
 from ddim_app.models.catalogue import ROOT
 
-PARTS = ("app.py", "ddim_app", "weights", "docs", "LICENSE")
+PARTS = ("app.py", "ddim_app", "weights", "docs", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")
 """What a Space gets of the project, besides README.md and requirements.txt, which are changed."""
 MANAGED = ("gradio", "spaces", "huggingface_hub", "huggingface-hub")
 """Installed by the platform, in the versions that it wants."""

@@ -6,17 +6,22 @@ recipe, and comes back as frames, a list per step.
 """
 
 import contextlib
+import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ddim_app.diffusion.batch_sizes import bucket_of
 from ddim_app.engine import Emit, Engine, Finished
 from ddim_app.engine.batch_loop import BatchLoop
-from ddim_app.engine.tickets import Ticket
+from ddim_app.engine.run_handle import UnderWay
 from ddim_app.errors import FieldError
 from ddim_app.models import memory
 from ddim_app.runs.base import BaseRecipe, Plan
@@ -24,8 +29,73 @@ from ddim_app.runs.kinds import from_json
 
 MAX_SECONDS = 120
 """Seconds of GPU time that one run may ask for."""
-START_SECONDS, SECONDS_PER_CALL = 5, 0.05
-"""Generous for UNets of 32 to 64 pixels: a shorter lease than the run needs would end it."""
+GUESS = 5.0, 0.05
+"""Seconds until a worker's first step, and seconds of a network call, while none of the like has been timed: generous for UNets
+of 32 to 64 pixels, since a shorter lease than the run needs would end it."""
+MARGIN = 2
+"""How many times what was measured is asked for."""
+TIMED_RUNS = 8
+"""Runs of which the slowest counts."""
+
+
+Told = Generator[tuple[int, float, list[Any] | Finished]]
+"""What a worker tells of a run: (rows evaluated so far, seconds since its start, events or the end), one item per step."""
+
+
+class Speeds:
+    """How long workers took, by what was run."""
+
+    def __init__(self) -> None:
+        self._runs: defaultdict[Hashable, deque[tuple[float, float]]] = defaultdict(lambda: deque(maxlen=TIMED_RUNS))
+
+    def note(self, like: Hashable, calls: int, seconds: Sequence[float]) -> None:
+        """Takes a run that came to its end: how many calls it had, and when, since its start, each of its items was there."""
+        if len(seconds) > 1:
+            self._runs[like].append((seconds[0], (seconds[-1] - seconds[0]) / max(calls - 1, 1)))
+
+    def lease(self, like: Hashable, calls: int) -> int:
+        """Seconds to ask for, at least one: MARGIN times the slowest start and the slowest call of its like, or GUESS."""
+        start, call = GUESS
+        if known := self._runs.get(like):
+            start, call = (MARGIN * max(run[i] for run in known) for i in (0, 1))
+        return max(1, math.ceil(start + call * calls))
+
+
+@dataclass(eq=False)
+class Lease:
+    """A run in a forked worker that has the GPU for a while; whoever reads it makes it go on."""
+
+    told: Told
+    recipe: BaseRecipe
+    emit: Emit
+    give_back: Callable[["Lease"], object]
+    """Called once the worker is no longer needed."""
+    timed: Callable[[list[float]], object] = lambda seconds: None
+    """Told, after a run that came to its end, when each of its items was there."""
+    evaluations: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def advance(self) -> None:
+        """Hands on the next that the worker tells."""
+        try:
+            self.evaluations, seconds, item = next(self.told)
+            self.seconds.append(seconds)
+        except StopIteration:
+            item = Finished(None, "The GPU was taken back before the run was through")
+        except Exception as error:  # the host's refusals among them, which are sentences: no quota left, for one
+            item = Finished(None, str(getattr(error, "message", error)) or type(error).__name__)
+        if isinstance(item, Finished):
+            self.give_back(self)
+            if item.error is None:
+                self.timed(self.seconds)
+            item = item if item.recipe is not None else item._replace(recipe=self.recipe)
+        self.emit(item)
+
+    def leave(self) -> None:
+        """Ends the worker; where its reader is waiting for it at this moment, the reader does so as soon as it has read."""
+        self.give_back(self)
+        with contextlib.suppress(ValueError):  # generator already executing
+            self.told.close()
 
 
 class ZeroEngine(Engine):
@@ -34,21 +104,28 @@ class ZeroEngine(Engine):
     def __init__(self, roots: list[Path] | None = None, *, gpu: Callable[..., Any], **settings: Any) -> None:
         super().__init__(roots, threaded=False, **settings)
         self._lease = gpu(duration=self.lease_seconds)(self.in_worker)
-        self._driving: set[Ticket] = set()
+        self._leases: set[Lease] = set()
+        self._speeds = Speeds()
         self._pid = os.getpid()
 
     def plan(self, recipe: BaseRecipe, notify: Callable[[str], None] = lambda message: None) -> Any:
         planned = super().plan(recipe, notify)
-        if _seconds(planned) > MAX_SECONDS:
-            raise FieldError("cost", f"must be at most {MAX_SECONDS} s of GPU time on this host: take fewer steps")
+        if (seconds := self.gpu_seconds(planned)) > MAX_SECONDS:
+            raise FieldError(
+                "cost",
+                f"must be at most {MAX_SECONDS} s of GPU time on this host, and this run asks for {seconds} s: take fewer steps",
+            )
         return planned
+
+    def gpu_seconds(self, planned: Plan) -> int:
+        return self._speeds.lease(_like(planned), _calls(planned))
 
     def calls(self, planned: Plan) -> int:
         return _calls(planned)
 
     def lease_seconds(self, recipe_json: str) -> int:
         """How long the GPU is asked for; a visitor with less than that left today is refused before anything runs."""
-        return _seconds(self.plan(from_json(recipe_json)))
+        return self.gpu_seconds(self.plan(from_json(recipe_json)))
 
     def warm_up(self) -> None:
         """Puts the models on the device before the first fork; nothing may be computed in this process."""
@@ -58,60 +135,34 @@ class ZeroEngine(Engine):
             except FieldError:  # said to whoever names it
                 continue
 
-    def in_worker(self, recipe_json: str) -> Iterator[tuple[int, list[Any] | Finished]]:
-        """A whole run, in the forked worker: (rows evaluated so far, what has happened), one item per step."""
+    def in_worker(self, recipe_json: str) -> Told:
+        """A whole run, in the forked worker, one item per step."""
+        began = time.perf_counter()
         torch.set_num_threads(1)  # the threads of the parent's arithmetic are not here, and would be waited for
         if self._pid != os.getpid():
             self._renew_locks()
         news: deque[list[Any] | Finished] = deque()
-        ticket = super()._join(self.plan(from_json(recipe_json)), news.append)
+        run = super()._join(self.plan(from_json(recipe_json)), news.append, False)
         try:
             while True:
                 while not news:
-                    self.loop.round()
+                    run.advance()
                 item = news.popleft()
-                yield ticket.evaluations, item
+                yield run.evaluations, time.perf_counter() - began, item
                 if isinstance(item, Finished):
                     return
         finally:
-            self.loop.leave(ticket)
-
-    def advance(self, ticket: Ticket) -> None:
-        """The next of what the worker tells."""
-        try:
-            ticket.evaluations, item = next(ticket.process)  # type: ignore[misc]
-        except StopIteration:
-            item = Finished(None, "The GPU was taken back before the run was through")
-        except Exception as error:  # the host's refusals among them, which are sentences: no quota left, for one
-            item = Finished(None, str(getattr(error, "message", error)) or type(error).__name__)
-        if isinstance(item, Finished):
-            self._driving.discard(ticket)
-        ticket.emit(item)
-
-    def stop(self, ticket: Ticket) -> None:
-        super().stop(ticket)
-        self._driving.discard(ticket)
-        _close(ticket)
-
-    def drive(self, ticket: Ticket, is_over: Callable[[], bool]) -> None:
-        try:
-            super().drive(ticket, is_over)
-        finally:
-            _close(ticket)
-            self._driving.discard(ticket)
+            run.leave()
 
     @property
     def running(self) -> int:
-        return len(self._driving)
+        return len(self._leases)
 
-    def _join(self, planned: Plan, tell: Emit) -> Ticket:
-        def hand_on(item: Any) -> None:
-            ended_early = isinstance(item, Finished) and item.recipe is None
-            tell(item._replace(recipe=planned.recipe) if ended_early else item)
-
-        ticket = Ticket(self._lease(planned.recipe.to_json()), (), hand_on)
-        self._driving.add(ticket)
-        return ticket
+    def _join(self, planned: Plan, tell: Emit, background: bool) -> UnderWay:
+        timed = partial(self._speeds.note, _like(planned), _calls(planned))
+        lease = Lease(self._lease(planned.recipe.to_json()), planned.recipe, tell, self._leases.discard, timed)
+        self._leases.add(lease)
+        return lease
 
     def _renew_locks(self) -> None:
         """Makes new locks: one that another thread held at the moment of the fork would stay locked."""
@@ -125,11 +176,7 @@ def _calls(planned: Plan) -> int:
     return planned.calls(planned.recipe.bucket or memory.GPU_ROWS)
 
 
-def _close(ticket: Ticket) -> None:
-    """Gives the worker back. Whoever reads or closes the ticket at this moment does it instead, as soon as it may."""
-    with contextlib.suppress(ValueError):  # generator already executing
-        ticket.process.close()
-
-
-def _seconds(planned: Plan) -> int:
-    return round(START_SECONDS + SECONDS_PER_CALL * _calls(planned))
+def _like(planned: Plan) -> Hashable:
+    """What runs must have in common to take as long a call: their models, the arithmetic, and the rows of a call."""
+    rows = planned.recipe.bucket or min(bucket_of(planned.at_once), memory.GPU_ROWS)
+    return tuple(model.sha256 for model in planned.models), planned.recipe.precision, rows

@@ -9,11 +9,12 @@ import math
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageText
 
 from ddim_app.media.images import RECIPE_KEY, Pixels, png_bytes, to_pil
 
@@ -42,12 +43,7 @@ def gif_bytes(frames: Frames, milliseconds: int = 100, *, scale: int = 1, hold: 
     """
     pictures = [_grow(_few_colours(picture), scale) for picture in _pictures(frames)]
     durations = [max(FASTEST, round(each / 10) * 10) for each in _durations(len(pictures), milliseconds, hold)]
-    out = io.BytesIO()
-    pictures[0].save(
-        out, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, disposal=1, optimize=False,
-        comment=recipe.encode(),
-    )  # fmt: skip
-    return out.getvalue()
+    return _saved(pictures, "GIF", durations, disposal=1, optimize=False, comment=recipe.encode())
 
 
 def webp_bytes(frames: Frames, milliseconds: int = 100, *, scale: int = 1, hold: int = 0, recipe: str = "") -> bytes:
@@ -55,11 +51,13 @@ def webp_bytes(frames: Frames, milliseconds: int = 100, *, scale: int = 1, hold:
     pictures = [_grow(picture, scale).convert("RGB") for picture in _pictures(frames)]
     exif = Image.Exif()
     exif.get_ifd(EXIF_FOLDER)[USER_COMMENT] = ASCII + recipe.encode()
+    durations = _durations(len(pictures), milliseconds, hold)
+    return _saved(pictures, "WEBP", durations, lossless=True, quality=20, method=0, exif=exif.tobytes())
+
+
+def _saved(pictures: list[Image.Image], form: str, durations: list[int], **options: Any) -> bytes:
     out = io.BytesIO()
-    pictures[0].save(
-        out, "WEBP", save_all=True, append_images=pictures[1:], duration=_durations(len(pictures), milliseconds, hold), loop=0,
-        lossless=True, quality=20, method=0, exif=exif.tobytes(),
-    )  # fmt: skip
+    pictures[0].save(out, form, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options)
     return out.getvalue()
 
 
@@ -149,25 +147,33 @@ def labelled_sheet(
         raise ValueError("a sheet needs a picture, and as many rows and columns as headers")
     width, height = (max(getattr(picture, side) for picture in known) * scale for side in ("width", "height"))
     line = font_size + 4
-    heads = [_lines(text, font, max(width, 64)) for text in columns]
-    sides = [_lines(text, font, 150) for text in rows]
-    step_x = max(width, *(_extent(lines, font) for lines in heads)) + GAP
-    step_y = max(height, *(len(lines) * line for lines in sides)) + GAP
-    left = MARGIN + max(_extent(lines, font) for lines in sides) + (GAP if any(map(any, sides)) else 0)
+    heads = [_wrapped(text, font, max(width, 64)) for text in columns]
+    sides = [_wrapped(text, font, 150) for text in rows]
+    step_x, step_y = max(width, _width(heads)) + GAP, max(height, _height(sides, line)) + GAP
+    left = MARGIN + _width(sides) + (GAP if any(rows) else 0)
     total = left + step_x * len(columns) - GAP + MARGIN
-    title_lines = _lines(title, font, total - 2 * MARGIN) if title else []
-    total = max(total, _extent(title_lines, font) + 2 * MARGIN)
-    top = MARGIN + len(title_lines) * line + (GAP if title_lines else 0) + max(map(len, heads)) * line
+    above = _wrapped(title, font, total - 2 * MARGIN)
+    total = max(total, _width([above]) + 2 * MARGIN)
+    top = MARGIN + _height([above], line) + (GAP if title else 0) + _height(heads, line)
     sheet = Image.new("RGB", (total, top + step_y * len(rows) - GAP + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, (MARGIN, MARGIN), title_lines, font, line)
-    for column, lines in enumerate(heads):
-        _write(draw, (left + column * step_x, top - len(lines) * line), lines, font, line)
-    for y, (lines, row) in enumerate(zip(sides, cells, strict=True)):
-        _write(draw, (MARGIN, top + y * step_y), lines, font, line)
+    draw.text((MARGIN, MARGIN), above, INK)
+    for column, text in enumerate(heads):
+        draw.text((left + column * step_x, top - _height([text], line)), text, INK)
+    for y, (text, row) in enumerate(zip(sides, cells, strict=True)):
+        draw.text((MARGIN, top + y * step_y), text, INK)
         for x, picture in enumerate(row):
             _put(sheet, picture, (left + x * step_x, top + y * step_y), (width, height), scale)
     return sheet
+
+
+def of_one_size(pictures: list[Image.Image]) -> list[Image.Image]:
+    """The pictures, each at the top left of as much paper as the largest ones take."""
+    width, height = (max(getattr(picture, side) for picture in pictures) for side in ("width", "height"))
+    papers = [Image.new("RGB", (width, height), PAPER) for _ in pictures]
+    for paper, picture in zip(papers, pictures, strict=True):
+        paper.paste(picture)
+    return papers
 
 
 def _put(sheet: Image.Image, picture: Image.Image | None, place: tuple[int, int], size: tuple[int, int], scale: int) -> None:
@@ -183,18 +189,11 @@ def sheet_bytes(sheet: Image.Image, recipe: str = "") -> bytes:
     return png_bytes(sheet, [(RECIPE_KEY, recipe)] if recipe else [], compress_level=6)
 
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
-def _lines(text: str, font: Font, width: int) -> list[str]:
-    """The text in lines of at most `width` pixels where its words allow it, in letters that the font has."""
-    lines: list[str] = []
-    for word in _plain(text).split():
-        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return lines or [""]
+def _wrapped(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> ImageText.Text[str]:
+    """The words in lines of at most `width` pixels where they allow it, in letters that the font has."""
+    text = ImageText.Text(_plain(words), font)
+    text.wrap(max(width, *(math.ceil(font.getlength(word)) for word in ["", *text.text.split()])))
+    return text
 
 
 def _plain(text: str) -> str:
@@ -203,13 +202,13 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isascii() or letter == "·" else "?" for letter in text)
 
 
-def _extent(lines: Sequence[str], font: Font) -> int:
-    return math.ceil(max((font.getlength(line) for line in lines), default=0))
+def _width(texts: Iterable[ImageText.Text[str]]) -> int:
+    return math.ceil(max(text.get_bbox()[2] for text in texts))
 
 
-def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], lines: Sequence[str], font: Font, line: int) -> None:
-    for number, text in enumerate(lines):
-        draw.text((place[0], place[1] + number * line), text, fill=INK, font=font)
+def _height(texts: Iterable[ImageText.Text[str]], line: int) -> int:
+    """Pixels of the text with the most lines; the same whatever letters there are, and none of no text."""
+    return line * max(text.text.count("\n") + bool(text.text) for text in texts)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -233,15 +232,6 @@ def text_inside(data: bytes) -> str:
 
 
 def _mp4_comment(data: bytes) -> str:
-    """moov / udta / meta / ilst / ©cmt / data, as iTunes lays it out; "" when a box is missing or too long for the file."""
-    for name, header in ((b"moov", 0), (b"udta", 0), (b"meta", 0), (b"ilst", 4), (b"\xa9cmt", 0), (b"data", 0)):
-        data, offset, box = data[header:], 0, None
-        while offset + 8 <= len(data):
-            size = int.from_bytes(data[offset : offset + 4])
-            if data[offset + 4 : offset + 8] == name:
-                box = data[offset + 8 : offset + size]
-            offset += max(size, 8)
-        if box is None:
-            return ""
-        data = box
-    return data[8:].decode("utf-8", "replace")
+    """The text of the first box ©cmt, as iTunes lays it out: in a box `data`, after 8 bytes on its kind; "" without one."""
+    box = data.partition(b"\xa9cmt")[2]
+    return box[16 : int.from_bytes(box[:4])].decode("utf-8", "replace") if box[4:8] == b"data" else ""

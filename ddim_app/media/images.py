@@ -1,6 +1,8 @@
 """Pictures between tensors in [-1, 1] and the 8-bit ones that people see."""
 
 import base64
+import functools
+import importlib
 import io
 import math
 from collections.abc import Sequence
@@ -9,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 Pixels = np.ndarray
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""All that is ever opened. Pillow knows dozens more, and its security fixes are mostly in those."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", *(["AVIF"] if features.check("avif") else []))
+"""All that is ever opened, HEIC aside. Pillow knows dozens more, and its security fixes are mostly in those."""
 
 MAX_PIXELS = 80_000_000
 """Width times height that is still decoded (240 MB as RGB); a header can claim anything."""
@@ -95,13 +97,13 @@ def open_picture(source: Path | bytes, background: str = "white", at_least: int 
 
 
 def read_header(source: Path | bytes) -> Image.Image:
-    """A picture of one of FORMATS with its header read and nothing decoded; raises ValueError."""
+    """A picture of one of the formats with its header read and nothing decoded; raises ValueError."""
     try:
-        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(_too_large()) from error
     except UnidentifiedImageError as error:
-        raise ValueError(f"it is not a picture in one of the formats {', '.join(FORMATS)}") from error
+        raise ValueError(_not_opened(source)) from error
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror or str(error)[:100]})") from error
     except Exception as error:  # decoders raise nearly anything on a broken header
@@ -111,13 +113,49 @@ def read_header(source: Path | bytes) -> Image.Image:
     return image
 
 
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """FORMATS, and HEIC where a reader of it is installed: pi-heif has no encoder, so it is smaller and without GPL code."""
+    for name in ("pi_heif", "pillow_heif"):
+        try:
+            importlib.import_module(name).register_heif_opener()
+        except ImportError:
+            continue
+        return (*FORMATS, "HEIF")
+    return FORMATS
+
+
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+FILMS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ", b"qt  ", b"3gp4", b"3gp5")
+ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!")
+
+
+def _not_opened(source: Path | bytes) -> str:
+    """What a file is that is no picture here, as its first bytes say, and what to do about it."""
+    if isinstance(source, bytes):
+        head = source[:512]
+    else:
+        with source.open("rb") as file:
+            head = file.read(512)
+    brand = head[8:12] if head[4:8] == b"ftyp" else b""
+    if brand in HEIC and "HEIF" not in formats():
+        return "it is a HEIC picture: install its reader (pip install pi-heif), or convert it to JPEG"
+    if brand in (b"avif", b"avis") and "AVIF" not in formats():
+        return "it is an AVIF picture, which the Pillow installed here cannot read: convert it to PNG or JPEG"
+    if brand in FILMS or head[:4] == b"\x1aE\xdf\xa3" or head[:4] + head[8:11] == b"RIFFAVI":
+        return "it is a film: take pictures out of it, such as with ffmpeg -i FILM %05d.png"
+    if head.startswith(ARCHIVES) or head[257:262] == b"ustar":
+        return "it is an archive: unpack it"
+    return f"it is not a picture in one of the formats {', '.join(formats())}"
+
+
 def decode(image: Image.Image, background: str = "white", at_least: int | None = None) -> Image.Image:
     """Upright 8-bit RGB of an opened picture; raises ValueError when it is broken."""
     try:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
         image.load()
-        return _flatten(_upright(_to_8_bit(image)), background)
+        return _flatten(_upright(_to_srgb(_to_8_bit(image))), background)
     except MemoryError as error:
         raise ValueError("there is not enough memory to decode it") from error
     except Exception as error:  # decoders raise nearly anything on broken data
@@ -157,6 +195,35 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     grey = Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
     grey.info["exif"] = image.info.get("exif", b"")
     return grey
+
+
+COLOUR_SPACES = {"RGB": ("RGB", "RGBA"), "GRAY": ("L",), "CMYK": ("CMYK",)}
+"""Colour spaces of profiles, and the modes of pictures that they speak of."""
+
+
+@functools.cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """The picture in sRGB where its file has the profile of other colours, such as a phone's Display P3; without one, as it is."""
+    data = image.info.get("icc_profile")
+    if not data:
+        return image
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        space = profile.profile.xcolor_space.strip()
+        if space == "RGB" and image.mode in ("P", "PA"):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        if image.mode not in COLOUR_SPACES.get(space, ()):
+            return image
+        shown = ImageCms.profileToProfile(image, profile, _srgb(), outputMode="RGBA" if image.mode == "RGBA" else "RGB")
+    except (ImageCms.PyCMSError, OSError):  # a broken profile says nothing about the picture
+        return image
+    assert shown is not None
+    shown.info["exif"] = image.info.get("exif", b"")
+    return shown
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from ddim_app.models.catalogue import Catalogue
 from ddim_app.models.loading import Model, ModelError
 
 KEPT = 4
+REFUSALS_KEPT = 64
 
 
 class ModelCache:
@@ -17,11 +18,13 @@ class ModelCache:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._models: OrderedDict[str, tuple[object, Model]] = OrderedDict()
+        self._refusals: OrderedDict[str, str] = OrderedDict()
         self._guard = threading.Lock()
         self._loading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def get(self, name: str, notify: Callable[[str], None]) -> Model:
         """The model of that name as its folder is now; raises FieldError when it cannot be used."""
+        name = self._catalogue.known_as(name)
         with self._guard:
             loading = self._loading[name]
         with loading:
@@ -32,10 +35,13 @@ class ModelCache:
                 try:
                     model = self._catalogue.load(name, notify)
                 except ModelError as error:
+                    reason = str(error).removeprefix("model ")
                     with self._guard:
                         self._loading.pop(name, None)
-                    raise FieldError("model", str(error).removeprefix("model ")) from error
+                        self._refuse(name, reason)
+                    raise FieldError("model", reason) from error
             with self._guard:
+                self._refusals.pop(name, None)
                 self._models[name] = version, model
                 self._models.move_to_end(name)
                 while len(self._models) > KEPT:
@@ -50,7 +56,19 @@ class ModelCache:
 
     def has(self, name: str) -> bool:
         """Whether a model can be had without a download."""
-        return name in self._models or name in self._catalogue.folders()
+        return self._catalogue.known_as(name) in self._models or self._catalogue.folder(name) is not None
+
+    def refusal(self, name: str) -> FieldError | None:
+        """Why a model that is not here could not be used when it was last fetched."""
+        with self._guard:
+            reason = self._refusals.get(self._catalogue.known_as(name))
+        return None if reason is None else FieldError("model", reason)
+
+    def _refuse(self, name: str, reason: str) -> None:
+        self._refusals[name] = reason
+        self._refusals.move_to_end(name)
+        while len(self._refusals) > REFUSALS_KEPT:
+            self._refusals.popitem(last=False)
 
     def put(self, model: Model) -> Model:
         """Keeps a model that no folder holds."""
@@ -61,7 +79,7 @@ class ModelCache:
     def loaded(self, name: str) -> Model | None:
         """The model of that name if it is loaded already."""
         with self._guard:
-            return self._models.get(name, (None, None))[1]
+            return self._models.get(self._catalogue.known_as(name), (None, None))[1]
 
     def hashes(self) -> set[str]:
         """sha256 of the weights of the models kept."""

@@ -1,45 +1,38 @@
-"""How a model is loaded. The only file of the app that knows diffusers; the benchmarks compare with its pipelines.
+"""How a model is loaded: its configs judged (`scheduler_config`, `network_config`), then its weights read.
 
 A model is a folder with a diffusers `UNet2DModel` and its scheduler config, as a pipeline (`unet/`, `scheduler/`) or flat
 (`config.json` beside the weights), or a repository of the same layouts on the Hugging Face Hub. Its weights are read from
-safetensors alone, and nothing that a folder or repository names is ever executed.
+safetensors; pickled ones are converted once, without running them. Nothing that a folder or repository names is ever executed.
 """
 
 import hashlib
-import inspect
 import json
 import logging
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from ddim_app.diffusion.noise import Shape
-from ddim_app.diffusion.schedule import Schedule, from_config
+from ddim_app.diffusion.schedule import Schedule
+from ddim_app.models import model_files, variance_files
+from ddim_app.models.classes import UNCONDITIONAL, ClassLabels, class_labels
+from ddim_app.models.model_files import unet_folder
+from ddim_app.models.network_config import check_pipeline, check_schedule, network_class, shape_of
+from ddim_app.models.pickled import convert
+from ddim_app.models.scheduler_config import schedule_of
+from ddim_app.models.zip_archives import UnsafePickleError
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
 
+MAX_CONVERTED = 10_000_000_000
+"""Bytes of converted pickles that are kept, some twenty models of 256 pixels; the one used longest ago goes first."""
+
 log = logging.getLogger(__name__)
-
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-CONFIGS = ["config.json", "unet/config.json", "scheduler_config.json", "scheduler/scheduler_config.json"]
-
-FORWARD_KEYS = {
-    "num_train_timesteps", "timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
-    "rescale_betas_zero_snr", "prediction_type", "variance_type", "clip_sample", "clip_predicted_image",
-    "clip_sample_range", "thresholding",
-}  # fmt: skip
-"""Scheduler config keys that define the forward process or how its authors sample; all are used."""
-SAMPLER_KEYS = {
-    "timestep_spacing", "steps_offset", "set_alpha_to_one", "sample_max_value", "dynamic_thresholding_ratio",
-    "skip_prk_steps", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "solver_order", "algorithm_type",
-    "solver_type", "lower_order_final", "euler_at_final", "final_sigmas_type", "lambda_min_clipped", "interpolation_type",
-    "tensor_format", "set_alpha_to_zero", "eta", "name_or_path",
-}  # fmt: skip
-"""Keys of diffusers' schedulers that choose how to sample, which here the recipe does."""
 
 
 class ModelError(ValueError):
@@ -56,84 +49,145 @@ class Model:
     shape: Shape
     """(channels, height, width) of its pictures."""
     sha256: str
-    """The sha256 of the weights file, in hexadecimal."""
+    """The sha256 of its tensors, in hexadecimal, whatever file they came in."""
+    file_sha256: str | None = None
+    """That of its safetensors file, by which recipes of earlier versions name it."""
+    licence: str | None = None
+    """The licence that its card names."""
+    classes: ClassLabels = UNCONDITIONAL
+    """Its classes; none where it is unconditional."""
+    residuals: tuple[float, ...] = ()
+    """V_t of its analytic variance, one for each train timestep; none where it is not estimated."""
+
+    @property
+    def hashes(self) -> tuple[str | None, ...]:
+        """What a recipe may call its weights."""
+        return self.sha256, self.file_sha256
 
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.unet.parameters())
 
 
-def load(folder: Path, name: str | None = None) -> Model:
-    """The model in `folder`; raises ModelError, in one sentence, when it cannot be used."""
-    name = name or folder.name
+class Described(NamedTuple):
+    """What the configs of a model folder say, once they are those of a model that can be used."""
+
+    home: Path
+    """The folder of config.json and the weights."""
+    config: dict[str, Any]
+    shape: Shape
+    schedule: Schedule
+    classes: ClassLabels
+
+
+def describe(folder: Path, name: str, size: int | None = None) -> Described:
+    """The model of a folder by its configs alone; raises ModelError, in one sentence, when it cannot be used.
+
+    A `size` takes the place of what its config says, or does not say, of the pixels of a side of its pictures.
+    """
     if not folder.is_dir():
         raise ModelError(f"model {name}: there is no folder {folder.name}")
     home = unet_folder(folder)
     if home is None:
-        raise ModelError(f"model {name}: there is no config.json, neither in the folder nor in its unet/ subfolder")
-    config = read_config(home / "config.json", name)
-    shape = check_unet_config(config, name)
-    weights = _weights_file(home, name)
-    _check_size(config, weights, name)
+        raise ModelError(f"model {name}: {model_files.no_config(model_files.file_names(folder))}")
+    config, scheduler = read_config(home / "config.json", name), scheduler_config(folder, name)
+    config |= {} if size is None else {"sample_size": size}
+    index = folder / "model_index.json"
     try:
-        unet, report = _network_class().from_pretrained(
-            home, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32, low_cpu_mem_usage=False,
-            output_loading_info=True,
-        )  # fmt: skip
-    except Exception as error:  # whatever the loader makes of a broken file, the user gets one sentence
-        reason = str(error).strip().split("\n")[0][:200]
-        raise ModelError(f"model {name}: {weights.name} cannot be read or does not fit its config.json ({reason})") from error
+        schedule = schedule_of(scheduler)
+        check_pipeline(read_config(index, name) if index.is_file() else {})
+        shape = shape_of(config)
+        check_schedule(config, schedule)
+    except ModelError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"model {name}: {str(error)[:300]}") from error
+    return Described(home, config, shape, schedule, class_labels(config, folder, home))
+
+
+def load(folder: Path, name: str | None = None, notify: Callable[[str], None] = log.info, size: int | None = None) -> Model:
+    """The model in `folder`, with a `size` as for `describe`; `notify` is told of a conversion.
+
+    Raises ModelError, in one sentence, when it cannot be used.
+    """
+    name = name or folder.name
+    described = describe(folder, name, size)
+    shown, weights = _weights(described, name, notify)
+    with tempfile.TemporaryDirectory(prefix="ddim-explorer-") as place:
+        model_files.lay_out(described.config, weights, Path(place))
+        try:
+            unet, report = network_class().from_pretrained(
+                place, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32, low_cpu_mem_usage=False,
+                output_loading_info=True,
+            )  # fmt: skip
+        except Exception as error:  # whatever the loader makes of a broken file, the user gets one sentence
+            reason = str(error).strip().split("\n")[0][:200]
+            raise ModelError(f"model {name}: {shown} cannot be read or does not fit its config.json ({reason})") from error
     wrong = report["missing_keys"] + report["unexpected_keys"]
     if wrong:
-        raise ModelError(f"model {name}: {weights.name} does not fit its config.json ({len(wrong)} tensors, such as {wrong[0]})")
-    return Model(name, unet.eval().requires_grad_(False), _schedule(folder, name), shape, _sha256(weights))
+        raise ModelError(f"model {name}: {shown} does not fit its config.json ({len(wrong)} tensors, such as {wrong[0]})")
+    unet = unet.eval().requires_grad_(False)
+    file_sha256 = _file_sha256(weights[0]) if len(weights) == 1 and weights[0].parent == described.home else None
+    sha256 = tensors_sha256(unet.state_dict())
+    known = variance_files.find(folder, sha256, described.schedule.num_train_timesteps)
+    return Model(
+        name, unet, described.schedule, described.shape, sha256, file_sha256, model_files.licence(folder), described.classes,
+        known.values if known else (),
+    )  # fmt: skip
 
 
 def build(config: Mapping[str, Any], seed: int) -> "UNet2DModel":
     """A new network with random weights that depend on `seed` alone; raises ModelError when the config does not fit together."""
-    check_unet_config({"_class_name": "UNet2DModel", **config}, "new")
     # torch initialises modules from its global generator only; it is put back afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         try:
-            return _network_class()(**config)
+            shape_of({"_class_name": "UNet2DModel", **config})
+            return network_class()(**config)
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(f"the network's settings do not fit together ({str(error)[:160]})") from error
 
 
-def scheduler_config(folder: Path) -> dict[str, Any]:
+def scheduler_config(folder: Path, name: str) -> dict[str, Any]:
     """The scheduler config of a model folder as it stands."""
-    return read_config(_scheduler_file(folder, folder.name), folder.name)
+    try:
+        path = model_files.scheduler_file(folder)
+    except ValueError as error:
+        raise ModelError(f"model {name}: {error}") from error
+    return read_config(path, name)
 
 
-def _network_class() -> "type[UNet2DModel]":
-    """diffusers' class. Its import takes seconds, so it waits for the first model; the page is up meanwhile."""
-    from diffusers.models.unets.unet_2d import UNet2DModel
-
-    return UNet2DModel  # type: ignore[no-any-return]
-
-
-def unet_folder(folder: Path) -> Path | None:
-    """The folder with config.json and the weights: `folder/unet` in the pipeline layout, else `folder`."""
-    return next((home for home in (folder / "unet", folder) if (home / "config.json").is_file()), None)
-
-
-def _weights_file(home: Path, name: str) -> Path:
-    weights = home / WEIGHTS
-    if weights.is_file():
-        return weights
-    pickled = sorted(path.name for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl") for path in home.glob(kind))
-    if pickled:
-        raise ModelError(
-            f"model {name}: {pickled[0]} is a pickle, which can run code when it is opened; convert it where you trust it, with "
-            f"UNet2DModel.from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True), to get {WEIGHTS}"
-        )
-    raise ModelError(f"model {name}: there is no {WEIGHTS} beside config.json")
+def _weights(described: Described, name: str, notify: Callable[[str], None]) -> tuple[str, list[Path]]:
+    """(name of the weights, their safetensors files); pickled ones are converted first, once for each machine."""
+    try:
+        found = model_files.weight_files(path.name for path in described.home.iterdir() if path.is_file())
+        files = [described.home / each for each in found.names]
+        for file in files:
+            if reason := model_files.pointer(file):
+                raise ValueError(reason)
+        if found.is_pickled:
+            words = f"{name}: {', '.join(found.names)[:80]}"
+            folder = model_files.cache_folder("converted")
+            files = [convert(files, folder, lambda: notify(f"{words} is a pickle: it is converted, and nothing in it is run"))]
+            model_files.keep_within(folder, MAX_CONVERTED, files[0])
+            notify(f"{words} is converted from a pickle; nothing in it was run")
+        _check_size(described.config, files, found.names[0], name)
+    except ModelError:
+        raise
+    except UnsafePickleError as error:
+        raise ModelError(f"model {name}: {found.names[0]} is a pickle, and is not opened: {error}") from error
+    except (ValueError, OSError) as error:
+        raise ModelError(f"model {name}: {error}") from error
+    return found.names[0], files
 
 
 def read_config(path: Path, name: str) -> dict[str, Any]:
     try:
+        if reason := model_files.pointer(path):
+            raise ModelError(f"model {name}: {reason}")
         config = json.loads(path.read_text("utf-8"))
+    except ModelError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"model {name}: {path.name} is not readable JSON ({str(error)[:120]})") from error
     if not isinstance(config, dict):
@@ -141,81 +195,31 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
     return config
 
 
-def check_unet_config(config: Mapping[str, Any], name: str) -> Shape:
-    """(C, H, W) of the pictures, once the config is one of an unconditional UNet2DModel for grey or RGB pictures."""
-    kind = config.get("_class_name")
-    if kind != "UNet2DModel":
-        raise ModelError(f"model {name}: config.json must describe a UNet2DModel; got {str(kind)[:60]}")
-    _refuse_unknown(config, set(inspect.signature(_network_class().__init__).parameters), "config.json", name)
-    if config.get("class_embed_type") or config.get("num_class_embeds"):
-        raise ModelError(f"model {name}: it is class-conditional; only unconditional models can be used")
-    channels, out = config.get("in_channels", 3), config.get("out_channels", 3)
-    if channels not in (1, 3) or out != channels:
-        raise ModelError(f"model {name}: in_channels and out_channels must both be 1 (grey) or 3 (RGB); got {channels} and {out}")
-    size = config.get("sample_size")
-    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
-    if not all(type(side) is int and 1 <= side <= 1024 for side in (height, width)):
-        raise ModelError(f"model {name}: sample_size must be a whole number, or two, from 1 to 1024; got {str(size)[:60]}")
-    _check_widths(config, name)
-    return channels, height, width  # type: ignore[return-value]
-
-
-def _check_widths(config: Mapping[str, Any], name: str) -> None:
-    """Refuses what would take for ever to build."""
-    widths, layers = config.get("block_out_channels", [1]), config.get("layers_per_block", 2)
-    if (
-        not isinstance(widths, list | tuple)
-        or not 1 <= len(widths) <= 12
-        or not all(type(w) is int and 1 <= w <= 8192 for w in widths)
-    ):
-        raise ModelError(f"model {name}: block_out_channels must be 1 to 12 whole numbers from 1 to 8192; got {str(widths)[:60]}")
-    if type(layers) is not int or not 1 <= layers <= 32:
-        raise ModelError(f"model {name}: layers_per_block must be a whole number from 1 to 32; got {str(layers)[:60]}")
-
-
-def _check_size(config: Mapping[str, Any], weights: Path, name: str) -> None:
+def _check_size(config: Mapping[str, Any], weights: Sequence[Path], shown: str, name: str) -> None:
     """Refuses a config whose network could not be in the weights file, before memory is taken for it."""
     try:
         with torch.device("meta"):
-            network = _network_class().from_config(dict(config))
+            network = network_class().from_config(dict(config))
     except Exception as error:  # whatever the builder makes of a wrong config, the user gets one sentence
         reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
         raise ModelError(f"model {name}: config.json does not describe a network ({reason})") from error
-    parameters, size = sum(p.numel() for p in network.parameters()), weights.stat().st_size
+    parameters, size = sum(p.numel() for p in network.parameters()), sum(file.stat().st_size for file in weights)
     if parameters > size:  # even at one byte each
         raise ModelError(
-            f"model {name}: {weights.name} cannot be read or does not fit its config.json, which describes {parameters:,} "
+            f"model {name}: {shown} cannot be read or does not fit its config.json, which describes {parameters:,} "
             f"parameters: it has {size:,} bytes"
         )
 
 
-def _scheduler_file(folder: Path, name: str) -> Path:
-    files = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
-    path = next((path for path in files if path.is_file()), None)
-    if path is None:
-        raise ModelError(f"model {name}: there is no scheduler_config.json, so its noise schedule is unknown")
-    return path
+def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+    """The sha256 of fp32 tensors on the CPU, their names and shapes, in the order of the names."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.contiguous().numpy().data)
+    return total.hexdigest()
 
 
-def _schedule(folder: Path, name: str) -> Schedule:
-    path = _scheduler_file(folder, name)
-    config = read_config(path, name)
-    _refuse_unknown(config, FORWARD_KEYS | SAMPLER_KEYS, path.name, name)
-    try:
-        return from_config(config)
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"model {name}: {path.name}: {str(error)[:200]}") from error
-
-
-def _refuse_unknown(config: Mapping[str, Any], known: set[str], file: str, name: str) -> None:
-    """A key that nobody here knows may change what the model means, so it is not passed over."""
-    unknown = sorted(key for key in config if key not in known and not key.startswith("_"))
-    if unknown:
-        raise ModelError(
-            f"model {name}: {file} has unknown keys ({', '.join(unknown)[:120]}); remove them if the model does not depend on them"
-        )
-
-
-def _sha256(path: Path) -> str:
+def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,12 +11,18 @@ from ddim_app.diffusion.noise import MAX_SEED
 from ddim_app.diffusion.schedule import SPACINGS
 from ddim_app.errors import FieldError, choice, real, shown, whole
 from ddim_app.runs.base import MAX_ETA, check_model
+from ddim_app.runs.methods import METHODS
 from ddim_app.runs.sampling import MAX_ARMS, Arm
 
 MAX_VALUES = 24
 """Values of one axis."""
 SIGMA_HAT = "sigma-hat"
 """The eta axis' name for DDPM with the large variance, the last row of the DDIM paper's tables."""
+SAMPLERS: dict[Any, tuple[str, dict[str, Any]]] = {
+    SIGMA_HAT: ("DDPM, σ̂", {"method": "ddpm", "variance": "large", "eta": 1.0}),
+    "2m": (METHODS["2m"].title, {"method": "2m", "eta": 0.0}),
+}
+"""What the eta axis has beside numbers: the header, and how its arms differ."""
 
 
 class AxisItem(NamedTuple):
@@ -42,13 +48,13 @@ class Axis:
         if self.name in WORDS:
             return f"{WORDS[self.name]} {value}"
         if self.name == "eta":
-            return "DDPM, σ̂" if value == SIGMA_HAT else f"η {value:g}" + (" = DDPM" if value == 1 else "")
+            return SAMPLERS[value][0] if value in SAMPLERS else f"η {value:g}" + (" = DDPM" if value == 1 else "")
         return f"{value} {'step' if value == 1 else 'steps'}" if self.name == "steps" else f"{self.name} {value}"
 
     def apply(self, arm: Arm, value: Any) -> Arm:
         """The arm with this setting."""
-        if self.name == "eta" and value == SIGMA_HAT:
-            return replace(arm, method="ddpm", variance="large", eta=1.0)
+        if self.name == "eta" and value in SAMPLERS:
+            return replace(arm, **SAMPLERS[value][1])
         if self.name == "freeze":
             return replace(arm, start_arm=0, start_step=value)
         if self.steps_in is not None:
@@ -171,7 +177,8 @@ Check = Callable[[str], Any]
 
 
 def _eta(text: str) -> float | str:
-    return SIGMA_HAT if text.lower() in (SIGMA_HAT, "sigma_hat", "σ̂") else real("eta", _number(text), 0, MAX_ETA)
+    word = SIGMA_HAT if text.lower() in ("sigma_hat", "σ̂") else text.lower()
+    return word if word in SAMPLERS else real("eta", _number(text), 0, MAX_ETA)
 
 
 def _seed(name: str) -> Callable[[int], Check]:

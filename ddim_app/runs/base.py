@@ -5,21 +5,22 @@ untouched; a wrong value comes back as a FieldError that names the field, the al
 """
 
 import json
-import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import torch
 
 from ddim_app.diffusion.batch_sizes import BUCKETS
 from ddim_app.diffusion.sampler import Process
 from ddim_app.errors import FieldError, choice, shown, whole
+from ddim_app.models.classes import checked_label
 from ddim_app.models.loading import Model
+from ddim_app.models.names import canonical
 
 VERSION = 1
 PRECISIONS = ("fast", "fp32", "fp64")
@@ -34,7 +35,8 @@ class BaseRecipe:
     `precision` is "fast" (bf16 where the device computes it, else fp32), "fp32", or "fp64" (network in fp32, update in
     float64). A `bucket` pins the size of every network call, so that a picture can be made again to the last bit beside any
     neighbours, and `backend` what evaluates the network. The recipe of finished pictures names both, and with `weights` the
-    sha256 of the model's weights file.
+    sha256 of the model's weights file; a link has its first 8 digits. Of a model with classes, `class_label` names one, by its
+    name or index, or "none", the null class; left out, each picture has the class of its seed, modulo their number.
     """
 
     kind: ClassVar[str]
@@ -45,10 +47,11 @@ class BaseRecipe:
     bucket: int | None = None
     backend: str | None = None
     weights: str | None = None
+    class_label: str | None = None
     version: int = field(default=VERSION)
 
     def __post_init__(self) -> None:
-        check_model(self.model)
+        put(self, "model", check_model(self.model))
         choice("precision", self.precision, PRECISIONS)
         if self.bucket is not None:
             put(self, "bucket", whole("bucket", self.bucket, 1))
@@ -57,6 +60,7 @@ class BaseRecipe:
         if self.backend is not None:
             choice("backend", self.backend, BACKENDS)
         check_weights(self.weights)
+        put(self, "class_label", checked_label(self.class_label))
         put(self, "version", whole("version", self.version, 1, VERSION))
 
     @property
@@ -69,7 +73,7 @@ class BaseRecipe:
         """The hashes of the weights that it was made with, by the names of its models."""
         return {self.model: self.weights}
 
-    def made(self, hashes: Mapping[str, str]) -> Self:
+    def made(self, hashes: Mapping[str, str | None]) -> Self:
         """The recipe with the weights that the run was made with, by the names of the models."""
         return replace(self, weights=hashes[self.model])
 
@@ -87,14 +91,16 @@ def _with_values(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in items if value is not None}
 
 
-def check_model(name: object) -> None:
+def check_model(name: object) -> str:
+    """The name without spaces around it, and as an id where it was the address of a page of the Hub."""
     if not isinstance(name, str) or not name.strip() or len(name) > 200 or not name.isprintable():
         raise FieldError("model", f"must be the name of a model; got {shown(name)}")
+    return canonical(name)
 
 
 def check_weights(sha256: object) -> None:
-    if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256)):
-        raise FieldError("weights", f"must be a sha256 in hexadecimal; got {shown(sha256)}")
+    if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch("[0-9a-f]{8}([0-9a-f]{56})?", sha256)):
+        raise FieldError("weights", f"must be a sha256 in hexadecimal, or its first 8 digits; got {shown(sha256)}")
 
 
 def put(value: object, name: str, item: object) -> None:
@@ -125,9 +131,38 @@ def rows_in_step(spans: Sequence[tuple[range, int, int]]) -> Iterator[Sequence[A
         yield [asked]
 
 
+class Collector(Protocol):
+    """Makes a run's result from its events."""
+
+    def add(self, event: Any, /) -> object: ...
+
+    @property
+    def result(self) -> Any: ...
+
+
+class KeptEvents:
+    """Collects events of one type; the result is their list, in the order of the arms where they have one."""
+
+    def __init__(self, *kinds: type) -> None:
+        self._kinds = kinds
+        self._events: list[Any] = []
+
+    def add(self, event: Any) -> None:
+        if isinstance(event, self._kinds):
+            self._events.append(event)
+
+    @property
+    def result(self) -> list[Any]:
+        return sorted(self._events, key=lambda event: getattr(event, "arm", 0))
+
+
 @dataclass(frozen=True)
 class Plan(ABC):
-    """A checked recipe with everything that the engine needs to run it. There is one kind for each kind of recipe."""
+    """A checked recipe with everything that the engine needs to run it. There is one kind for each kind of recipe.
+
+    A process, which may ask for what `steps` says, reports once a step (see `sampler.Report`: the 0-based step `k`, and whether
+    all is finite). `frames` makes of a report what readers get, tensors on the CPU, with `k` and, where the run has arms, `arm`.
+    """
 
     recipe: Any
     models: tuple[Model, ...]
@@ -175,7 +210,15 @@ class Plan(ABC):
 
     def calls(self, max_rows: int) -> int:
         """Network calls that the run needs when it is alone and a call may have `max_rows` rows."""
-        return sum(math.ceil(rows / max_rows) for step in self._steps for asked in step for rows in asked.values())
+        return self.call_sizes(max_rows).total()
+
+    def call_sizes(self, max_rows: int) -> Counter[tuple[int, int]]:
+        """How many of these calls ask a network, by its place, for how many rows."""
+        sizes: Counter[tuple[int, int]] = Counter()
+        for network, rows in (item for step in self._steps for asked in step for item in asked.items()):
+            sizes[network, max_rows] += rows // max_rows
+            sizes[network, rows % max_rows] += rows % max_rows > 0
+        return +sizes
 
     def evaluated(self, done: int) -> int:
         """Rows evaluated after `done` steps."""
@@ -188,6 +231,10 @@ class Plan(ABC):
     @abstractmethod
     def frames(self, report: Any) -> Iterator[Any]:
         """What readers are told of a report, with its tensors on the CPU; every frame has `k`, the 0-based step."""
+
+    @abstractmethod
+    def collector(self) -> Collector:
+        """What makes the run's result from its frames."""
 
 
 Load = Callable[[str], Model]

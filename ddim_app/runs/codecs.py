@@ -5,7 +5,7 @@ Whatever cannot be used raises FieldError with one sentence; what can be used wi
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -15,7 +15,8 @@ from PIL import Image
 from ddim_app.errors import FieldError, shown
 from ddim_app.media.images import RECIPE_KEY, png_bytes
 from ddim_app.runs.base import VERSION, BaseRecipe
-from ddim_app.runs.forms import compare, generate
+from ddim_app.runs.forms import METHODS, compare, generate, interpolation
+from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.key_values import from_query, hints, nested
 from ddim_app.runs.kinds import KINDS
 from ddim_app.runs.sampling import Arm, Recipe
@@ -137,9 +138,13 @@ def png(image: Image.Image, recipe: BaseRecipe, stopped: StoppedRun | None = Non
     return png_bytes(image, texts(recipe, stopped))
 
 
-def other_weights(recipe: BaseRecipe, hashes: Mapping[str, str]) -> str | None:
+def other_weights(recipe: BaseRecipe, hashes: Mapping[str, Collection[str | None]]) -> str | None:
     """A sentence when a model here has other weights than the recipe was made with; `hashes` by the models' names."""
-    wrong = [name for name, sha256 in recipe.known_weights.items() if sha256 and hashes.get(name, sha256) != sha256]
+    wrong = [
+        name
+        for name, sha256 in recipe.known_weights.items()
+        if sha256 and not any(known and known.startswith(sha256) for known in hashes.get(name, (sha256,)))
+    ]
     return f"{wrong[0]} has other weights here than the recipe was made with: the pictures will differ." if wrong else None
 
 
@@ -173,22 +178,44 @@ def generate_values(recipe: BaseRecipe) -> dict[str, Any] | None:
         return None
 
 
-def _values(recipe: Recipe, arm: Arm) -> dict[str, Any]:
+def path_values(recipe: BaseRecipe) -> dict[str, Any] | None:
+    """The fields of a path between seeds that make this recipe, its weights and backend aside; None when none do."""
+    if not isinstance(recipe, PathRecipe) or any(end.seed is None for end in recipe.ends):
+        return None
+    first, last = recipe.arms[0], recipe.arms[-1]
+    own = {key: getattr(recipe, key) for key in ("mode", "way", "rows", "columns", "start", "stop", "strength")}
+    values = {
+        **_values(recipe, first), **own, "noise": first.noise, "variance": last.variance, "seed": 0,
+        "frames": len(recipe.ends) if recipe.mode == "variation" else recipe.frames,
+        "seeds": ", ".join(str(end.seed) for end in recipe.ends), "ddpm_steps": 0 if last.steps == first.steps else last.steps,
+    }  # fmt: skip
+    try:
+        made = {method: interpolation({**values, "method": method}, (), MAX_STEPS, None) for method in METHODS}
+    except FieldError:  # more seeds than the field takes
+        return None
+    return next(({**values, "method": method} for method, other in made.items() if _same(other, recipe)), None)
+
+
+def _values(recipe: Recipe | PathRecipe, arm: Arm) -> dict[str, Any]:
     noise_seed = "" if recipe.noise_seed is None else str(recipe.noise_seed)
-    shared = {key: getattr(recipe, key) for key in ("model", "seed", "pictures", "branch", "precision")}
+    shared = {key: getattr(recipe, key) for key in ("model", "seed", "pictures", "branch", "precision") if hasattr(recipe, key)}
     settings = {key: getattr(arm, key) for key in ("steps", "spacing", "eta", "variance", "clip")}
-    return {**settings, **shared, "noise_seed": noise_seed, "bucket": recipe.bucket or 0}
+    classes = {"class_label": recipe.class_label, "guidance": arm.guidance}
+    given = {key: value for key, value in classes.items() if value is not None}
+    return {**settings, **shared, "noise_seed": noise_seed, "bucket": recipe.bucket or 0, **given}
 
 
-def _same(made: Recipe, recipe: Recipe) -> bool:
+def _same(made: BaseRecipe, recipe: Recipe | PathRecipe) -> bool:
     """Whether two recipes mean the same run: weights and backend aside, and what an arm's method makes no use of."""
 
     def used(arm: Arm) -> Arm:
-        other = {"variance": "small"} if arm.method == "ddim" else {"eta": 0.0}
+        other = {"variance": arm.sampler.variance_of(arm.variance)} | ({} if arm.sampler.eta is None else {"eta": 0.0})
         steps = {"steps": len(arm.timesteps), "spacing": "trailing"} if arm.timesteps else {}
         return replace(arm, weights=None, **other, **steps)  # type: ignore[arg-type]
 
-    first, second = (replace(r, weights=None, backend=None, arms=tuple(map(used, r.arms))) for r in (made, recipe))
+    if not isinstance(made, Recipe | PathRecipe):
+        return False
+    first, second = (replace(r, weights=None, backend=None, arms=tuple(map(used, r.arms))) for r in (made, recipe))  # type: ignore[arg-type]
     return first == second
 
 

@@ -17,8 +17,9 @@ from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise, pict
 from ddim_app.diffusion.sampler import Process
 from ddim_app.diffusion.schedule import Level
 from ddim_app.errors import FieldError, choice, real, shown, whole
+from ddim_app.models.loading import Model
 from ddim_app.runs import latent_files
-from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, put, rows_in_step
+from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, KeptEvents, Load, Plan, put, rows_in_step
 from ddim_app.runs.inversion import PRECISIONS, InvertRecipe
 from ddim_app.runs.inversion_plan import ArmLog, InversionStep
 from ddim_app.runs.latent_files import Latent
@@ -98,6 +99,8 @@ class DecodePlan(Plan):
     latent: Latent
     levels: list[Level]
     eta: float
+    classes: tuple[int, ...] = ()
+    """The class of each latent, for a model that has classes."""
 
     @property
     def arms(self) -> list[ArmCost]:
@@ -114,6 +117,9 @@ class DecodePlan(Plan):
             report = report._replace(x=report.x.cpu(), pred_x0=report.pred_x0.cpu())
         yield report
 
+    def collector(self) -> KeptEvents:
+        return KeptEvents(Decoded)
+
     def _run(self, device: torch.device) -> Process:
         began = time.perf_counter()
         dtype = torch.float64 if self.recipe.precision == "fp64" else self.latent.x.dtype
@@ -123,7 +129,7 @@ class DecodePlan(Plan):
         )
         assert x is not None
         schedule = self.model.schedule
-        network = AskedNetwork(schedule.level(0), schedule.prediction_type)
+        network = AskedNetwork(schedule.level(0), schedule.prediction_type, 0, self.classes)
         if noises is not None and residual is not None:
             start = self._start(x)
             residual = residual if start is x else torch.zeros_like(residual)
@@ -174,9 +180,18 @@ def plan(recipe: DecodeRecipe, load: Load) -> DecodePlan:
     if not whole_latent and recipe.steps is not None:
         below = model.schedule.levels(whole("steps", recipe.steps, 1, T))
         levels = [levels[0], *(level for level in below if level.alpha_bar > levels[0].alpha_bar)]
-    return DecodePlan(recipe, (model,), latent, levels, eta)
+    return DecodePlan(recipe, (model,), latent, levels, eta, _classes(recipe, latent, model))
+
+
+def _classes(recipe: DecodeRecipe, latent: Latent, model: Model) -> tuple[int, ...]:
+    """The class of each latent: the one that the recipe names, else that of the run that made it."""
+    made, n = latent.recipe, len(latent.x)
+    label = recipe.class_label or (made.class_label if made else None)
+    seeds = [source.seed for source in getattr(made, "sources", ())]
+    first = next((end.seed for end in getattr(made, "ends", ()) if end.seed is not None), None)
+    return tuple(y for seed in (seeds if len(seeds) == n else [first] * n) for y in model.classes.asked(label, seed=seed))
 
 
 def same(plan: DecodePlan) -> bool:
     """Whether the latent is brought down by the weights that it was made with."""
-    return plan.latent.weights in (None, plan.model.sha256)
+    return plan.latent.weights in (None, *plan.model.hashes)

@@ -10,7 +10,7 @@ from typing import Any
 from ddim_app.diffusion.noise import MAX_SEED, Shape, picture_seed
 from ddim_app.errors import FieldError, choice, shown, whole
 from ddim_app.media.images import RECIPE_KEY, open_picture, read_header
-from ddim_app.runs import latent_files
+from ddim_app.runs import latent_files, methods
 from ddim_app.runs.interpolation import ENDS, MODES, MovingArm, PathRecipe
 from ddim_app.runs.kinds import from_json
 from ddim_app.runs.mixing import MixRecipe
@@ -18,8 +18,8 @@ from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source, of_image, of_tensor
 
 ALL_MODES = (*MODES, "mix")
-METHODS = ("ddim", "ddpm", "both", "all")
-"""`both`: DDIM and DDPM; `all`: DDIM, then DDPM with each kind of step noise."""
+METHODS = (*methods.METHODS, "both", "all")
+"""A sampler; `both`: DDIM and DDPM; `all`: DDIM, then DDPM with each kind of step noise."""
 TABLE_ROWS = 8
 """Transitions between the levels of a table, as in the DDPM paper's Fig. 9: T, 7/8 T, .. 0."""
 KEYS = 4
@@ -95,12 +95,7 @@ def _is_latent_file(data: bytes) -> bool:
 
 
 def _read_latents(data: bytes, shape: Shape) -> EndFile:
-    latent = latent_files.load(data).check_shape(shape)
-    if latent.kind != "single":
-        raise FieldError(
-            "file", f"must hold ordinary latents (x_T): it holds a {latent.kind} latent, which is more than x_T and cannot be "
-            "interpolated by its x_T alone; invert the picture by a method with a single latent",
-        )  # fmt: skip
+    latent = latent_files.load(data).check_shape(shape).check_end("file")
     ends = tuple(of_tensor(x) for x in latent.x)
     drawn = isinstance(latent.recipe, PathRecipe | Recipe)
     return EndFile(ends, None if drawn else latent.timesteps)
@@ -172,12 +167,14 @@ def _count(mode: str, settings: Mapping[str, Any], files: Sequence[bytes | None]
 def _arms(settings: Mapping[str, Any], T: int) -> tuple[MovingArm, ...]:
     method = choice("method", settings["method"], METHODS)
     steps, ddpm_steps = _steps(settings, T)
-    shared = {"spacing": settings["spacing"], "clip": settings["clip"]}
+    shared = {"guidance": settings.get("guidance"), **{name: settings[name] for name in ("spacing", "clip")}}
     ddim = MovingArm(method="ddim", steps=steps, eta=settings["eta"], noise=settings["noise"], **shared)
     ddpm = MovingArm(method="ddpm", steps=ddpm_steps, variance=settings["variance"], noise=settings["noise"], **shared)
     if method == "all":
         return (ddim, *(replace(ddpm, noise=noise) for noise in ("slerp", "shared", "fresh")))
-    return {"ddim": (ddim,), "ddpm": (ddpm,), "both": (ddim, ddpm)}[method]
+    if method == "both":
+        return ddim, ddpm
+    return ({"ddim": ddim, "ddpm": ddpm}.get(method) or replace(ddim, method=method, eta=0.0),)
 
 
 def _mix(settings: Mapping[str, Any], files: Sequence[bytes | None], T: int, shape: Shape | None) -> MixRecipe:
@@ -189,12 +186,14 @@ def _mix(settings: Mapping[str, Any], files: Sequence[bytes | None], T: int, sha
     steps, ddpm_steps = _steps(settings, T)
     level = whole("level", settings["level"], 0, T)
     levels = tuple(round(T * i / TABLE_ROWS) for i in range(TABLE_ROWS, -1, -1)) if settings["table"] is True else (level,)
-    run = _run(settings)
+    run, guidance = _run(settings), settings.get("guidance")
     return MixRecipe(
         ends=tuple(ends), levels=levels, frames=settings["frames"], q_noise=settings["q_noise"],
         step_noise="fresh" if settings["noise"] == "fresh" else "shared",
-        chain=Arm(method="ddpm", steps=ddpm_steps, variance=settings["variance"], clip=settings["clip"]),
-        source=Arm(method="ddim", steps=steps, eta=settings["eta"], spacing=settings["spacing"], clip=settings["clip"]),
+        chain=Arm(method="ddpm", steps=ddpm_steps, variance=settings["variance"], clip=settings["clip"], guidance=guidance),
+        source=Arm(
+            method="ddim", steps=steps, eta=settings["eta"], spacing=settings["spacing"], clip=settings["clip"], guidance=guidance
+        ),
         **{**run, "noise_seed": run["noise_seed"] or 0},
     )  # fmt: skip
 
@@ -209,6 +208,7 @@ def _run(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "noise_seed": parse_noise_seed(settings["noise_seed"]),
         "bucket": settings.get("bucket") or None,
+        "class_label": settings.get("class_label"),
         **{name: settings[name] for name in ("model", "branch", "precision")},
     }
 
@@ -220,7 +220,7 @@ def compare(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:
     the first wrong value.
     """
     steps, ddpm_steps = _steps(settings, num_train_timesteps)
-    shared = {"spacing": settings["spacing"], "clip": settings["clip"]}
+    shared = {"guidance": settings.get("guidance"), **{name: settings[name] for name in ("spacing", "clip")}}
     arms = (
         Arm(method="ddim", steps=steps, eta=settings["eta"], **shared),
         Arm(method="ddpm", steps=ddpm_steps, variance=settings["variance"], **shared),
@@ -234,14 +234,15 @@ def generate(settings: Mapping[str, Any], num_train_timesteps: int) -> Recipe:
     steps = whole("steps", settings["steps"], 1, num_train_timesteps)
     listed = parse_timesteps(settings["timesteps"], num_train_timesteps)
     keys = ("method", "spacing", "eta", "variance", "clip")
-    arm = Arm(steps=len(listed) if listed else steps, timesteps=listed, **{key: settings[key] for key in keys})
+    steps = len(listed) if listed else steps
+    arm = Arm(steps=steps, timesteps=listed, guidance=settings.get("guidance"), **{key: settings[key] for key in keys})
     return Recipe(arms=(arm,), **_of_every_run(settings))
 
 
 def _of_every_run(settings: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("model", "seed", "pictures", "branch", "precision")
-    bucket = settings.get("bucket") or None
-    return {"noise_seed": parse_noise_seed(settings["noise_seed"]), "bucket": bucket, **{key: settings[key] for key in keys}}
+    given = {"bucket": settings.get("bucket") or None, "class_label": settings.get("class_label")}
+    return {"noise_seed": parse_noise_seed(settings["noise_seed"]), **given, **{key: settings[key] for key in keys}}
 
 
 def parse_noise_seed(value: object) -> int | None:

@@ -42,13 +42,13 @@ class MovingArm(Arm):
     def __post_init__(self) -> None:
         super().__post_init__()
         choice("noise", self.noise, NOISES)
-        for name in ("model", "seed", "noise_seed", "branch", "weights", "start_arm"):
+        for name in ("model", "seed", "noise_seed", "branch", "class_label", "weights", "start_arm"):
             if getattr(self, name) is not None:
                 raise FieldError(name, "is the recipe's for all arms of a path; an arm has none of its own")
 
     @property
     def label(self) -> str:
-        return super().label if self.method == "ddim" and self.eta == 0 else f"{super().label}, {NOISE_WORDS[self.noise]}"
+        return f"{super().label}, {NOISE_WORDS[self.noise]}" if self.sampler.adds_noise(self.eta, self.variance) else super().label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +153,14 @@ class PathRecipe(BaseRecipe):
         if self.mode == "variation":
             return [(0, i) for i in range(1, self.cells)]
         return [(i, (i + 1) % self.cells) for i in range(self.cells if self.mode == "loop" else self.cells - 1)]
+
+    def coarser(self) -> Self | None:
+        """The same path with fewer of its frames, at most a third and as many as there are; None where no others fit."""
+        if self.mode in ("grid", "variation"):
+            return None
+        least, last = (3, 0) if self.mode == "loop" else (2, 1)
+        fit = [count for count in range(least, self.frames // 3 + 1) if (self.frames - last) % (count - last) == 0]
+        return replace(self, frames=fit[-1]) if fit else None
 
     @property
     def captions(self) -> list[str]:

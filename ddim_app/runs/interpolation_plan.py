@@ -17,18 +17,8 @@ from ddim_app.errors import FieldError
 from ddim_app.runs.base import ArmCost, Asked, Load, Plan, rows_in_step
 from ddim_app.runs.interpolation import MovingArm, PathRecipe
 from ddim_app.runs.inversion import BUDGET_PER_STEP
+from ddim_app.runs.path_frames import CollectedFrames, PathStart, cells_of
 from ddim_app.runs.sampling import arm_row
-
-
-class PathStart(NamedTuple):
-    """The start of a path: the x_T of its ends and of its frames, before the first step."""
-
-    k: int
-    ends: Tensor
-    """(ends, C, H, W), on the CPU."""
-    latents: Tensor
-    """(frames, C, H, W), on the CPU."""
-    is_finite: bool = True
 
 
 class EndInversionStep(NamedTuple):
@@ -36,47 +26,6 @@ class EndInversionStep(NamedTuple):
 
     k: int
     is_finite: bool = True
-
-
-class FramesStep(NamedTuple):
-    """All frames of one arm after one transition."""
-
-    arm: int
-    k: int
-    """0-based number of the run's step."""
-    at: int
-    """0-based number of the arm's own transition."""
-    steps: int
-    """How many transitions the arm has, which is also its NFE."""
-    x: Tensor
-    """(frames, C, H, W), on the CPU; of the last transition the pictures."""
-    pred_x0: Tensor
-
-    @property
-    def is_last(self) -> bool:
-        return self.at == self.steps - 1
-
-
-class PathResult(NamedTuple):
-    """The result of a path."""
-
-    ends: Tensor
-    latents: Tensor
-    pictures: list[Tensor]
-    """For each arm (frames, C, H, W), before any clamping to [-1, 1]."""
-
-
-def collect(frames: Iterator[Any]) -> PathResult:
-    """The result of a run's frames: `collect(engine.run(recipe))`."""
-    laid, done = None, {}
-    for frame in frames:
-        if isinstance(frame, PathStart):
-            laid = frame
-        elif isinstance(frame, FramesStep) and frame.is_last:
-            done[frame.arm] = frame.x
-    if laid is None:
-        raise ValueError("the run has ended before it began")
-    return PathResult(laid.ends, laid.latents, [done[arm] for arm in sorted(done)])
 
 
 @dataclass(frozen=True)
@@ -96,12 +45,12 @@ class PathPlan(Plan):
 
     @property
     def arms(self) -> list[ArmCost]:
-        return [ArmCost(self.recipe.cells, row.transitions) for row in self.rows]
+        return [ArmCost(self.recipe.cells, row.nfe) for row in self.rows]
 
     def steps(self) -> Iterator[Sequence[Asked]]:
         for evaluations in self.allotted:
             yield [{0: len(self.recipe.pictures)}] * evaluations
-        yield from rows_in_step([(range(row.transitions), 0, self.recipe.cells) for row in self.rows])
+        yield from rows_in_step([(range(row.transitions), 0, self.recipe.cells * row.width) for row in self.rows])
 
     def process(self, device: torch.device) -> Process:
         """First the pictures' x_T, then rows in the order arm by arm, frame by frame, each arm from the same x_T."""
@@ -111,7 +60,7 @@ class PathPlan(Plan):
         yield PathStart(self.before - 1, keys, latents)
         rows = []
         for row, arm in zip(self.rows, recipe.arms, strict=True):
-            draws = step_noise(recipe, arm, keys, self.model.schedule) if row.eta else [None] * recipe.cells
+            draws = step_noise(recipe, arm, keys, self.model.schedule) if row.adds_noise else [None] * recipe.cells
             rows += [replace(row, draw=draw) for draw in draws]
         yield from sample(latents.repeat(len(self.rows), 1, 1, 1).to(device), rows)
 
@@ -121,28 +70,22 @@ class PathPlan(Plan):
         else:
             yield report
 
+    def collector(self) -> CollectedFrames:
+        return CollectedFrames(self)
+
     def _keys(self, device: torch.device) -> Generator[Any, Tensor, Tensor]:
         """The ends' x_T, (ends, C, H, W), on the CPU; those that are pictures are inverted."""
         dtype = torch.float64 if self.recipe.precision == "fp64" else torch.float32
         keys = torch.cat([end.tensor(self.model.shape) for end in self.recipe.ends]).to(dtype)
         if self.allotted:
             schedule, chosen = self.model.schedule, self.recipe.pictures
-            network = AskedNetwork(schedule.level(0), schedule.prediction_type)
+            network = AskedNetwork(schedule.level(0), schedule.prediction_type, 0, self.rows[0].classes * len(chosen))
             latents = yield from relay(
                 fixed_point(keys[chosen].to(device), self.rows[0].levels, network, self.allotted),
                 lambda move: EndInversionStep(move.k, move.is_finite),
             )
             keys[chosen] = latents.cpu()
         return keys
-
-
-def cells_of(step: Step, lengths: Sequence[int], cells: int, before: int = 0) -> Iterator[FramesStep]:
-    """The arms that a step moved, each of `cells` rows and its own length; `before` steps were something else's."""
-    step = step.on_host()
-    x, pred_x0 = step.x_next, step.pred_x0
-    for start in range(0, len(step.rows), cells):
-        arm, chosen = step.rows[start] // cells, slice(start, start + cells)
-        yield FramesStep(arm, before + step.k, step.k, lengths[arm], x[chosen], pred_x0[chosen])
 
 
 def step_noise(recipe: PathRecipe, arm: MovingArm, keys: Tensor, schedule: Schedule) -> list[Draw]:
@@ -190,9 +133,14 @@ def plan(recipe: PathRecipe, load: Load) -> PathPlan:
     model = load(recipe.model)
     for end in recipe.ends:
         end.tensor(model.shape)  # raises for one of another model's shape
-    rows = tuple(arm_row(arm, model.schedule) for arm in recipe.arms)
+    seed = next((end.seed for end in recipe.ends if end.seed is not None), None)
+    rows = tuple(
+        replace(arm_row(arm, model), classes=model.classes.asked(recipe.class_label, arm.guidance, seed)) for arm in recipe.arms
+    )
     if not recipe.pictures:
         return PathPlan(recipe, (model,), rows)
+    if any(arm.guidance is not None for arm in recipe.arms):
+        raise FieldError("guidance", "must be 1 where an end is a picture, which is inverted without guidance")
     levels = reachable(rows[0].levels)
     steps = len(levels) - 1
     if steps < 1:

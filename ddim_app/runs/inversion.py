@@ -108,7 +108,7 @@ class InvertRecipe(BaseRecipe):
             if not isinstance(getattr(self, name), bool):
                 raise FieldError(name, f"must be true or false; got {shown(getattr(self, name))}")
         if self.decode_model is not None:
-            check_model(self.decode_model)
+            put(self, "decode_model", check_model(self.decode_model))
         check_weights(self.decode_weights)
 
     @property
@@ -119,7 +119,7 @@ class InvertRecipe(BaseRecipe):
     def known_weights(self) -> dict[str, str | None]:
         return super().known_weights | ({self.decode_model: self.decode_weights} if self.decode_model else {})
 
-    def made(self, hashes: Mapping[str, str]) -> Self:
+    def made(self, hashes: Mapping[str, str | None]) -> Self:
         made = super().made(hashes)
         return replace(made, decode_weights=hashes[self.decode_model]) if self.decode_model else made
 

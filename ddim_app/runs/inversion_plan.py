@@ -18,7 +18,7 @@ from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
 from ddim_app.diffusion.noise import BrownianPath, keyed_noise, noise_key, picture_seed
 from ddim_app.diffusion.sampler import Draw, Process, relay
 from ddim_app.diffusion.schedule import Level
-from ddim_app.runs.base import ArmCost, Asked, Load, Plan, rows_in_step
+from ddim_app.runs.base import ArmCost, Asked, KeptEvents, Load, Plan, rows_in_step
 from ddim_app.runs.inversion import STOCHASTIC, InvertRecipe
 from ddim_app.runs.inversion_routes import InversionRoute, check_models, route_of
 from ddim_app.runs.latent_files import Latent
@@ -102,6 +102,11 @@ class InvertPlan(Plan):
         """Network evaluations that sample one picture of a seed."""
         return len(self.routes[0].grid) - 1 if self.seeds else 0
 
+    def classes(self, number: int) -> tuple[int, ...]:
+        """The class of each picture for the encoder's network (0) or the decoder's (-1), of a model that has classes."""
+        known, label = self.models[number].classes, self.recipe.class_label
+        return tuple(y for source in self.recipe.sources for y in known.asked(label, seed=source.seed))
+
     def knows(self, route: InversionRoute) -> bool:
         """Whether the true x_T of the pictures is known for this route."""
         single = route.arm.method not in ("sdedit", *STOCHASTIC)
@@ -135,7 +140,9 @@ class InvertPlan(Plan):
         x0 = start
         if self.seeds:
             grid, made = self.routes[0].grid, torch.tensor(self.seeds, device=device)
-            sampling = ArmLog(-1).relay(naive_inversion.down(start[made], grid, self._network(0)), "sample", len(grid) - 1)
+            network = self._network(0)
+            network = network._replace(classes=[network.classes[i] for i in self.seeds if network.classes])
+            sampling = ArmLog(-1).relay(naive_inversion.down(start[made], grid, network), "sample", len(grid) - 1)
             pictures = yield from in_lockstep([sampling])
             x0 = start.index_copy(0, made, pictures[0].clamp(-1, 1) if self.recipe.clamped else pictures[0])
         yield from in_lockstep([self._arm(i, x0, start, began) for i in range(len(self.routes))], self.sampled)
@@ -144,6 +151,9 @@ class InvertPlan(Plan):
         if isinstance(report, InversionStep):
             report = report._replace(x=report.x.cpu(), pred_x0=report.pred_x0.cpu())
         yield report
+
+    def collector(self) -> KeptEvents:
+        return KeptEvents(InversionResult)
 
     def _arm(self, arm: int, x0: Tensor, start: Tensor, began: float) -> Process:
         """One arm, up and down, step by step and then its result; `start` holds the x_T of pictures of seeds."""
@@ -156,7 +166,8 @@ class InvertPlan(Plan):
         if self.interpolates(route):
             ends = start.cpu(), _x(latent).cpu()
             x = torch.cat([slerp(*ends, [place] * len(start)) for place in BETWEEN]).to(start.device)
-            drawn = yield from log.relay(naive_inversion.down(x, route.down, self._network(-1)), "between", len(route.down) - 1)
+            network = self._network(-1)._replace(classes=self.classes(-1) * len(BETWEEN))
+            drawn = yield from log.relay(naive_inversion.down(x, route.down, network), "between", len(route.down) - 1)
             between = drawn.view(len(BETWEEN), *x0.shape).cpu()
         yield InversionResult(
             arm, 0, x0.cpu(), self._latent(route, latent), back.cpu(), evaluations, tuple(log.residuals), tuple(log.noise_stds),
@@ -204,7 +215,7 @@ class InvertPlan(Plan):
     def _network(self, number: int) -> AskedNetwork:
         """The encoder's network (0) or the decoder's (-1)."""
         schedule = self.models[number].schedule
-        return AskedNetwork(schedule.level(0), schedule.prediction_type, number % len(self.models))
+        return AskedNetwork(schedule.level(0), schedule.prediction_type, number % len(self.models), self.classes(number))
 
     def _noise(self, like: Tensor) -> exact_inversion.Noise:
         """Noise of each picture at each level, from the recipe's noise seed alone."""
@@ -251,7 +262,10 @@ def plan(recipe: InvertRecipe, load: Load) -> InvertPlan:
     if recipe.precision == "fp64" and recipe.bucket is None:
         # What is exact in float64 is so only if the network says the same to the last bit on both ways.
         recipe = replace(recipe, bucket=min(bucket_of(len(recipe.sources) * len(routes)), BUCKETS[-1]))
-    return InvertPlan(recipe, models, routes)
+    made = InvertPlan(recipe, models, routes)
+    for number in (0, -1):
+        made.classes(number)  # raises for a class that one of the models has not
+    return made
 
 
 def _x(latent: Any) -> Tensor:

@@ -10,7 +10,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, Union
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -80,8 +80,8 @@ def slots(cls: type[BaseRecipe]) -> dict[str, RecipeField]:
     return {**own, **keyed}
 
 
-def to_pairs(recipe: BaseRecipe) -> list[Pair]:
-    """The pairs that from_pairs makes the recipe of again."""
+def to_pairs(recipe: BaseRecipe, always: Collection[str] = ()) -> list[Pair]:
+    """The pairs that from_pairs makes the recipe of again; keys in `always` are there at their default too."""
     values = json.loads(recipe.to_json())
     pairs = [("kind", recipe.kind)] if recipe.kind != Recipe.kind else []
     first = {
@@ -90,7 +90,7 @@ def to_pairs(recipe: BaseRecipe) -> list[Pair]:
     for key, slot in slots(type(recipe)).items():
         if slot.part is None or isinstance(first[slot.part], dict):
             value = (values if slot.part is None else first[slot.part]).get(slot.name)
-            if value != slot.default and not (value is None and slot.default is dataclasses.MISSING):
+            if (value != slot.default or key in always) and not (value is None and slot.default is dataclasses.MISSING):
                 pairs.append((key, value_text(value, slot.hint)))
     for part in parts(type(recipe)):
         if part.many:
@@ -135,9 +135,10 @@ def from_pairs(pairs: Iterable[Pair]) -> dict[str, Any]:
     return values
 
 
-def to_query(recipe: BaseRecipe) -> str:
+def to_query(recipe: BaseRecipe, always: Collection[str] = ()) -> str:
     """The recipe as the query of a link, without its question mark."""
-    return "&".join(f"{quote(key)}={quote(text, safe=',:~/')}" for key, text in [("v", str(recipe.version)), *to_pairs(recipe)])
+    pairs = [("v", str(recipe.version)), *to_pairs(recipe, always)]
+    return "&".join(f"{quote(key)}={quote(text, safe=',:~/')}" for key, text in pairs)
 
 
 def from_query(query: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ KINDS = {
         Kind(DecodeRecipe, decoding.plan),
     )
 }  # fmt: skip
-"""All kinds of runs; a new one is a line here."""
+"""All kinds of runs; a new one is a line and its imports here."""
 
 
 def plan(recipe: BaseRecipe, load: Load) -> Plan:

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ddim_app.diffusion import gaussianity
 from ddim_app.errors import FieldError, shown
 from ddim_app.runs.base import BaseRecipe, check_model, check_weights
 
@@ -77,6 +78,28 @@ class Latent:
         if mine != tuple(shape):
             sizes = ["x".join(map(str, size)) for size in (mine, shape)]
             raise FieldError("latent", f"must fit the model: it is {sizes[0]} (channels x height x width), the model's {sizes[1]}")
+        return self
+
+    def check_end(self, field: str = "latent") -> Self:
+        """The latent itself, if a path between latents can begin at it; raises FieldError.
+
+        A pair or a noise map is more than its x_T, and the x_T of a picture that was inverted may be exact and still no noise.
+        """
+        if self.kind != "single":
+            raise FieldError(
+                field, f"must hold ordinary latents (x_T): it holds a {self.kind} latent, which is more than x_T and cannot be "
+                "interpolated by its x_T alone; invert the picture by a method with a single latent",
+            )  # fmt: skip
+        arms: Any = getattr(self.recipe, "arms", ())
+        if self.recipe is None or self.recipe.kind != "invert" or arms[0].strength < 1:
+            return self
+        for moments in gaussianity.look(self.x):
+            if not moments.is_noise_wide:
+                low, high = gaussianity.NOISE_STDS
+                raise FieldError(
+                    field, f"must be noise: its standard deviation is {moments.std:.4g}, and only from {low:g} to {high:g} does a "
+                    "picture between two latents come out as one; invert with more steps, or by the fixed point",
+                )  # fmt: skip
         return self
 
 

@@ -15,7 +15,7 @@ from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise
 from ddim_app.diffusion.sampler import Process, Query, Report, Row, Step, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
-from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, put, rows_in_step
+from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, KeptEvents, Load, Plan, put, rows_in_step
 from ddim_app.runs.sources import Source
 
 LESSONS = ("look", "denoise", "euler")
@@ -106,6 +106,8 @@ class LessonPlan(Plan):
     grids: tuple[tuple[Level, ...], ...]
     """Levels of every row, noisiest first, ending in the clean one; those of a look are single."""
     rules: tuple[str, ...]
+    classes: tuple[int, ...] = ()
+    """The class of all rows, of a model that has classes."""
 
     @property
     def arms(self) -> list[ArmCost]:
@@ -119,13 +121,14 @@ class LessonPlan(Plan):
         noise = initial_noise([recipe.seed], self.model.shape)
         if recipe.lesson == "euler":
             x = noise.repeat(len(self.grids), 1, 1, 1).to(device)
-            return euler(x, self.grids, self.rules, schedule.prediction_type)
+            return euler(x, self.grids, self.rules, schedule.prediction_type, self.classes)
         assert self.x0 is not None
         if recipe.lesson == "look":
-            return _look(self.x0, noise, [levels[0] for levels in self.grids], schedule, recipe.clip, device)
+            levels = [levels[0] for levels in self.grids]
+            return _look(self.x0, noise, levels, schedule, recipe.clip, device, self.classes)
         x_t = formulas.add_noise(self.x0, noise, self.grids[0][0].alpha_bar).to(device)
         path = BrownianPath(schedule, self.model.shape, recipe.seed) if recipe.eta else None
-        row = Row(self.grids[0], recipe.eta, clip=recipe.clip, prediction_type=schedule.prediction_type)
+        row = Row(self.grids[0], recipe.eta, clip=recipe.clip, prediction_type=schedule.prediction_type, classes=self.classes)
         return sample(x_t, [replace(row, clip_range=schedule.clip_range, draw=path.between if path else None)])
 
     def frames(self, report: Report) -> Iterator[Any]:
@@ -134,6 +137,9 @@ class LessonPlan(Plan):
             yield LessonStep(step.k, step.rows, step.x_next, step.pred_x0, step.eps)
         else:
             yield report
+
+    def collector(self) -> KeptEvents:
+        return KeptEvents(LookResult, LessonStep)
 
 
 def plan(recipe: LessonRecipe, load: Load) -> LessonPlan:
@@ -161,7 +167,9 @@ def plan(recipe: LessonRecipe, load: Load) -> LessonPlan:
         raise
     except ValueError as error:
         raise FieldError("timesteps", f"cannot be used: {error}") from error
-    return LessonPlan(recipe, (model,), x0, tuple(map(tuple, grids)), rules)
+    of_seed = x0 is None or model.classes.null is None  # a picture of which nothing is said is of no class where there is one
+    classes = model.classes.asked(recipe.class_label, seed=recipe.seed if of_seed else None)
+    return LessonPlan(recipe, (model,), x0, tuple(map(tuple, grids)), rules, classes)
 
 
 def euler_step(x: Tensor, eps: Tensor, a: float, b: float, rule: str) -> Tensor:
@@ -175,13 +183,15 @@ def euler_step(x: Tensor, eps: Tensor, a: float, b: float, rule: str) -> Tensor:
     return math.sqrt(b) * (x / math.sqrt(a) + change * eps)
 
 
-def euler(x: Tensor, grids: Sequence[Sequence[Level]], rules: Sequence[str], prediction_type: str = "epsilon") -> Process:
+def euler(
+    x: Tensor, grids: Sequence[Sequence[Level]], rules: Sequence[str], prediction_type: str = "epsilon", classes: Sequence[int] = ()
+) -> Process:
     """Each row of x along its own levels by its own rule, all in step; yields a LessonStep after each."""
     plans = [list(pairwise(levels)) for levels in grids]
     for k in range(max(map(len, plans))):
         live = [row for row, moves in enumerate(plans) if k < len(moves)]
         levels = torch.tensor([plans[row][k][0].alpha_bar for row in live], dtype=torch.float64)
-        output = yield Query(x[live], [plans[row][k][0].t for row in live])
+        output = yield Query(x[live], [plans[row][k][0].t for row in live], classes=list(classes) * len(live))
         pred_x0, eps = formulas.denoise(output.to(x.dtype), x[live], levels, prediction_type)
         for i, row in enumerate(live):
             cur, nxt = plans[row][k]
@@ -195,11 +205,13 @@ def turn(before: Tensor, after: Tensor) -> float:
     return math.degrees(math.acos(float(cosine.clamp(-1, 1))))
 
 
-def _look(x0: Tensor, noise: Tensor, levels: list[Level], schedule: Schedule, clip: str, device: torch.device) -> Process:
+def _look(
+    x0: Tensor, noise: Tensor, levels: list[Level], schedule: Schedule, clip: str, device: torch.device, classes: tuple[int, ...]
+) -> Process:
     alpha_bar = torch.tensor([level.alpha_bar for level in levels], dtype=torch.float64)
     n = (len(levels), 1, 1, 1)
     x_t = formulas.add_noise(x0.repeat(n), noise.repeat(n), alpha_bar)
-    output = (yield Query(x_t.to(device), [level.t for level in levels])).cpu()
+    output = (yield Query(x_t.to(device), [level.t for level in levels], classes=classes * len(levels))).cpu()
     pred_x0, raw = formulas.denoise(output, x_t, alpha_bar, schedule.prediction_type)
     treated = formulas.clipped(pred_x0, clip, schedule.clip_range)
     eps = raw if clip == "off" else formulas.predict_eps(x_t, treated, alpha_bar)

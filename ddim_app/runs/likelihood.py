@@ -94,6 +94,8 @@ class LikelihoodPlan(Plan):
     x0: Tensor
     """The pictures, (N, C, H, W)."""
     design: Design
+    classes: tuple[int, ...] = ()
+    """The class of the pictures, of a model that has classes."""
 
     @property
     def pictures(self) -> int:
@@ -123,13 +125,16 @@ class LikelihoodPlan(Plan):
                 noise = torch.stack([keyed_noise(keys[e.draw], e.t, self.model.shape) for e in part])
                 t = torch.tensor([e.t for e in part])
                 x_t = formulas.add_noise(x0.to(dtype).expand_as(noise), noise.to(dtype), schedule.alphas_cumprod[t])
-                output = yield Query(x_t.to(device), t.tolist())
+                output = yield Query(x_t.to(device), t.tolist(), classes=self.classes * len(t))
                 values = measure(x0, noise, x_t, output.cpu().to(dtype), t, schedule, self.recipe.clip)
                 yield TermBatch(i * self.batches + first // BATCH, i, first, values)
 
     def frames(self, report: Report) -> Iterator[TermBatch]:
         assert isinstance(report, TermBatch)
         yield report
+
+    def collector(self) -> "TermCollector":
+        return TermCollector(self)
 
 
 def plan(recipe: LikelihoodRecipe, load: Load) -> LikelihoodPlan:
@@ -146,7 +151,7 @@ def plan(recipe: LikelihoodRecipe, load: Load) -> LikelihoodPlan:
         design = term_sampling.full(T, recipe.draws)
     else:
         design = term_sampling.quick(T, recipe.evaluations, _key(recipe.seed, MAX_SEED))
-    return LikelihoodPlan(recipe, (model,), x0, design)
+    return LikelihoodPlan(recipe, (model,), x0, design, model.classes.asked(recipe.class_label))
 
 
 def measure(x0: Tensor, noise: Tensor, x_t: Tensor, output: Tensor, t: Tensor, schedule: Schedule, clip: str) -> Tensor:
@@ -251,7 +256,8 @@ class TermCollector:
         pairs = zip(self._plan.design, self._values[picture], done, strict=True)
         return [(evaluation, values) for evaluation, values, there in pairs if there]
 
-    def bounds(self) -> list[Bound]:
+    @property
+    def result(self) -> list[Bound]:
         """The bounds of the pictures whose terms have all been evaluated."""
         schedule = self._plan.model.schedule
         dimensions, last = self.dimensions, schedule.level(schedule.num_train_timesteps - 1)

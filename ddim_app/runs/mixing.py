@@ -20,7 +20,7 @@ from ddim_app.diffusion.sampler import Process, Row, Step, relay, sample
 from ddim_app.diffusion.schedule import CLEAN, Level, Schedule, timesteps
 from ddim_app.errors import FieldError, choice, whole
 from ddim_app.runs.base import ArmCost, Asked, BaseRecipe, Load, Plan, put, rows_in_step
-from ddim_app.runs.interpolation_plan import cells_of
+from ddim_app.runs.path_frames import CollectedFrames, MixStart, cells_of
 from ddim_app.runs.sampling import Arm, arm_row
 from ddim_app.runs.sources import Source
 
@@ -83,22 +83,14 @@ class MixRecipe(BaseRecipe):
         return latent_paths.spread(self.frames)
 
     @property
+    def neighbours(self) -> list[tuple[int, int]]:
+        """Frames that lie side by side."""
+        return [(i, i + 1) for i in range(self.frames - 1)]
+
+    @property
     def seeds(self) -> list[int]:
         """The seeds of those ends that the model has to sample first."""
         return [end.seed for end in self.ends if end.seed is not None]
-
-
-class MixStart(NamedTuple):
-    """The two pictures and their mix in pixels, before the chain begins."""
-
-    k: int
-    ends: Tensor
-    """(2, C, H, W) in [-1, 1], on the CPU."""
-    pixels: Tensor
-    """(frames, C, H, W): the mix of the pixels, which is level 0."""
-    norms: list[list[float]]
-    """The norms of the mixes along lambda, for each level."""
-    is_finite: bool = True
 
 
 class MixSourceStep(NamedTuple):
@@ -126,11 +118,11 @@ class MixPlan(Plan):
 
     @property
     def arms(self) -> list[ArmCost]:
-        return [ArmCost(self.recipe.frames, row.transitions) for row in self.rows]
+        return [ArmCost(self.recipe.frames, row.nfe) for row in self.rows]
 
     def steps(self) -> Iterator[Sequence[Asked]]:
-        yield from rows_in_step([(range(self.before), 0, len(self.recipe.seeds))])
-        yield from rows_in_step([(range(row.transitions), 0, self.recipe.frames) for row in self.rows])
+        yield from rows_in_step([(range(self.before), 0, len(self.recipe.seeds) * self.source.width)])
+        yield from rows_in_step([(range(row.transitions), 0, self.recipe.frames * row.width) for row in self.rows])
 
     def process(self, device: torch.device) -> Process:
         """First the pictures of the ends that are seeds, then all mixes: rows level by level, lambda by lambda."""
@@ -150,6 +142,9 @@ class MixPlan(Plan):
             yield from cells_of(report, [row.transitions for row in self.rows], self.recipe.frames, self.before)
         else:
             yield report
+
+    def collector(self) -> CollectedFrames:
+        return CollectedFrames(self)
 
     def _pictures(self, device: torch.device, dtype: torch.dtype) -> Generator[Any, Tensor, Tensor]:
         """The ends in [-1, 1], (2, C, H, W), on the CPU; those that are seeds are sampled."""
@@ -194,7 +189,10 @@ def plan(recipe: MixRecipe, load: Load) -> MixPlan:
     T = model.schedule.num_train_timesteps
     for end in recipe.ends:
         end.tensor(model.shape)  # raises for one of another model's shape
-    decode = arm_row(recipe.chain, model.schedule)
+    seed = next(iter(recipe.seeds), None)
+    classes = [model.classes.asked(recipe.class_label, arm.guidance, seed) for arm in (recipe.chain, recipe.source)]
+    # With levels of its own below.
+    decode = replace(arm_row(replace(recipe.chain, spacing=model.schedule.usual_spacing), model), classes=classes[0])
     rows = []
     for level in recipe.levels:
         whole("level", level, 0, T)
@@ -202,4 +200,4 @@ def plan(recipe: MixRecipe, load: Load) -> MixPlan:
             rows.append(replace(decode, levels=levels_from(model.schedule, level, recipe.chain.steps)))
         except ValueError as error:
             raise FieldError("level", f"cannot be used: {error}") from error
-    return MixPlan(recipe, (model,), tuple(rows), arm_row(recipe.source, model.schedule))
+    return MixPlan(recipe, (model,), tuple(rows), replace(arm_row(recipe.source, model), classes=classes[1]))

@@ -4,25 +4,25 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from ddim_app.diffusion.latent_paths import norms, spread
-from ddim_app.diffusion.metrics import Smoothness, rmse, smoothness
+from ddim_app.diffusion.latent_paths import spread
 from ddim_app.media import animation
 from ddim_app.media.images import Pixels, enlargement, to_pil, to_pixels
 from ddim_app.runs import latent_files
 from ddim_app.runs.interpolation import PathRecipe
-from ddim_app.runs.interpolation_plan import FramesStep, PathPlan, PathStart
+from ddim_app.runs.interpolation_plan import PathPlan
 from ddim_app.runs.latent_files import Latent
-from ddim_app.runs.mixing import MixPlan, MixRecipe, MixStart
+from ddim_app.runs.mixing import MixPlan, MixRecipe
+from ddim_app.runs.path_frames import CollectedFrames
 
 FILMS = ("gif", "webp", "mp4")
 KINDS = ("sheet", *FILMS, "latents")
 SUFFIXES = {"sheet": ".png", "gif": ".gif", "webp": ".webp", "mp4": ".mp4", "latents": latent_files.SUFFIX}
 MILLISECONDS = 120
 """Milliseconds that a frame of a film is shown."""
+FILM_WIDTH, MAX_NAMED = 512, 4
+"""Pixels of a film across, as far as whole factors go; and rows of frames that stand side by side under their names."""
 
 
 class FrameRow(NamedTuple):
@@ -92,94 +92,37 @@ def _steps(count: int) -> str:
     return f"{count} step" if count == 1 else f"{count} steps"
 
 
-class CollectedFrames:
-    """The tensors that a run has reported so far."""
-
-    def __init__(self, plan: PathPlan | MixPlan) -> None:
-        self.plan = plan
-        self.ends: Tensor | None = None
-        """x_T of a path's ends; the two pictures of a mix."""
-        self.latents: Tensor | None = None
-        """x_T of a path's frames."""
-        self.levels: list[list[float]] = []
-        """Norms of x_t along each level of a mix."""
-        self.finals: dict[int, Tensor] = {}
-        self.newest: dict[int, FramesStep] = {}
-
-    def add(self, frame: object) -> None:
-        """Takes one of the run's frames."""
-        if isinstance(frame, PathStart):
-            self.ends, self.latents = frame.ends, frame.latents
-        elif isinstance(frame, MixStart):
-            self.ends, self.levels = frame.ends, frame.norms
-            self.finals |= {i: frame.pixels for i, row in enumerate(self.plan.rows) if row.transitions == 0}
-        elif isinstance(frame, FramesStep):
-            self.newest[frame.arm] = frame
-            if frame.is_last:
-                self.finals[frame.arm] = frame.x
-
-    @property
-    def is_complete(self) -> bool:
-        return self.ends is not None and len(self.finals) == len(self.plan.rows)
-
-    def pictures(self) -> list[Tensor]:
-        """The finished pictures of each row of frames, (frames, C, H, W)."""
-        return [self.finals[i] for i in sorted(self.finals)]
-
-    def neighbours(self) -> list[tuple[int, int]]:
-        recipe = self.plan.recipe
-        return recipe.neighbours if isinstance(recipe, PathRecipe) else [(i, i + 1) for i in range(recipe.frames - 1)]
-
-    def smoothness(self) -> list[Smoothness]:
-        """The smoothness of each finished row of frames."""
-        return [smoothness(pictures, self.neighbours()) for pictures in self.pictures()]
-
-    def norms(self) -> list[float]:
-        """The norm of each frame's x_T over sqrt(D)."""
-        values: list[float] = [] if self.latents is None else norms(self.latents).tolist()
-        return values
-
-    def reconstructions(self) -> list[tuple[float, float]]:
-        """RMSE in levels of each row's frames at lambda 0 and 1 to the two pictures: the Rec. columns of DDPM's Fig. 9."""
-        if self.ends is None or not isinstance(self.plan, MixPlan):
-            return []
-        ends = self.ends
-        return [(float(rmse(x[:1], ends[:1])), float(rmse(x[-1:], ends[1:]))) for x in self.pictures()]
-
-
 def file_of(kind: str, recipe: PathRecipe | MixRecipe, collected: CollectedFrames) -> bytes:
     """The bytes of one of KINDS, with the recipe inside; raises AnimationError, or ValueError where there is no such file."""
     text = recipe.to_json()
-    where, frame_rows = layout(collected.plan), [to_pixels(pictures) for pictures in collected.pictures()]
-    height, width = frame_rows[0].shape[1:3]
+    where, frame_rows = layout(collected.plan), [to_pixels(pictures) for pictures in collected.pictures]
     if kind == "sheet":
         return animation.sheet_bytes(sheet(where, frame_rows, collected), text)
     if kind == "latents":
         return latents_of(recipe, collected)
-    frames = film_frames(where, frame_rows)
-    scale = max(1, enlargement(height, width, 128))
     make = {"gif": animation.gif_bytes, "webp": animation.webp_bytes, "mp4": animation.mp4_bytes}[kind]
-    return make(frames, MILLISECONDS, scale=scale, recipe=text)
+    return make(film_frames(collected.plan, where, frame_rows), MILLISECONDS, recipe=text)
 
 
 def file_name(kind: str, recipe: PathRecipe | MixRecipe) -> str:
     return f"{recipe.mode if isinstance(recipe, PathRecipe) else 'mix'}{SUFFIXES[kind]}"
 
 
-def film_frames(where: FrameLayout, frame_rows: list[Pixels]) -> list[Image.Image]:
-    """The film's pictures: every row's frame side by side, near a square."""
-    gap = 2 if len(frame_rows) > 1 else 0
-    columns = math.ceil(math.sqrt(len(frame_rows)))
-    height, width, channels = frame_rows[0].shape[1:]
-    rows = math.ceil(len(frame_rows) / columns)
-    shown = []
-    for i in where.film:
-        canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
-        for number, frame_row in enumerate(frame_rows):
-            top, left = number // columns * (height + gap), number % columns * (width + gap)
-            canvas[top : top + height, left : left + width] = frame_row[i]
-        shown.append(to_pil(canvas))
-    return shown
+def film_frames(plan: PathPlan | MixPlan, where: FrameLayout, frame_rows: list[Pixels]) -> list[Image.Image]:
+    """The film's pictures, FILM_WIDTH wide within their margin: every row's frame, its name, and where on the way it is."""
+    rows, captions = where.frame_rows, getattr(plan.recipe, "captions", where.columns)
+    across = len(rows) if len(rows) <= MAX_NAMED else math.ceil(math.sqrt(len(rows)))
+    names = [row.label for row in rows] if 1 < len(rows) <= MAX_NAMED else [""] * across
+    about = f"{plan.recipe.model} · {rows[0].label}, {rows[0].note}" if len(rows) == 1 else plan.recipe.model
+    scale = max(1, FILM_WIDTH // (across * frame_rows[0].shape[2]))
+    drawn = []
+    for i, caption in enumerate(captions):
+        pictures: list[Image.Image | None] = [to_pil(frame_row[i]) for frame_row in frame_rows]
+        pictures += [None] * (-len(pictures) % across)
+        cells = [pictures[at : at + across] for at in range(0, len(pictures), across)]
+        drawn.append(animation.labelled_sheet(cells, [""] * len(cells), names, scale=scale, title=f"{about} · {caption}"))
+    drawn = animation.of_one_size(drawn)
+    return [drawn[i] for i in where.film]
 
 
 def sheet(where: FrameLayout, frame_rows: list[Pixels], collected: CollectedFrames) -> Image.Image:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from ddim_app.diffusion.noise import picture_seed
-from ddim_app.diffusion.schedule import Schedule, timesteps
+from ddim_app.diffusion.schedule import Schedule
 from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.codecs import compare_values, generate_values
 from ddim_app.runs.key_values import to_arguments
@@ -16,6 +16,7 @@ from ddim_app.runs.sampling import Arm, Recipe
 
 COMMANDS = {Recipe.kind: "generate"}
 """The command that runs recipes of a kind."""
+SOLVER = "DPMSolverMultistepScheduler"
 MAX_COMMAND = 4_000
 """Characters; longer ones are no use in a shell."""
 
@@ -95,13 +96,21 @@ def diffusers(recipe: BaseRecipe, schedule: Schedule, where: str, subfolder: boo
     place, unet, scheduler = _word(where), *(f", subfolder={_word(name)}" if subfolder else "" for name in ("unet", "scheduler"))
     if recipe.precision != "fp32":
         notes.append(f"# In fp32: the recipe's own precision is {recipe.precision}, so that roundings differ.")
+    multistep = {arm.sampler.multistep for _, arm in able}
+    used = [*(["DDIMPipeline", "DDIMScheduler"] if False in multistep else []), *([SOLVER] if True in multistep else [])]
     text = [
-        "import torch", "from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel", "", *notes,
+        "import torch", f"from diffusers import {', '.join([*used, 'UNet2DModel'])}",
+        *(["from diffusers.utils import numpy_to_pil"] if True in multistep else []), "", *notes,
         f"unet = UNet2DModel.from_pretrained({place}{unet}, use_safetensors=True).eval()",
         f"seeds = {[picture_seed(recipe.seed, i) for i in range(recipe.pictures)]}",
     ]  # fmt: skip
     for i, arm in able:
-        text += ["", f"# Arm {i}: {arm.label}, {arm.steps} steps, {arm.spacing}", *_arm(recipe, arm, schedule, i, place, scheduler)]
+        lines = _solver_arm if arm.sampler.multistep else _arm
+        text += [
+            "",
+            f"# Arm {i}: {arm.label}, {arm.steps} steps, {arm.spacing}",
+            *lines(recipe, arm, schedule, i, place, scheduler),
+        ]
     return "\n".join(text) + "\n"
 
 
@@ -111,11 +120,13 @@ def _cannot(recipe: Recipe, arm: Arm, schedule: Schedule) -> str | None:
         return "it has another model."
     if arm.start_arm is not None:
         return "it begins where another arm is."
-    if arm.method == "ddpm" or arm.eta:
+    if arm.sampler.adds_noise(arm.eta, arm.variance):
         return "it adds noise at every step, and diffusers draws another: pictures of the same kind, not the same pictures."
-    if arm.clip == "dynamic" and schedule.clip_range != 1:
-        return "DDIMScheduler thresholds to [-1, 1] only."
+    if schedule.clip_range != 1 and arm.clip in (("clip", "dynamic") if arm.sampler.multistep else ("dynamic",)):
+        return f"{SOLVER if arm.sampler.multistep else 'DDIMScheduler'} thresholds to [-1, 1] only."
     visited = _visited(arm, schedule)
+    if arm.sampler.multistep:
+        return f"{SOLVER} has no level without signal." if schedule.level(visited[0]).alpha_bar == 0 else None
     stride = schedule.num_train_timesteps // len(visited)
     if any(cur - nxt != stride for cur, nxt in pairwise(visited)) or visited[-1] >= stride:
         return (
@@ -127,7 +138,7 @@ def _cannot(recipe: Recipe, arm: Arm, schedule: Schedule) -> str | None:
 def _visited(arm: Arm, schedule: Schedule) -> list[int]:
     if arm.timesteps:
         return list(arm.timesteps)
-    return timesteps(arm.steps, schedule.num_train_timesteps, arm.spacing)
+    return schedule.timesteps(arm.steps, arm.spacing)
 
 
 def _arm(recipe: Recipe, arm: Arm, schedule: Schedule, number: int, where: str, folder: str) -> list[str]:
@@ -141,16 +152,41 @@ def _arm(recipe: Recipe, arm: Arm, schedule: Schedule, number: int, where: str, 
     # "leading" with an offset is any list of equal strides, "trailing" included.
     settings |= {"timestep_spacing": "leading", "steps_offset": visited[-1], "set_alpha_to_one": True}
     written = "".join(f"    {key}={_word(value)},\n" for key, value in settings.items())
-    seeds = "seeds" if arm.seed is None else str([picture_seed(arm.seed, i) for i in range(recipe.pictures)])
     return [
         f"scheduler = DDIMScheduler.from_pretrained(\n    {where}{folder},\n{written})",
         "pictures = DDIMPipeline(unet, scheduler)(",
         f"    batch_size={recipe.pictures}, num_inference_steps={len(visited)}, eta=0.0, use_clipped_model_output=True,",
-        f"    generator=[torch.Generator().manual_seed(seed) for seed in {seeds}],",
+        f"    generator=[torch.Generator().manual_seed(seed) for seed in {_seeds(recipe, arm)}],",
         ").images",
-        "for i, picture in enumerate(pictures):",
-        f'    picture.save(f"arm-{number}-picture-{{i}}.png")',
+        *_saved(number),
     ]
+
+
+def _solver_arm(recipe: Recipe, arm: Arm, schedule: Schedule, number: int, where: str, folder: str) -> list[str]:
+    """diffusers' solver on the arm's own list; its thresholding to at most 1 is our clipping."""
+    settings: dict[str, Any] = {"solver_order": 2, "algorithm_type": "dpmsolver++", "thresholding": arm.clip != "off"}
+    if arm.clip != "off":
+        settings["sample_max_value"] = 1.0 if arm.clip == "clip" else 1e9
+    written = "".join(f"    {key}={_word(value)},\n" for key, value in settings.items())
+    noise = "torch.randn(1, unet.config.in_channels, *2 * [unet.config.sample_size], generator=torch.Generator().manual_seed(seed))"
+    return [
+        f"scheduler = {SOLVER}.from_pretrained(\n    {where}{folder},\n{written})",
+        f"scheduler.set_timesteps(timesteps={_visited(arm, schedule)})",
+        f"x = torch.cat([\n    {noise}\n    for seed in {_seeds(recipe, arm)}\n])",
+        "with torch.no_grad():",
+        "    for t in scheduler.timesteps:",
+        "        x = scheduler.step(unet(x, t).sample, t, x).prev_sample",
+        "pictures = numpy_to_pil((x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy())",
+        *_saved(number),
+    ]
+
+
+def _seeds(recipe: Recipe, arm: Arm) -> str:
+    return "seeds" if arm.seed is None else str([picture_seed(arm.seed, i) for i in range(recipe.pictures)])
+
+
+def _saved(number: int) -> list[str]:
+    return ["for i, picture in enumerate(pictures):", f'    picture.save(f"arm-{number}-picture-{{i}}.png")']
 
 
 def _classes(value: Any) -> Iterator[type]:

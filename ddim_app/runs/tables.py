@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ddim_app.errors import FieldError
-from ddim_app.runs.axes import SIGMA_HAT, cells, parse
+from ddim_app.runs.axes import SAMPLERS, SIGMA_HAT, cells, parse
 from ddim_app.runs.sampling import Arm
 
 NAMES = ("steps", "eta", "spacing", "clip", "seed", "noise_seed", "branch", "model")
@@ -54,6 +54,8 @@ def _table(base: Arm, arms: list[Arm], names: Sequence[str], values: dict[str, l
 def _value(arm: Arm, name: str) -> Any:
     if name == "eta" and arm.method == "ddpm":
         return SIGMA_HAT if arm.variance == "large" else 1.0
+    if name == "eta" and arm.method in SAMPLERS:
+        return arm.method
     return getattr(arm, name)
 
 

@@ -4,59 +4,58 @@ Every measurement is a line of JSON that is written as soon as it is made, so no
 the parts rehearse themselves with small sizes.
 """
 
+import itertools
 import json
 import os
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
 
 from ddim_app import backends
-from ddim_app.backends import cuda, eager
+from ddim_app.backends import eager
 from ddim_app.backends.fused_norm import FusedNorm
 from ddim_app.engine import Engine
 from ddim_app.models.loading import Model
-from ddim_app.runs.sampling import MAX_PICTURES, Arm, Recipe
+from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.studies import contenders
-from ddim_app.studies.gpu_figures import card, flops, keeps_channels_last, matmul_peak, timed
-from ddim_app.studies.sharing import one_after_another, together
+from ddim_app.studies.contenders import interleaved, ready
+from ddim_app.studies.sharing import MIXED_STEPS, served
 
 PARTS = {"peak": 30, "speed": 90, "requests": 50, "compiled": 60, "training": 40}
 """Seconds that each part may take, in the order in which they run."""
 RESULTS = "gpu.jsonl"
-MIXED_STEPS = (10, 20, 30, 40, 50, 60, 80, 100)
+Tell = Callable[..., None]
 
 
-class ResultLines:
-    """The file that results go to, one line each, flushed at once."""
-
-    def __init__(self, folder: Path, part: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path, self._part = folder / RESULTS, part
-
-    def __call__(self, **values: Any) -> None:
-        line = json.dumps({"part": self._part, **values})
-        print(line, flush=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+def record(folder: Path, part: str, **values: Any) -> None:
+    """Adds a line to the results, at once."""
+    line = json.dumps({"part": part, **values})
+    print(line, flush=True)
+    with (folder / RESULTS).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
 
 
 def main(folder: Path, device: torch.device, parts: list[str] | None = None) -> None:
     """Runs the parts, each in a process of its own that is killed at its limit, and writes their table."""
+    folder.mkdir(parents=True, exist_ok=True)
     for part, seconds in PARTS.items():
         if parts and part not in parts:
             continue
         began = time.perf_counter()
         state = limited([sys.executable, "-m", "ddim_app.studies.gpu_benchmark", part, str(folder), device.type], seconds)
-        ResultLines(folder, part)(state=state, seconds=round(time.perf_counter() - began, 1))
+        record(folder, part, state=state, seconds=round(time.perf_counter() - began, 1))
     (folder / "gpu.md").write_text(table(folder / RESULTS), "utf-8")
 
 
@@ -72,17 +71,37 @@ def limited(command: list[str], seconds: float) -> str:
         return f"stopped at its limit of {seconds:g} s"
 
 
-def peak(tell: Callable[..., None], device: torch.device) -> None:
+def timed(call: Callable[[], object], times: int) -> float:
+    """Seconds of a call: the mean of `times` in a row."""
+    return Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads()).timeit(times).median
+
+
+def matmul_peak(device: torch.device) -> float:
+    """FLOP/s of a bf16 matrix product of random numbers."""
+    n = 8192 if device.type == "cuda" else 512
+    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * n**3 / timed(lambda: a @ b, 10)
+
+
+def flops(model: Model) -> float:
+    """Floating-point operations of one evaluation of one row."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.unet(torch.zeros(1, *model.shape), torch.zeros(1, dtype=torch.int64))
+    return float(counter.get_total_flops())
+
+
+def peak(tell: Tell, device: torch.device) -> None:
     """Card, versions, the rate of a large matrix product on random data, and of a large copy."""
     rate = matmul_peak(device)
     size = 2**30 if device.type == "cuda" else 2**26
     source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    seconds = timed(lambda: target.copy_(source), device, 5)
+    seconds = timed(lambda: target.copy_(source), 5)
+    x = torch.randn(2, 32, 8, 8, device=device).contiguous(memory_format=torch.channels_last)
     tell(
-        card=card(device), torch=torch.__version__, bf16_matmul_tflops=round(rate / 1e12, 2),
-        copy_tb_per_second=round(2 * size / seconds / 1e12, 3),
-        group_norm_keeps_channels_last=keeps_channels_last(device),
+        card=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, a rehearsal", torch=torch.__version__,
+        bf16_matmul_tflops=round(rate / 1e12, 2), copy_tb_per_second=round(2 * size / seconds / 1e12, 3),
+        group_norm_keeps_channels_last=torch.group_norm(x, 8).is_contiguous(memory_format=torch.channels_last),
     )  # fmt: skip
 
 
@@ -97,82 +116,28 @@ def subjects(device: torch.device) -> Iterator[tuple[Model, tuple[int, ...], tup
         yield contenders.celeba(), (1, 16), (10,)
 
 
-def speed(tell: Callable[..., None], device: torch.device) -> None:
+def speed(tell: Tell, device: torch.device) -> None:
     """The engine beside the bare network, eager and captured, and DDIMPipeline as it comes and tuned, taking turns."""
-    best = matmul_peak(device)
+    best, names = matmul_peak(device), {"bare UNet": "network alone", "engine torch": "engine"}
     for model, counts, lengths in subjects(device):
-        work = flops(model)
-        engine = Engine(device=device, allow_hub=False)
+        work, engine = flops(model), Engine(device=device, allow_hub=False)
         engine.keep(model)
-        for count in counts:
-            for S in lengths:
-                if S > 10 and count not in (1, 16):  # a step costs the same, and the pipelines take minutes
-                    continue
-                rivals = contenders_of(engine, model, count, S)
-                seconds = interleaved(rivals, 3 if count * S * work < 1e14 else 2)
-                for name, taken in seconds.items():
-                    rate = count * S / taken
-                    tell(
-                        model=model.name, pictures=count, steps=S, contender=name, seconds=round(taken, 5),
-                        evaluations_per_second=round(rate, 1), of_matmul_peak=round(rate * work / best, 4),
-                    )  # fmt: skip
+        for count, S in itertools.product(counts, lengths):
+            if S > 10 and count not in (1, 16):  # a step costs the same, and the pipelines take minutes
+                continue
+            formats = list(dict.fromkeys((engine.number_format("fast"), "fp32")))[: 2 if count <= 16 else 1]
+            rivals = contenders.rivals(engine, model, count, S, formats, ("torch",), ("DDIMPipeline",))
+            for (who, fmt), timing in interleaved(rivals, 3 if count * S * work < 1e14 else 2).items():
+                rate = count * S / timing.median
+                tuned = " channels_last" if who == "DDIMPipeline" and fmt != "fp32" else ""
+                tell(
+                    model=model.name, pictures=count, steps=S, contender=f"{names.get(who, who)}, {fmt}{tuned}",
+                    seconds=round(timing.median, 5), evaluations_per_second=round(rate, 1),
+                    of_matmul_peak=round(rate * work / best, 4),
+                )  # fmt: skip
 
 
-def contenders_of(engine: Engine, model: Model, count: int, steps: int) -> dict[str, Callable[[], object]]:
-    """Who draws `count` pictures in `steps` steps of DDIM, by name."""
-    device, fast = engine.device, engine.number_format("fast")
-    made: dict[str, Callable[[], object]] = {}
-    for fmt in dict.fromkeys((fast, "fp32") if count <= 16 else (fast,)):
-        made[f"network alone, {fmt}"] = engine_thread(engine, bare(model, device, fmt, count, steps))
-        each, precision = min(count, MAX_PICTURES), "fp32" if fmt == "fp32" else "fast"
-        arms = (Arm(steps=steps),)
-        wanted = [
-            Recipe(arms=arms, model=model.name, pictures=each, seed=seed, precision=precision) for seed in range(0, count, each)
-        ]
-        made[f"engine, {fmt}"] = lambda wanted=wanted: together(engine, wanted, 0.0)  # type: ignore[misc]
-    if fast != "fp32":
-        made[f"DDIMPipeline, {fast} channels_last"] = contenders.pipeline("DDIMPipeline", model, device, fast, count, steps)
-    if count <= 16:
-        made["DDIMPipeline, fp32"] = contenders.pipeline("DDIMPipeline", model, device, "fp32", count, steps)
-    return made
-
-
-def engine_thread(engine: Engine, call: Callable[[], object]) -> Callable[[], object]:
-    return lambda: engine.loop.call(call)
-
-
-def bare(model: Model, device: torch.device, fmt: str, count: int, steps: int) -> Callable[[], object]:
-    """The engine's network, captured as it captures it, called in a row on rows that lie ready."""
-    unet = eager.network(model, device, fmt)
-    evaluate = cuda.captured(unet, device) if device.type == "cuda" else contenders.eager_call(unet)
-    x = torch.randn(count, *model.shape, device=device).contiguous(memory_format=torch.channels_last)
-    t = torch.full((count,), 500, device=device)
-
-    @torch.inference_mode()
-    def loop() -> None:
-        for _ in range(steps):
-            evaluate(x, t)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return loop
-
-
-def interleaved(rivals: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, in turns, after one untimed round."""
-    taken: dict[str, list[float]] = {name: [] for name in rivals}
-    for turn in range(repeats + 1):
-        for name, rival in rivals.items():
-            began = time.perf_counter()
-            rival()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if turn:
-                taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times) for name, times in taken.items()}
-
-
-def requests(tell: Callable[..., None], device: torch.device) -> None:
+def requests(tell: Tell, device: torch.device) -> None:
     """Mixed requests at once, against the same one after another by the engine and by the captured network alone.
 
     Of 10 to 100 steps the longest sets the number of calls: 8 of them need 390 evaluations in at least 100 calls. Of 50 steps
@@ -180,21 +145,16 @@ def requests(tell: Callable[..., None], device: torch.device) -> None:
     """
     large = device.type == "cuda"
     engine = Engine(device=device, allow_hub=False)
-    bundled = engine.model(engine.catalogue.names()[0])
+    bundled, fast = engine.model(engine.catalogue.names()[0]), engine.number_format("fast")
     live(tell, engine)
     for model, many in [(bundled, 8), (bundled, 64), *([(engine.keep(contenders.cifar()), 8)] if large else [])]:
         for mix, wanted in mixes(model, many if large else 2, large).items():
             total = sum(recipe.arms[0].steps for recipe in wanted)
-            alone = bare(model, device, engine.number_format("fast"), 1, total)
-            together(engine, wanted, 0.0)
-            engine.loop.call(alone)
-            rounds = []
-            for _ in range(3 if many == 8 else 2):
-                shared, serial = together(engine, wanted, 0.0)[0], one_after_another(engine, wanted, 0.0)[0]
-                began = time.perf_counter()
-                engine.loop.call(alone)
-                rounds.append((shared, serial, time.perf_counter() - began))
-            shared, serial, network = (statistics.median(each) for each in zip(*rounds, strict=True))
+            ways: dict[str, contenders.Rival] = {
+                "at once": partial(served, engine, wanted), "one by one": partial(served, engine, wanted, at_once=False),
+                "network": partial(engine.loop.call, contenders.bare(model, device, fast, 1, total)),
+            }  # fmt: skip
+            shared, serial, network = (timing.median for timing in interleaved(ways, 3 if many == 8 else 2).values())
             tell(
                 model=model.name, requests=len(wanted), mix=mix, evaluations=total, at_once=round(shared, 4),
                 one_by_one=round(serial, 4), captured_network_one_by_one=round(network, 4), times_faster=round(serial / shared, 2),
@@ -211,18 +171,14 @@ def mixes(model: Model, many: int, large: bool) -> dict[str, list[Recipe]]:
     return {mix: [Recipe(arms=(arm,), model=model.name, seed=i) for i, arm in enumerate(arms)] for mix, arms in named.items()}
 
 
-def live(tell: Callable[..., None], engine: Engine) -> None:
+def live(tell: Tell, engine: Engine) -> None:
     """What a slider's event waits for: two arms, 10 steps, 4 pictures."""
     recipe = Recipe(arms=(Arm(steps=10), Arm(method="ddpm", steps=10)), model=engine.catalogue.names()[0], pictures=4)
-    taken = []
-    for seed in range(12):
-        began = time.perf_counter()
-        engine.final(replace(recipe, seed=seed))
-        taken.append(time.perf_counter() - began)
-    tell(live_picture_ms=round(1000 * statistics.median(taken[2:]), 1), worst_ms=round(1000 * max(taken[2:]), 1))
+    timing = interleaved({"live": partial(engine.final, recipe)}, 10, untimed=2)["live"]
+    tell(live_picture_ms=round(1000 * timing.median, 1), worst_ms=round(1000 * timing.high, 1))
 
 
-def compiled(tell: Callable[..., None], device: torch.device) -> None:
+def compiled(tell: Tell, device: torch.device) -> None:
     """Torch's compiler on the network that the engine calls, captured, beside the same without it; and its difference."""
     best = matmul_peak(device)
     fmt = backends.number_format("fast", device)
@@ -234,32 +190,24 @@ def compiled(tell: Callable[..., None], device: torch.device) -> None:
             if isinstance(module, FusedNorm):
                 module.is_fused = False
         for count in [counts[-1], counts[0]]:
-            x = torch.randn(count, *model.shape, device=device).contiguous(memory_format=torch.channels_last)
-            t = torch.full((count,), 500, device=device)
+            x, t = ready(model, device, count)
             began = time.perf_counter()
             with torch.inference_mode():
-                plain, loose = captured_call(unet, device), captured_call(unfused, device)
-                fused = captured_call(torch.compile(unfused), device)
+                networks: list[Any] = [unet, unfused, torch.compile(unfused)]
+                plain, loose, fused = (eager.evaluator(network, device) for network in networks)
                 apart = float((plain(x, t) - fused(x, t)).abs().max())
-                ready = time.perf_counter() - began
+                prepared = time.perf_counter() - began
                 for name, call in (("captured", plain), ("captured, norms by torch", loose), ("compiled and captured", fused)):
-                    seconds = timed(lambda call=call, x=x, t=t: call(x, t), device, 20)  # type: ignore[misc]
+                    seconds = timed(partial(call, x, t), 20)
                     tell(
                         model=model.name, pictures=count, contender=name, ms=round(1000 * seconds, 3),
-                        of_matmul_peak=round(count * work / seconds / best, 4), apart=round(apart, 5), prepared_in=round(ready, 1),
+                        of_matmul_peak=round(count * work / seconds / best, 4), apart=round(apart, 5),
+                        prepared_in=round(prepared, 1),
                     )  # fmt: skip
 
 
-def captured_call(unet: Any, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    return cuda.captured(unet, device) if device.type == "cuda" else contenders.eager_call(unet)
-
-
-def training(tell: Callable[..., None], device: torch.device) -> None:
+def training(tell: Tell, device: torch.device) -> None:
     """Pictures per second of a training run of the bundled network's shape, with what is logged of it."""
-    import tempfile
-
-    import numpy as np
-
     with tempfile.TemporaryDirectory() as folder:
         pixels = np.random.default_rng(0).integers(0, 256, (512, 32, 32, 3), dtype=np.uint8)
         np.savez(f"{folder}/noise.npz", x=pixels)
@@ -291,4 +239,4 @@ def table(path: Path) -> str:
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     part, folder, kind = sys.argv[1:]
-    globals()[part](ResultLines(Path(folder), part), torch.device(kind))
+    globals()[part](partial(record, Path(folder), part), torch.device(kind))

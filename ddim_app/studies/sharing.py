@@ -1,8 +1,10 @@
 """What sharing network calls brings: many requests at once against one after another, and what a cancelled one leaves."""
 
+import functools
+import queue
 import resource
 import statistics
-import threading
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -26,47 +28,34 @@ class TimedRequest(NamedTuple):
     picture: torch.Tensor
 
 
-def together(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float, list[TimedRequest]]:
-    """Runs the recipes as they arrive within `over` seconds; (seconds in all, each request)."""
-    done: list[TimedRequest | None] = [None] * len(recipes)
-    ended = threading.Semaphore(0)
-    failed: list[str] = []
+def served(engine: Engine, recipes: list[Recipe], over: float = 0.0, at_once: bool = True) -> tuple[float, list[TimedRequest]]:
+    """Serves recipes that arrive within `over` seconds, at once or one after the other; (seconds in all, each request)."""
+    ended: queue.SimpleQueue[tuple[int, float, str | None]] = queue.SimpleQueue()
+    last: dict[int, list[Frame]] = {}
+    requests: dict[int, TimedRequest] = {}
 
-    def start(i: int, arrived: float) -> None:
-        last: list[Frame] = []
+    def emit(i: int, item: list[Frame] | Finished) -> None:
+        if isinstance(item, Finished):
+            ended.put((i, time.perf_counter(), item.error))
+        else:
+            last[i] = item
 
-        def emit(item: list[Frame] | Finished) -> None:
-            if isinstance(item, Finished):
-                done[i] = TimedRequest(time.perf_counter() - arrived, last[-1].x_t) if last and not item.error else None
-                if item.error:
-                    failed.append(item.error)
-                ended.release()
-            else:
-                last[:] = item
-
-        engine.start(engine.plan(recipes[i]), emit)
+    def collect() -> None:
+        i, now, error = ended.get()
+        if error:
+            raise RunError(error)
+        requests[i] = TimedRequest(now - arrivals[i], last[i][-1].x_t)
 
     began = time.perf_counter()
-    for i in range(len(recipes)):
-        time.sleep(max(0.0, began + i * over / len(recipes) - time.perf_counter()))
-        start(i, time.perf_counter())
-    for _ in recipes:
-        ended.acquire()
-    if failed:
-        raise RunError(failed[0])
-    return time.perf_counter() - began, [request for request in done if request]
-
-
-def one_after_another(engine: Engine, recipes: list[Recipe], over: float) -> tuple[float, list[TimedRequest]]:
-    """The requests served one after the other; a request's time counts from its arrival."""
-    began = time.perf_counter()
-    done = []
+    arrivals = [began + i * over / len(recipes) for i in range(len(recipes))]
     for i, recipe in enumerate(recipes):
-        arrival = began + i * over / len(recipes)
-        time.sleep(max(0.0, arrival - time.perf_counter()))
-        picture = engine.final(recipe)[0]
-        done.append(TimedRequest(time.perf_counter() - arrival, picture))
-    return time.perf_counter() - began, done
+        time.sleep(max(0.0, arrivals[i] - time.perf_counter()))
+        engine.start(engine.plan(recipe), functools.partial(emit, i))
+        if not at_once:
+            collect()
+    while len(requests) < len(recipes):
+        collect()
+    return time.perf_counter() - began, [requests[i] for i in range(len(recipes))]
 
 
 def mixed_requests(engine: Engine, model: str, repeats: int) -> dict[str, float]:
@@ -74,8 +63,8 @@ def mixed_requests(engine: Engine, model: str, repeats: int) -> dict[str, float]
     recipes = [Recipe(arms=(Arm(steps=steps),), model=model, seed=steps) for steps in MIXED_STEPS]
     total, latency, apart = [], [], 0.0
     for _ in range(repeats):
-        serial, alone = one_after_another(engine, recipes, 1.0)
-        shared, among = together(engine, recipes, 1.0)
+        serial, alone = served(engine, recipes, 1.0, at_once=False)
+        shared, among = served(engine, recipes, 1.0)
         total.append(serial / shared)
         latency.append(statistics.mean(r.seconds for r in among) / statistics.mean(r.seconds for r in alone))
         apart = max(apart, *(float((a.picture - b.picture).abs().max()) for a, b in zip(alone, among, strict=True)))
@@ -103,10 +92,9 @@ def cancels(engine: Engine, model: str, cycles: int = 1000, settle: int = 200) -
     planned = engine.plan(Recipe(arms=(Arm(steps=1000),), model=model))
     most, settled = 0, 0
     for cycle in range(cycles):
-        first = threading.Event()
-        ticket = engine.start(planned, lambda item, first=first: first.set())  # type: ignore[misc]
-        first.wait()
-        engine.stop(ticket)
+        run = engine.run(planned)
+        next(run)
+        run.stop()
         calls = engine.loop.calls
         while engine.loop.busy:
             time.sleep(0.0005)
@@ -114,6 +102,14 @@ def cancels(engine: Engine, model: str, cycles: int = 1000, settle: int = 200) -
         if cycle == settle:
             settled = process.memory_info().rss
     return {"most calls after a stop": most, "MB grown": (process.memory_info().rss - settled) / 1e6}
+
+
+def peak_megabytes(device: torch.device) -> float:
+    """The most memory that was in use: the device's, or on the CPU the process'."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def main(repeats: int = 3) -> dict[str, Any]:
@@ -128,7 +124,7 @@ def main(repeats: int = 3) -> dict[str, Any]:
     report["8 requests of 10 to 100 steps against one after another"] = mixed_requests(engine, model, repeats)
     report["4 x 4 matrix against its cells"] = matrix(engine, model, repeats)
     report["1000 starts and stops"] = cancels(engine, model)
-    report["peak memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    report["peak memory, MB"] = peak_megabytes(torch.device("cpu"))
     for name, figures in report.items():
         print(f"{name}: {figures}")
     return report

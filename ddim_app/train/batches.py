@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddim_app import backends
 from ddim_app.diffusion.noise import Shape, keyed_noise
 from ddim_app.media.images import from_pixels
 from ddim_app.train import keyed_random
@@ -28,6 +29,8 @@ class Batch(NamedTuple):
     """int64 (n,)."""
     noise: Tensor
     """float32 (n, C, H, W), standard normal."""
+    y: Tensor | None = None
+    """int64 (n,): their classes, where these are learned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +48,25 @@ class Batches:
     mirror: bool = False
     edges: np.ndarray | None = None
     """float64 (T + 1,): timestep t is drawn for u in edges[t] <= u < edges[t + 1]; None where all are equally likely."""
+    labels: Tensor | None = None
+    """int64 (N,): the class of each of `pixels`, where classes are learned."""
+    class_dropout: float = 0.0
+    """The part of the rows that are of the class `null` instead."""
+    null: int = 0
 
     def rows(self, step: int, first: int, count: int) -> Batch:
-        draws = [keyed_random.words(keyed_random.key(keyed_random.CHOICE, self.seed, step), first + i, 4) for i in range(count)]
-        x0 = np.stack([self._picture(step, first + i, draw) for i, draw in enumerate(draws)])
+        draws = [keyed_random.words(keyed_random.key(keyed_random.CHOICE, self.seed, step), first + i, 5) for i in range(count)]
+        chosen = [self._chosen(step, first + i) for i in range(count)]
+        x0 = np.stack([self._picture(self.pixels[i], draw) for i, draw in zip(chosen, draws, strict=True)])
         noise_key = keyed_random.key(keyed_random.NOISE, self.seed, step)
         noise = torch.stack([keyed_noise(noise_key, first + i, self.shape) for i in range(count)])
         t = torch.tensor([self._timestep(first + i, draw[0]) for i, draw in enumerate(draws)])
-        return Batch(step, first, from_pixels(x0), t, noise)
+        y = None if self.labels is None else torch.where(self._dropped(draws), self.null, self.labels[chosen])
+        return Batch(step, first, from_pixels(x0), t, noise, y)
+
+    def _dropped(self, draws: list[np.ndarray]) -> Tensor:
+        """Which rows are shown without their class."""
+        return torch.tensor([int(draw[4]) < self.class_dropout * 2**64 for draw in draws])
 
     def _timestep(self, index: int, word: int) -> int:
         """The timestep of u in [0, 1), spread evenly over a step's batch: row i of B draws u from the i-th of B equal parts.
@@ -65,10 +79,12 @@ class Batches:
             return T * position // whole
         return int(np.searchsorted(self.edges[1:-1], position / whole, side="right"))
 
-    def _picture(self, step: int, index: int, draw: np.ndarray) -> np.ndarray:
-        """Every picture once per epoch, each epoch in an order of its own."""
+    def _chosen(self, step: int, index: int) -> int:
+        """The place in `pixels` of a row's picture: every one once per epoch, each epoch in an order of its own."""
         epoch, position = divmod(step * self.global_batch + index, len(self.chosen))
-        picture = self.pixels[self.chosen[self._order(epoch)[position]]]
+        return int(self.chosen[self._order(epoch)[position]])
+
+    def _picture(self, picture: np.ndarray, draw: np.ndarray) -> np.ndarray:
         _, height, width = self.shape
         top = keyed_random.below(draw[1], picture.shape[0] - height + 1)
         left = keyed_random.below(draw[2], picture.shape[1] - width + 1)
@@ -100,9 +116,9 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
 class BatchesAhead:
     """Makes the batches of the coming steps on threads, so that the loop finds them ready."""
 
-    def __init__(self, make: Callable[[int], list[Batch]], steps: range, threads: int) -> None:
-        self._make, self._coming = make, iter(steps)
-        self._pool = ThreadPoolExecutor(threads, "batches")
+    def __init__(self, make: Callable[[int], list[Batch]], steps: Iterator[int], threads: int) -> None:
+        self._make, self._coming = make, steps
+        self._pool = ThreadPoolExecutor(threads, "batches", backends.spare_cores)
         self._ready: deque[Future[list[Batch]]] = deque()
         self.waited = 0.0
         """Seconds for which `next` had to wait."""
@@ -121,6 +137,4 @@ class BatchesAhead:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _order_next(self) -> None:
-        step = next(self._coming, None)
-        if step is not None:
-            self._ready.append(self._pool.submit(self._make, step))
+        self._ready.append(self._pool.submit(self._make, next(self._coming)))

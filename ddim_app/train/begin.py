@@ -1,83 +1,140 @@
 """Beginning a run, or continuing one, from the options that were given."""
 
-import math
-import time
+import contextlib
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
+from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from ddim_app.train import bundle, config, data, setup, state
+from ddim_app.errors import refused_by_disk
+from ddim_app.media.files import remove_partial, write_file
+from ddim_app.models.model_files import unet_folder
+from ddim_app.train import averages, bundle, config, data, labelling, setup, state
+from ddim_app.train.closing import how_to_see
 from ddim_app.train.config import Settings, TrainError
-from ddim_app.train.evaluate import PICTURES, PREVIEW_STEPS, RunPreviews
-from ddim_app.train.loop import Trainer
+from ddim_app.train.looks import RunPreviews
+from ddim_app.train.pace import clock, measure, measure_threads
+from ddim_app.train.picture_cache import PictureForm
 from ddim_app.train.run import TrainingRun
-from ddim_app.train.run_folder import RunFolder, continued, remove_partial, versions, write_file
+from ddim_app.train.run_folder import RunFolder, continued, stored_settings, versions
 from ddim_app.train.stop import Stopper
+from ddim_app.train.trackers import check_tracker
 
 
-def run(given: Mapping[str, Any], stopper: Stopper) -> None:
-    """The whole of a run; raises TrainError or Stopped."""
-    given = dict(given)
+def run(given: Mapping[str, Any], stopper: Stopper, began: float) -> None:
+    """The whole of a run; raises TrainError or Stopped. `began` is when the program did, by time.monotonic()."""
     home = RunFolder(Path(config.output(given)))
     stored = home.stored()
     settings = continued(stored, given) if stored else config.resolve(given)
+    if Path(settings.data).expanduser().resolve() == home.path.resolve():
+        raise TrainError(
+            f"--output must be another folder than --data, whose pictures would be mixed with its previews; got {home.path}"
+        )
+    check_tracker(settings.tracker)
     with stopper.interruptible():
         accelerator, precision = setup.accelerator(settings)
-    if not accelerator.is_main_process:
-        return _run(settings, home, stored, accelerator, precision, stopper)
-    if settings.dry_run:
-        return _run(settings, home, stored, accelerator, precision, stopper)
-    with home.locked():
-        _run(settings, home, home.stored(), accelerator, precision, stopper)
+    writes = accelerator.is_main_process and not settings.dry_run
+    with home.locked() if writes else contextlib.nullcontext():
+        try:
+            _run(settings, given, home, home.stored() if writes else stored, accelerator, precision, stopper, began)
+        except OSError as error:
+            raise TrainError(
+                f"{refused_by_disk(error)}: {state.last_good(home.checkpoints)}; make room or allow it, and start the "
+                "same command again"
+            ) from error
 
 
 def _run(
-    settings: Settings, home: RunFolder, stored: dict[str, Any] | None, accelerator: Accelerator, precision: str, stopper: Stopper
-) -> None:
+    settings: Settings, given: Mapping[str, Any], home: RunFolder, stored: dict[str, Any] | None, accelerator: Accelerator,
+    precision: str, stopper: Stopper, began: float,
+) -> None:  # fmt: skip
+    if threads := settings.threads or (stored or {}).get("threads"):
+        torch.set_num_threads(threads)
     with stopper.interruptible():
-        begin = setup.start(settings)
-        pictures = _data(settings, home, begin, accelerator)
-    facts = stored or _facts(settings, home, begin, pictures, accelerator, precision)
+        begin = _start(settings, given, home, stored)
+        pictures = _data(settings, home, begin, stored, accelerator)
+        begin = labelling.with_classes(begin, pictures, settings)
+    now = _facts(settings, home, begin, pictures, accelerator, (stored or {}).get("precision", precision))
+    facts = stored or now
     if stored:
-        _check_same(stored, _facts(settings, home, begin, pictures, accelerator, stored["precision"]), accelerator)
+        _check_same(stored, now, settings, accelerator)
     tell = print if accelerator.is_main_process else _silent
     tell(f"\n{data.report(pictures)}\n")
+    facts |= _longer(facts, settings, begin)
     if facts["finished"]:
-        tell(f"This run is finished: {facts['steps']} steps; its model is {home.path}")
+        tell(f"This run is finished: {facts['steps']} steps; its model is {home.path}; a larger --steps goes on from there")
         return _push(settings, home, accelerator)
     with stopper.interruptible():
         trainer = setup.trainer(begin, pictures, replace(settings, steps=facts["steps"]), accelerator, stopper)
+        trainer.begun = facts.get("begun", 0)
         looks = RunPreviews(home, begin, pictures, trainer, precision, stopper)
     stopper.together = accelerator.num_processes > 1
-    running = TrainingRun(settings, home, begin, pictures, trainer, facts, stopper, looks)
-    if _prepare(running, stored is not None, tell):
-        running.train()
-        _finish(running, tell)
+    running = TrainingRun(settings, home, begin, pictures, trainer, facts, stopper, looks, tell, began)
+    if _prepare(running, stored is not None):
+        try:
+            running.train()
+            _finish(running)
+        finally:
+            if running.main:
+                looks.close()
         _push(settings, home, accelerator)
 
 
-def _data(settings: Settings, home: RunFolder, begin: setup.StartModel, accelerator: Accelerator) -> data.TrainingData:
+def _longer(facts: Mapping[str, Any], settings: Settings, begin: setup.StartModel) -> dict[str, Any]:
+    """What changes in run.json of a finished run that is given more steps: its learning rate rises anew where it was finished."""
+    if not facts["finished"] or settings.steps <= facts["steps"]:
+        return {}
+    more = {"finished": False, "begun": facts["steps"], "steps": settings.steps}
+    return more | {"settings": stored_settings(settings, begin.init)}
+
+
+def _start(settings: Settings, given: Mapping[str, Any], home: RunFolder, stored: dict[str, Any] | None) -> setup.StartModel:
+    """The network that the run begins with; of one that goes on, the run's own unless the command names the start again."""
+    named = given.get("init") or given.get("preset")
+    goes_on = stored is not None and state.checkpoints(home.checkpoints) and unet_folder(home.path) is not None
+    if goes_on and not named:
+        return setup.published(home.path, (stored or {})["init"])
+    try:
+        return setup.start(settings)
+    except TrainError as error:
+        hint = "; this run goes on without it: leave --init or --preset out" if goes_on else ""
+        raise TrainError(f"{error}{hint}") from error
+
+
+def _data(
+    settings: Settings, home: RunFolder, begin: setup.StartModel, stored: dict[str, Any] | None, accelerator: Accelerator
+) -> data.TrainingData:
     """The pictures; one process decodes them, and the others open what it has written."""
-    form = data.PictureForm(setup.cached_side(begin.shape[1], settings.crop), begin.shape[0], settings.background)
+    channels, height, width = begin.shape
+    form = PictureForm(setup.cached_side(height, settings.crop), channels, settings.background)
     cache = Path(settings.cache) if settings.cache else home.path.parent / ".cache"
     bar = tqdm(unit="file", disable=not accelerator.is_main_process, dynamic_ncols=True, leave=False)
 
     def progress(done: int, total: int) -> None:
-        bar.total = total
+        bar.total = total or None
         bar.update(done - bar.n)
 
     with bar:
+        told: list[Any] = [None, None]
         if not accelerator.is_main_process:
-            accelerator.wait_for_everyone()
-        pictures = data.prepare(settings.data, settings.holdout, form, cache, progress)
+            broadcast_object_list(told)
+        if told[0] and (cache / told[0].partition("-")[0]).is_dir():
+            pictures = replace(data.kept(told[0], form, cache), content=told[1])  # no file is hashed twice
+        elif settings.keep_data and stored:
+            pictures = data.kept(stored["data"], form, cache)
+        else:
+            holdout = settings.holdout or (data.held_out_count(stored["data"]) if stored else None)
+            pictures = data.prepare(settings.data, holdout, form, cache, progress, (home.path, cache))
         if accelerator.is_main_process:
-            accelerator.wait_for_everyone()
-    return pictures
+            broadcast_object_list([pictures.key, pictures.content])
+    pictures = replace(pictures, held_out=data.middle(pictures.held_out, height, width))
+    return labelling.labelled(pictures) if settings.classes else pictures
 
 
 def _facts(
@@ -89,29 +146,35 @@ def _facts(
     precision: str,
 ) -> dict[str, Any]:
     """run.json of a run that begins now."""
-    return {
-        "name": home.path.name, "settings": asdict(settings), "steps": settings.steps, "finished": False,
-        "init": begin.init, "unet": begin.unet, "shape": list(begin.shape), "prediction_type": begin.schedule.prediction_type,
-        "parameters": sum(p.numel() for p in begin.network.parameters()), "data": pictures.key,
+    facts = {
+        "name": home.path.name, "settings": stored_settings(settings, begin.init), "steps": settings.steps, "finished": False,
+        "init": begin.init, "unet": begin.unet, "scheduler": begin.scheduler, "shape": list(begin.shape),
+        "prediction_type": begin.schedule.prediction_type, "parameters": sum(p.numel() for p in begin.network.parameters()),
+        "data": pictures.key, "content": pictures.content,
         "global_batch": settings.batch_size * settings.accumulate * accelerator.num_processes,
         "processes": accelerator.num_processes, "precision": precision, "threads": torch.get_num_threads(),
         "versions": versions(),
+        **({"classes": pictures.classes} if pictures.classes else {}),
     }  # fmt: skip
+    return dict(json.loads(json.dumps(facts)))  # tuples are lists there
 
 
-def _check_same(stored: Mapping[str, Any], now: Mapping[str, Any], accelerator: Accelerator) -> None:
+def _check_same(stored: Mapping[str, Any], now: Mapping[str, Any], settings: Settings, accelerator: Accelerator) -> None:
     """Raises TrainError unless what is given now is what the run was begun with; tells of what costs the exactness only."""
-    if stored["unet"] != now["unet"]:
-        raise TrainError("--init is a network of another architecture than the one this run was begun with: name another --output")
-    if stored["init"] and stored["init"]["sha256"] != now["init"]["sha256"]:
+    if stored["unet"] != now["unet"] or stored.get("scheduler", now["scheduler"]) != now["scheduler"]:
+        raise TrainError(
+            f"{'--preset' if settings.preset else '--init'} is a network of another architecture or schedule than the one this run "
+            "was begun with: name another --output"
+        )
+    if stored["init"] and stored["init"]["sha256"] not in now["init"].values():
         raise TrainError(
             f"--init was {stored['init']['name']} (sha256 {stored['init']['sha256'][:12]}) when this run was begun, and is "
             "another model now: name another --output"
         )
-    if stored["data"] != now["data"]:
+    if not settings.keep_data and stored["data"] != now["data"] and stored.get("content") != now["content"]:
         raise TrainError(
             "--data has changed since this run was begun (pictures were added, removed or edited, or --holdout's were): put them "
-            "back, or name another --output"
+            "back, go on with those that it had by --keep-data, or name another --output"
         )
     if stored["global_batch"] != now["global_batch"]:
         raise TrainError(
@@ -123,12 +186,17 @@ def _check_same(stored: Mapping[str, Any], now: Mapping[str, Any], accelerator: 
         print(f"Note: {', '.join(changed)} changed since this run was begun; it goes on, but not to the very bits it would have.")
 
 
-def _prepare(running: TrainingRun, continues: bool, tell: Any) -> bool:
+def _prepare(running: TrainingRun, continues: bool) -> bool:
     """Restores the last checkpoint, or publishes the starting model and fixes the number of steps; False after a dry run."""
-    settings, trainer, home = running.settings, running.trainer, running.home
+    settings, trainer, home, tell = running.settings, running.trainer, running.home, running.tell
     restored = None
     if continues:
         restored = state.load_last(home.checkpoints, trainer.state, tell)
+        if restored is None and running.begin.is_published:
+            raise TrainError(
+                f"no checkpoint of {home.path} can be used: name what the run was begun with by --init or --preset, to start over, "
+                "or another --output"
+            )
         if restored:
             tell(f"Going on after step {trainer.state.step} of {trainer.steps} ({restored.name})")
     if running.main and not settings.dry_run:
@@ -137,42 +205,51 @@ def _prepare(running: TrainingRun, continues: bool, tell: Any) -> bool:
                 remove_partial(place)
         home.write_run(running.facts)
         home.rewind(trainer.state.step)
-        running.publish()  # the app lists it from now on
+        running.publish(trainer.state.step, trainer.state.tensors())  # the app lists it from now on
     if restored is None:
-        _fix_steps(running, tell)
+        _fix_steps(running)
     return not settings.dry_run
 
 
-def _fix_steps(running: TrainingRun, tell: Any) -> None:
-    settings, trainer = running.settings, running.trainer
+def _fix_steps(running: TrainingRun) -> None:
+    """Decides what the speed decides: threads, number of steps, and when to look. A run that was stopped before its first
+    checkpoint keeps what was decided."""
+    settings, trainer, facts = running.settings, running.trainer, running.facts
     with running.stopper.interruptible():
-        estimate = measure(trainer)
-    # A run that was stopped before its first checkpoint keeps the number that was fixed.
-    if settings.minutes is not None and not running.facts.get("fixed"):
-        trainer.steps = estimate.steps(settings.minutes * 60, settings.preview_every)
-    batch = trainer.batches.global_batch
-    seconds = estimate.seconds(trainer.steps, settings.preview_every)
-    tell(f"{trainer.steps} steps of {batch} pictures, {batch / estimate.step:.1f} pictures per second: about {clock(seconds)}")
-    fixed = replace(settings, steps=trainer.steps, output="", dry_run=False)
-    running.facts |= {"steps": trainer.steps, "fixed": True, "settings": asdict(fixed)}
-    if running.main and not settings.dry_run:
-        running.home.write_run(running.facts)
+        running.estimate = estimate = measure(trainer) if facts.get("fixed") else measure_threads(trainer)
+    if not facts.get("fixed"):
+        facts |= {"threads": torch.get_num_threads(), "first_look": estimate.first_look}
+        if settings.minutes is not None:
+            trainer.steps = running.steps_in_time()
+    running.fix(trainer.steps)
+    batch, threads = (
+        trainer.batches.global_batch,
+        f" with {facts['threads']} thread{'s' * (facts['threads'] > 1)}" * (trainer.accelerator.device.type == "cpu"),
+    )
+    running.tell(
+        f"{trainer.steps} steps of {batch} pictures, that is {running.epochs(trainer.steps)}; {batch / estimate.step:.1f} "
+        f"pictures per second{threads}: about {clock(running.seconds_to_end())}"
+    )
+    if settings.minutes is not None and not settings.by_clock:
+        running.tell("On a machine that does other work too this may take longer; with --by-clock it ends on time.")
 
 
-def _finish(running: TrainingRun, tell: Any) -> None:
+def _finish(running: TrainingRun) -> None:
     """The closing report, once; the run is marked as finished last."""
+    final = running.looks.final()
     if running.main:
-        final = running.looks.final()
-        running.publish(final)
-        preview = running.home.previews / f"step-{running.trainer.steps:09d}.png"
+        tell, state_ = running.tell, running.trainer.state
+        running.publish(state_.step, state_.tensors(), final)
+        preview = running.home.preview(running.trainer.steps)
         write_file(running.home.path / "preview.png", preview.read_bytes())
         running.facts["finished"] = True
         running.home.write_run(running.facts)
-        held = [line for line in running.home.logged() if line["kind"] == "held_out"]
-        if held:
-            tell(f"Held-out loss: {held[0]['loss']:.5f} at the start, {held[-1]['loss']:.5f} now")
-        tell(f"{final['memorisation']}\nPeak memory {final['peak_memory_mb']:.0f} MB")
+        tell(f"At the end, {running.looks.words()}")
+        if better := averages.offer(running.home):
+            tell(better)
+        tell(f"{final['samples']}\nPeak memory {final['peak_memory_mb']:.0f} MB")
         tell(f"Done: {running.home.path} is the model; README.md there is its card, previews/ its pictures")
+        tell(how_to_see(running.home.path, running.begin, running.settings))
 
 
 def _push(settings: Settings, home: RunFolder, accelerator: Accelerator) -> None:
@@ -182,58 +259,3 @@ def _push(settings: Settings, home: RunFolder, accelerator: Accelerator) -> None
 
 def _silent(text: str) -> None:
     """What the processes that are not the main one say."""
-
-
-WARM_UP, MEASURED = 2, 4
-
-
-LOOK_EVALUATIONS = PICTURES * PREVIEW_STEPS + 250
-"""Forward passes of a preview with held-out loss; one costs about a third of training on a picture."""
-
-
-class Estimate(NamedTuple):
-    """Seconds of one step and of one look."""
-
-    step: float
-    look: float
-
-    def seconds(self, steps: int, preview_every: int) -> float:
-        return steps * self.step + self._looks(steps, preview_every) * self.look
-
-    def steps(self, seconds: float, preview_every: int) -> int:
-        """The number of steps that fit into so many seconds, at least 10."""
-        per_step = self.step + (self.look / preview_every if preview_every else 0)
-        return max(10, math.floor((seconds - 3 * self.look) / per_step))
-
-    @staticmethod
-    def _looks(steps: int, preview_every: int) -> float:
-        return 3 + (steps / preview_every if preview_every else 0)
-
-
-def measure(trainer: Trainer) -> Estimate:
-    """Times a few real steps and puts the state back bit by bit; in all processes alike."""
-    before, facts, steps = trainer.state.tensors(), trainer.state.facts(), trainer.steps
-    trainer.steps = trainer.state.step + WARM_UP + MEASURED
-    times = []
-    loop = trainer.train()
-    try:
-        for _ in range(WARM_UP + MEASURED):
-            started = time.perf_counter()
-            float(next(loop).loss)
-            times.append(time.perf_counter() - started)
-    finally:
-        loop.close()
-        trainer.steps = steps
-        trainer.state.restore(before, facts)
-    seconds = torch.tensor(sorted(times[WARM_UP:])[MEASURED // 2], device=trainer.accelerator.device, dtype=torch.float32)
-    step = float(trainer.accelerator.reduce(seconds, "mean"))
-    look = step / 3 * LOOK_EVALUATIONS / trainer.batches.global_batch * trainer.accelerator.num_processes
-    return Estimate(step, look)
-
-
-def clock(seconds: float) -> str:
-    """Seconds in words: 40 s, 12 min, 3 h 05 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

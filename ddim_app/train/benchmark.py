@@ -1,9 +1,9 @@
 """Training speed beside the loop of diffusers' train_unconditional.py, both in one interleaved run.
 
-The baseline is written from that script's behaviour with its defaults: fp32, pictures decoded, resized, cropped, mirrored
-and scaled in the loop's own process (dataloader_num_workers 0), AdamW(betas 0.95 0.999, decay 1e-6), an average of the
-weights updated tensor by tensor, a scheduler, gradient clipping at 1, and the loss read at every step. Network, batch and
-pictures are the same for both.
+The baseline is written from that script's behaviour with its defaults: fp32 (with `--baseline bf16` as its --mixed_precision
+bf16 computes), pictures decoded, resized, cropped, mirrored and scaled in the loop's own process (dataloader_num_workers 0),
+AdamW(betas 0.95 0.999, decay 1e-6), an average of the weights updated tensor by tensor, a scheduler, gradient clipping at 1,
+and the loss read at every step. Network, batch and pictures are the same for both.
 """
 
 import argparse
@@ -25,14 +25,15 @@ from torch.nn.functional import mse_loss
 
 from ddim_app.train import config, data, setup
 from ddim_app.train.evaluate import peak_memory_mb
+from ddim_app.train.picture_cache import PictureForm
 from ddim_app.train.stop import Stopper
 
 Step = Callable[[], float]
 """Makes one optimiser step and returns its loss."""
 
 
-def baseline(begin: setup.StartModel, files: list[Path], batch_size: int, device: torch.device) -> Step:
-    """train_unconditional.py's step: its data path, fp32, its optimiser and average."""
+def baseline(begin: setup.StartModel, files: list[Path], batch_size: int, device: torch.device, fmt: str = "fp32") -> Step:
+    """train_unconditional.py's step: its data path, its optimiser and average; in fp32, or as its --mixed_precision bf16 has it."""
     network = copy.deepcopy(begin.network).to(device).train()
     average = [p.detach().clone() for p in network.parameters()]
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
@@ -46,7 +47,8 @@ def baseline(begin: setup.StartModel, files: list[Path], batch_size: int, device
         noise = torch.randn_like(x0)
         t = torch.randint(0, len(table), (len(x0),), device=device)
         signal = table[t].view(-1, 1, 1, 1)
-        output = network(signal.sqrt() * x0 + (1 - signal).sqrt() * noise, t).sample
+        with torch.autocast(device.type, torch.bfloat16, enabled=fmt == "bf16"):
+            output = network(signal.sqrt() * x0 + (1 - signal).sqrt() * noise, t).sample
         loss = mse_loss(output.float(), noise)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -118,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=32, help="pictures per step [32]")
     parser.add_argument("--rounds", type=int, default=20, help="steps of each loop [20]")
     parser.add_argument("--picture-size", type=int, default=64, help="side of the generated PNG files [64]")
+    parser.add_argument("--baseline", choices=("fp32", "bf16"), default="fp32", help="number format of the script's loop [fp32]")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "pictures").mkdir()
@@ -126,18 +129,19 @@ def main(arguments: list[str] | None = None) -> int:
             {"data": str(Path(folder) / "pictures"), "preset": options.preset, "batch_size": options.batch_size, "steps": 10**6}
         )
         begin = setup.start(settings)
-        form = data.PictureForm(begin.shape[1], begin.shape[0])
+        form = PictureForm(begin.shape[1], begin.shape[0])
         found = data.prepare(settings.data, None, form, Path(folder) / "cache")
         copied = replace(begin, network=copy.deepcopy(begin.network))
         step, precision, device = ours(settings, begin, found)
-        theirs, mine = compare(baseline(copied, files, options.batch_size, device), step, device, options.rounds)
-    _print(theirs, mine, options.batch_size, precision, device)
+        theirs, mine = compare(baseline(copied, files, options.batch_size, device, options.baseline), step, device, options.rounds)
+    _print(theirs, mine, options, precision, device)
     return 0
 
 
-def _print(theirs: list[float], mine: list[float], batch_size: int, precision: str, device: torch.device) -> None:
+def _print(theirs: list[float], mine: list[float], options: argparse.Namespace, precision: str, device: torch.device) -> None:
+    batch_size = options.batch_size
     print(f"{len(mine)} steps each in turns, batch {batch_size}, {device}, {torch.get_num_threads()} threads")
-    for name, times in (("train_unconditional.py's loop, fp32", theirs), (f"ddim_app.train, {precision}", mine)):
+    for name, times in ((f"train_unconditional.py's loop, {options.baseline}", theirs), (f"ddim_app.train, {precision}", mine)):
         middle = statistics.median(times)
         speed = f"{middle * 1000:8.1f} ms per step {batch_size / middle:8.1f} pictures/s"
         print(f"{name:38} {speed}  (fastest {min(times) * 1000:.1f} ms)")

@@ -5,8 +5,8 @@ that is in FOLDER already stays, since its words are written by people.
 """
 
 import argparse
-import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,26 +14,31 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors.torch import load_file
 
-from ddim_app.models.loading import WEIGHTS, ModelError, load
+from ddim_app.errors import refused_by_disk
+from ddim_app.media.files import write_file, write_tensors
+from ddim_app.models.loading import ModelError, load
+from ddim_app.models.model_files import WEIGHTS
 from ddim_app.train.config import TrainError
-from ddim_app.train.run_folder import MODEL_FILES, write_file, write_tensors
+from ddim_app.train.run_folder import MODEL_FILES
 
 CARD = "README.md"
 CONFIGS = ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json")
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ddim_app.train.bundle", description=__doc__.split("\n\n")[0])
     parser.add_argument("model", type=Path, help="a model folder, such as that of a run")
     parser.add_argument("folder", type=Path, help="where the fp16 model goes; what is there of a model is replaced")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     try:
         bundle(arguments.model, arguments.folder)
         made = load(arguments.folder)
-    except (ModelError, ValueError, OSError) as error:
+    except (ModelError, ValueError) as error:
         sys.exit(f"{parser.prog}: {error}")
+    except OSError as error:
+        sys.exit(f"{parser.prog}: {refused_by_disk(error)}: free some space, or name another FOLDER")
     size = (arguments.folder / "unet" / WEIGHTS).stat().st_size
-    print(f"{arguments.folder}: {made.parameters:,} parameters, {size:,} bytes of weights, sha256 {made.sha256}")
+    print(f"{arguments.folder}: {made.parameters:,} parameters, {size:,} bytes of weights, sha256 {made.file_sha256}")
 
 
 def bundle(source: Path, folder: Path) -> None:
@@ -47,7 +52,10 @@ def bundle(source: Path, folder: Path) -> None:
     missing = [name for name in (*CONFIGS, f"unet/{WEIGHTS}") if not (source / name).is_file()]
     if missing:
         raise ValueError(f"{source} has no {missing[0]}: name a folder in the layout of diffusers' pipelines, as a run writes it")
-    weights = {name: weight.half() for name, weight in load_file(source / "unet" / WEIGHTS).items()}
+    tensors = load_file(source / "unet" / WEIGHTS)
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError(f"{source} has weights that are not finite: no picture can come of them")
+    weights = {name: tensor.half() for name, tensor in tensors.items()}
     if not all(weight.isfinite().all() for weight in weights.values()):
         raise ValueError(f"{source} has weights beyond the range of fp16, {torch.finfo(torch.half).max:g}: keep it as it is")
     (folder / "unet").mkdir(parents=True, exist_ok=True)
@@ -56,11 +64,7 @@ def bundle(source: Path, folder: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         write_file(folder / name, (source / name).read_bytes())
     if not (folder / CARD).exists() and (source / CARD).exists():
-        shutil.copy(source / CARD, folder / CARD)
-
-
-if __name__ == "__main__":
-    main()
+        write_file(folder / CARD, (source / CARD).read_bytes())
 
 
 def push(folder: Path, repository: str) -> str:
@@ -76,3 +80,7 @@ def push(folder: Path, repository: str) -> str:
             "tries again"
         ) from error
     return str(address)
+
+
+if __name__ == "__main__":
+    main()

@@ -37,12 +37,22 @@ def option(
 class Settings:
     """Everything that defines a run, as on its command line. Raises TrainError naming the first option out of its range."""
 
-    data: str = option("", "folder of pictures (searched with all its subfolders), or an .npz file with x uint8 (N, H, W, C)")
-    init: str | None = option(None, "model to fine-tune: a folder or an id on the Hugging Face Hub [weights/avatars-32]")
+    data: str = option(
+        "", "folder of pictures (searched with all its subfolders), or a .zip, .tar or .parquet file of them, or an .npz or .npy "
+        "file with x uint8 (N, H, W, C)",
+    )  # fmt: skip
+    init: str | None = option(
+        None, "model to fine-tune: a folder, a name as in the app, or an id on the Hugging Face Hub [avatars-32]"
+    )
     preset: str | None = option(None, "train from scratch instead, by a file of ddim_app/train/presets")
     output: str = option("", "folder of the run, which is also the model [runs/NAME OF THE DATA FOLDER]", free=True)
     steps: int = option(1000, "optimiser steps", 1, 10_000_000)
     minutes: float | None = option(None, "measure the speed and fix --steps once so that the run takes this long", 0.1, 100_000)
+    by_clock: bool = option(
+        False,
+        "with --minutes, end on time on a machine that does other work too: number of steps and learning rate follow the "
+        "time that has passed, so that a run that is stopped and goes on no longer ends with the same bits",
+    )
     batch_size: int = option(32, "pictures per step and process", 1, 4096)
     accumulate: int = option(1, "forward passes per step, for batches that do not fit into memory", 1, 1024)
     lr: float = option(2e-4, "peak learning rate of AdamW", 1e-8, 1.0)
@@ -52,6 +62,11 @@ class Settings:
     decay_norms: bool = option(False, "decay biases and norms as well")
     clip_norm: float = option(1.0, "largest gradient norm", 1e-6, 1e6)
     ema_max: float = option(0.9995, "longest memory of the averaged weights, which are what is saved as the model", 0.0, 0.999999)
+    several_averages: bool = option(
+        True,
+        "keep an average a third as long and one three times as long as well, of which one may be chosen at the end, by "
+        "held-out loss",
+    )
     prediction: str | None = option(None, "what a model from scratch predicts [the preset's]", choices=("epsilon", "v_prediction"))
     beta_schedule: str | None = option(
         None, "noise schedule of a model from scratch [the preset's]", choices=("linear", "squaredcos_cap_v2")
@@ -64,16 +79,37 @@ class Settings:
     dropout: float = option(0.0, "dropout inside the network", 0.0, 0.9)
     resolution: int | None = option(None, "side of the pictures [the model's]", 8, 1024)
     crop: str = option("center", "center, or random: a random part of seven eighths of the side", choices=("center", "random"))
+    classes: bool = option(
+        False, "learn the class of each picture, the name of its subfolder, or y and classes of an .npz, so that the model draws "
+        "pictures of a class",
+    )  # fmt: skip
+    class_dropout: float = option(
+        0.1, "with --classes, the part of the pictures that is shown without its class, for guidance; 0: no null class", 0.0, 0.9
+    )
     mirror: bool = option(False, "mirror half of the pictures at random")
     background: str = option("white", "colour laid under transparent pictures")
-    holdout: str | None = option(None, "held-out pictures: a number, or a folder or .npz file [5 %, at most 256]")
+    holdout: str | None = option(
+        None, "held-out pictures: a number, or a source such as --data is [5 %, at most 256; of few pictures a sixth, up to 8]"
+    )
     seed: int = option(0, "defines everything random", 0, 2**32 - 1)
     precision: str = option("auto", "auto: bf16 where it is native, else fp32", choices=("auto", "fp32", "bf16", "fp16"))
     compile: bool = option(False, "torch.compile the network (worth its minutes on a GPU)")
-    checkpoint_every: int = option(100, "steps between checkpoints", 1, 10_000_000, free=True)
+    gradient_checkpointing: bool = option(
+        False, "compute parts of the forward pass twice, for networks that do not fit into memory"
+    )
+    checkpoint_every: int | None = option(None, "steps between checkpoints [about two minutes]", 1, 10_000_000, free=True)
     keep: int = option(2, "checkpoints kept", 1, 1000, free=True)
-    preview_every: int = option(500, "steps between preview grids with held-out loss; 0 for none", 0, 10_000_000, free=True)
+    preview_every: int | None = option(
+        None, "steps between preview grids with held-out loss, 0 for none [after about a minute, then at growing intervals, "
+        "at least 4 in a run]", 0, 10_000_000, free=True,
+    )  # fmt: skip
+    threads: int | None = option(None, "threads of a CPU [as measured before the first step]", 1, 1024, free=True)
     cache: str | None = option(None, "where decoded pictures are kept [.cache beside the run's folder]", free=True)
+    keep_data: bool = option(False, "go on with the pictures that the run was begun with, though --data has changed", free=True)
+    tracker: str = option(
+        "tensorboard", "where figures are shown besides metrics.jsonl: tensorboard where it is installed, wandb, or none",
+        choices=("tensorboard", "wandb", "none"), free=True,
+    )  # fmt: skip
     push_to_hub: str | None = option(
         None, "upload the finished model to this repository of the Hugging Face Hub", free=True, name="REPO"
     )
@@ -84,6 +120,8 @@ class Settings:
             check(field, getattr(self, field.name))
         if not self.data:
             raise TrainError("--data is needed: a folder of pictures to train on")
+        if self.by_clock and self.minutes is None:
+            raise TrainError("--by-clock needs --minutes, the time after which the run ends")
         if self.preset and self.init:
             raise TrainError("--init (fine-tune) and --preset (from scratch) exclude each other: give one of them")
         if not self.preset and (self.prediction or self.beta_schedule):
@@ -160,7 +198,7 @@ def resolve(given: Mapping[str, Any]) -> Settings:
         raise TrainError(f"--preset {preset}: unknown settings {', '.join(unknown)} in [train]")
     values = {**defaults, **given}
     if not preset and not values.get("init"):
-        values["init"] = str(ROOT / "weights" / "avatars-32")
+        values["init"] = "avatars-32"
     values["output"] = output(values)
     return Settings(**values)
 
@@ -169,8 +207,10 @@ def output(given: Mapping[str, Any]) -> str:
     """The folder of the run: the one that was named, else runs/ and the name of the data."""
     if given.get("output"):
         return str(given["output"])
-    source = Path(given.get("data") or "run").resolve()
-    return str(ROOT / "runs" / (source.stem if source.suffix == ".npz" else source.name))
+    source = Path(given.get("data") or "run").expanduser().resolve()
+    if source.is_file():
+        source = source.with_suffix("")
+    return str(ROOT / "runs" / source.name.removesuffix(".tar"))
 
 
 class OptionParser(argparse.ArgumentParser):

@@ -1,55 +1,25 @@
-"""The training set: pictures decoded once into a memory-mapped cache, named by their content and the settings."""
+"""The training set of a run and its held-out pictures, and what was found of them in words."""
 
 import hashlib
 import json
 import os
-import shutil
-import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from torch import Tensor
 
-from ddim_app.media import folders
-from ddim_app.media.folders import DecodedPicture, PictureFile, RejectedFile
 from ddim_app.train.config import TrainError
-from ddim_app.train.run_folder import PARTIAL, flush, write_json
+from ddim_app.train.picture_cache import KEY_LENGTH, PictureCache, PictureForm, Progress, load, open_cache
 
-VERSION = 1
-"""Part of every cache's name, so that a change of how pictures are prepared makes new ones."""
 FEWEST = 8
 """Pictures below which a model could only learn them by heart, and nothing could be held out."""
-
-Progress = Callable[[int, int], None]
-"""(pictures read, pictures in all); may raise Stopped."""
-
-
-class PictureForm(NamedTuple):
-    """What pictures are made into."""
-
-    side: int
-    channels: int
-    background: str = "white"
-
-
-@dataclass(frozen=True)
-class PictureCache:
-    """Decoded pictures on the disk with the report of where they came from."""
-
-    key: str
-    pixels: np.ndarray
-    """uint8 (N, side, side, channels), memory-mapped."""
-    names: list[str]
-    hashes: list[str]
-    """A hash of each picture's pixels."""
-    facts: dict[str, Any]
-    """The report: files, formats, modes, sizes, rejected, duplicates."""
+MOST_ALIKE = 20
+"""Files or folders that the report names one by one."""
+VALIDATION = ("val", "valid", "validation", "test", "eval", "holdout", "held_out")
+"""Names of folders whose pictures are usually kept away from training."""
 
 
 @dataclass(frozen=True)
@@ -57,35 +27,88 @@ class TrainingData:
     """A training set and its held-out pictures."""
 
     key: str
-    """Names both sets; a resumed run must have the same."""
+    """Names both sets in the cache."""
+    content: str
+    """A hash of the files of both; a resumed run must have the same, wherever and among whatever they lie."""
     pixels: np.ndarray
     train: np.ndarray
     """Which of `pixels` are trained on."""
     held_out: np.ndarray
     """uint8 (M, side, side, channels)."""
     names: list[str]
+    held: np.ndarray
+    """Places of the held-out pictures in `held_names`."""
+    held_names: list[str]
     facts: dict[str, Any]
+    classes: tuple[str, ...] = ()
+    """Names of the classes that are learned."""
+    labels: Tensor | None = None
+    """int64 (N,): the class of each of `pixels`."""
+    held_labels: Tensor | None = None
 
 
-def prepare(data: str, holdout: str | None, form: PictureForm, cache: Path, progress: Progress = lambda i, n: None) -> TrainingData:
-    """The data of a run; raises TrainError when there is too little of it."""
-    main = load(data, "--data", form, cache, progress)
+def prepare(
+    data: str,
+    holdout: str | None,
+    form: PictureForm,
+    cache: Path,
+    progress: Progress = lambda i, n: None,
+    ours: Sequence[Path] = (),
+) -> TrainingData:
+    """The data of a run; raises TrainError when there is too little of it. The folders `ours` are not searched."""
+    main = load(data, "--data", form, cache, progress, ours)
     if holdout is not None and not holdout.lstrip("-").isdigit():
-        return _with_held_out(main, load(holdout, "--holdout", form, cache, progress))
+        return _with_held_out(main, load(holdout, "--holdout", form, cache, progress, ours))
     total = len(main.pixels)
     if total < FEWEST:
         raise TrainError(_too_few(data, total, main.facts))
-    count = min(total // 20, 256) if holdout is None else int(holdout)
+    count = usual_held_out(total) if holdout is None else int(holdout)
     if not 0 <= count <= total - FEWEST:
         raise TrainError(
             f"--holdout must leave at least {FEWEST} of the {total} usable pictures to train on, so be in 0..{total - FEWEST}; "
             f"got {count}"
         )
-    # By the hash of their pixels, so the same pictures stay held out when others come or go.
-    order = np.array(sorted(range(total), key=main.hashes.__getitem__), dtype=np.int64)
+    return _split(main, count)
+
+
+def usual_held_out(total: int) -> int:
+    """How many of so many pictures are held out unless it is said: 5 %, at most 256; of few a sixth, up to 8, since two or three
+    pictures could not tell learning from chance."""
+    return min(max(total // 20, min(8, total // 6)), 256, total - FEWEST)
+
+
+def held_out_count(key: str) -> str | None:
+    """How many pictures of the data with this key are held out; None where they are a source of their own."""
+    count = key.partition("-")[2]
+    return count if len(count) < KEY_LENGTH else None
+
+
+def kept(key: str, form: PictureForm, cache: Path) -> TrainingData:
+    """The data of a run by the key that it was begun with, as they lie in the cache, whatever has become of the pictures."""
+    first, _, second = key.partition("-")
+    try:
+        main = open_cache(cache, first, form, str)
+        return _split(main, int(second)) if len(second) < KEY_LENGTH else _with_held_out(main, open_cache(cache, second, form, str))
+    except OSError as error:
+        raise TrainError(
+            f"--keep-data: the decoded pictures of this run are no longer in {cache}: put the pictures of --data back, or name "
+            "another --output"
+        ) from error
+
+
+def _split(main: PictureCache, count: int) -> TrainingData:
+    """`count` pictures held out by the hash of their pixels, so the same ones stay held out when others come or go."""
+    order = np.array(sorted(range(len(main.pixels)), key=main.hashes.__getitem__), dtype=np.int64)
     held, train = np.sort(order[:count]), np.sort(order[count:])
-    facts = {**main.facts, "train": len(train), "held_out": count}
-    return TrainingData(f"{main.key}-{count}", main.pixels, train, main.pixels[held], main.names, facts)
+    validation = sorted({"/".join(found) for name in main.names if (found := _validation(name))})
+    facts = {**main.facts, "train": len(train), "held_out": count, "validation": validation}
+    return _training_data(f"{main.key}-{count}", main, train, main, held, facts)
+
+
+def _validation(name: str) -> list[str]:
+    """The folders of a picture down to one whose name says that it is not to be trained on; none where there is none."""
+    above = name.split("/")[:-1]
+    return next((above[: i + 1] for i, folder in enumerate(above) if folder.lower() in VALIDATION), [])
 
 
 def _with_held_out(main: PictureCache, other: PictureCache) -> TrainingData:
@@ -95,162 +118,39 @@ def _with_held_out(main: PictureCache, other: PictureCache) -> TrainingData:
     if len(train) < FEWEST:
         raise TrainError(f"--data must hold at least {FEWEST} pictures that are not in --holdout; got {len(train)}")
     facts = {**main.facts, "train": len(train), "held_out": len(other.hashes), "in_both": shared}
-    return TrainingData(f"{main.key}-{other.key}", main.pixels, train, np.asarray(other.pixels), main.names, facts)
+    return _training_data(f"{main.key}-{other.key}", main, train, other, np.arange(len(other.names)), facts)
+
+
+def _training_data(
+    key: str, main: PictureCache, train: np.ndarray, other: PictureCache, held: np.ndarray, facts: dict[str, Any]
+) -> TrainingData:
+    held_digests = [other.digests[i] for i in held]
+    content = hashlib.sha256(json.dumps([[main.digests[i] for i in train], held_digests]).encode()).hexdigest()[:KEY_LENGTH]
+    return TrainingData(key, content, main.pixels, train, other.pixels[held], main.names, held, other.names, facts)
 
 
 def _too_few(data: str, count: int, facts: dict[str, Any]) -> str:
-    rejected = len(facts["rejected"])
-    why = (
-        f" ({rejected} files were rejected, the first, {facts['rejected'][0][0]}, because {facts['rejected'][0][1]})"
-        if rejected
-        else ""
-    )
-    return f"--data must hold at least {FEWEST} different pictures; got {count} in {data}{why}"
+    rejected, equal = facts["rejected"], len(facts["duplicates"])
+    why = [f"{equal} files are equal to another one"] if equal else []
+    if rejected:
+        why.append(f"{len(rejected)} files were rejected, the first, {rejected[0][0]}, because {rejected[0][1]}")
+    reasons = f" ({'; '.join(why)})" if why else ""
+    return f"--data must hold at least {FEWEST} different pictures; got {count} in {data}{reasons}"
 
 
-def load(source: str, flag: str, form: PictureForm, folder: Path, progress: Progress) -> PictureCache:
-    """The pictures of a folder or .npz file, from the cache or decoded into it; raises TrainError."""
-    path = Path(source)
-    if path.is_dir():
-        files = list(folders.scan(path))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            digests = _map(pool, folders.digest, [s.path for s in files if isinstance(s, PictureFile)], progress)
-            contents: list[Any] = [[s.name for s in files], list(digests)]
-    elif path.suffix == ".npz" and path.is_file():
-        files = []
-        with path.open("rb") as file:
-            contents = [hashlib.file_digest(file, "sha256").hexdigest()]
-    else:
-        raise TrainError(f"{flag} must be a folder of pictures or an .npz file; there is none at {source}")
-    key = hashlib.sha256(json.dumps([VERSION, form, contents]).encode()).hexdigest()[:24]
-    if not (folder / key / "about.json").is_file():
-        decoded = _from_folder(files, form, progress) if path.is_dir() else _from_npz(path, flag, form, progress)
-        _build(folder, key, decoded, form, [s for s in files if isinstance(s, RejectedFile)])
-    return _open(folder / key, key, form)
-
-
-def _open(folder: Path, key: str, form: PictureForm) -> PictureCache:
-    about = json.loads((folder / "about.json").read_text("utf-8"))
-    shape = (len(about["names"]), form.side, form.side, form.channels)
-    pixels = np.memmap(folder / "pixels.bin", np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
-    return PictureCache(key, pixels, about["names"], about["hashes"], about["facts"])
-
-
-def _build(
-    folder: Path, key: str, decoded: Iterator[tuple[str, DecodedPicture | str]], form: PictureForm, rejected: list[RejectedFile]
-) -> None:
-    """Writes the cache beside and renames it when it is whole."""
-    partial_folder = folder / f"{key}.{os.getpid()}{PARTIAL}"
-    try:
-        partial_folder.mkdir(parents=True)
-        with (partial_folder / "pixels.bin").open("wb") as file:
-            names, hashes, facts = _collect(decoded, file.write, form, rejected)
-        write_json(partial_folder / "about.json", {"names": names, "hashes": hashes, "facts": facts})
-        flush(partial_folder / "pixels.bin")
-        if not (folder / key).exists():
-            partial_folder.rename(folder / key)
-    except OSError as error:
-        raise TrainError(
-            f"the decoded pictures cannot be kept in {folder} ({error.strerror or error}): free space or name another --cache"
-        ) from error
-    finally:
-        shutil.rmtree(partial_folder, ignore_errors=True)
-
-
-def _collect(
-    decoded: Iterator[tuple[str, DecodedPicture | str]],
-    write: Callable[[bytes], int],
-    form: PictureForm,
-    rejected: list[RejectedFile],
-) -> tuple[list[str], list[str], dict[str, Any]]:
-    """(names, hashes, facts) of the pictures that were written; of equal ones only the first is."""
-    seen: dict[str, str] = {}
-    bad, duplicates = [list(r) for r in rejected], []
-    formats, modes, sizes, animated, enlarged = Counter[str](), Counter[str](), [], 0, 0
-    for name, picture in decoded:
-        if isinstance(picture, str):
-            bad.append([name, picture])
-            continue
-        data = picture.pixels.tobytes()
-        fingerprint = hashlib.sha256(data).hexdigest()[:32]
-        if fingerprint in seen:
-            duplicates.append([name, seen[fingerprint]])
-            continue
-        write(data)
-        seen[fingerprint] = name
-        formats[picture.format] += 1
-        modes[picture.mode] += 1
-        sizes.append((picture.width, picture.height))
-        animated += picture.frames > 1
-        enlarged += min(picture.width, picture.height) < form.side
-    facts = {
-        "usable": len(seen), "formats": dict(formats.most_common()), "modes": dict(modes.most_common()),
-        "sizes": _size_facts(sizes), "animated": animated, "enlarged": enlarged, "duplicates": duplicates, "rejected": sorted(bad),
-    }  # fmt: skip
-    return list(seen.values()), list(seen), facts
-
-
-def _size_facts(sizes: list[tuple[int, int]]) -> dict[str, list[int]]:
-    by_area = sorted(sizes, key=lambda size: size[0] * size[1])
-    middle = by_area[len(by_area) // 2 : len(by_area) // 2 + 1]
-    return {
-        name: list(size)
-        for name, size in zip(("smallest", "median", "largest"), [*by_area[:1], *middle, *by_area[-1:]], strict=False)
-    }
-
-
-def _from_folder(
-    files: Sequence[PictureFile | RejectedFile], form: PictureForm, progress: Progress
-) -> Iterator[tuple[str, DecodedPicture | str]]:
-    sources = [s for s in files if isinstance(s, PictureFile)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for source, picture in zip(
-            sources, _map(pool, partial(_decode, form=form), [s.path for s in sources], progress), strict=True
-        ):
-            yield source.name, picture
-
-
-def _decode(path: Path, form: PictureForm) -> DecodedPicture | str:
-    try:
-        return folders.load(path, *form)
-    except ValueError as error:
-        return str(error)
-
-
-def _map(pool: ThreadPoolExecutor, function: Callable[[Path], Any], paths: list[Path], progress: Progress) -> Iterator[Any]:
-    """Results in order. When the caller or `progress` gives up, what has not begun is dropped."""
-    futures = [pool.submit(function, path) for path in paths]
-    try:
-        for i, future in enumerate(futures):
-            yield future.result()
-            progress(i + 1, len(futures))
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _from_npz(path: Path, flag: str, form: PictureForm, progress: Progress) -> Iterator[tuple[str, DecodedPicture | str]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            x = archive["x"]
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise TrainError(f"{flag} {path}: it is no .npz file with an array x that can be read ({str(error)[:100]})") from error
-    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[-1] not in (1, 3) or 0 in x.shape:
-        raise TrainError(f"{flag} {path}: x must be uint8 of shape (N, height, width, 1 or 3); got {x.dtype} {x.shape}")
-    for i, array in enumerate(x):
-        image = Image.fromarray(array[..., 0] if x.shape[-1] == 1 else array).convert("RGB")
-        mode = "L" if x.shape[-1] == 1 else "RGB"
-        yield (
-            f"{path.name}[{i}]",
-            DecodedPicture(folders.square(image, form.side, form.channels), x.shape[2], x.shape[1], mode, "NPZ", 1),
-        )
-        progress(i + 1, len(x))
+def middle(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of cached pictures (N, side, side, channels) that are larger than the model's, for random crops."""
+    top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+    return pixels[:, top : top + height, left : left + width]
 
 
 def report(data: TrainingData) -> str:
     """What was found, in lines for a person, every rejected file with its reason."""
     facts = data.facts
     lines = [f"{facts['train']} pictures to train on, {facts['held_out']} held out"]
+    if data.classes:
+        named = [*data.classes[:MOST_ALIKE], *["..."] * (len(data.classes) > MOST_ALIKE)]
+        lines.append(f"{len(data.classes)} classes: {', '.join(named)}")
     if facts["sizes"]:
         lines.append("sizes: " + ", ".join(f"{name} {w}x{h}" for name, (w, h) in facts["sizes"].items()))
     for title in ("formats", "modes"):
@@ -265,5 +165,29 @@ def report(data: TrainingData) -> str:
         lines.append(
             f"{len(facts['duplicates'])} are equal to another one and were left out, such as " + " = ".join(facts["duplicates"][0])
         )
+    lines += _report_folders(facts)
     lines.append(f"{len(facts['rejected'])} files rejected" + (":" if facts["rejected"] else ""))
-    return "\n".join(lines + [f"  {name}: {reason}" for name, reason in facts["rejected"]])
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, reason in facts["rejected"]:
+        alike.setdefault((os.path.splitext(name)[1], reason), []).append(name)
+    for (suffix, reason), names in alike.items():
+        shown = names if len(names) <= MOST_ALIKE else [f"{len(names)} {suffix} files, such as {names[0]}"]
+        lines += [f"  {name}: {reason}" for name in shown]
+    return "\n".join(lines)
+
+
+def _report_folders(facts: dict[str, Any]) -> list[str]:
+    """Where the pictures lie, when it is in several folders, and which folders are not what training is meant to see."""
+    counts = [f"{count} in {name or 'the folder itself'}" for name, count in facts["folders"].items()]
+    lines = []
+    if len(counts) > 1:
+        more = [f"and {len(counts) - MOST_ALIKE} folders more"] if len(counts) > MOST_ALIKE else []
+        lines.append("folders: " + ", ".join(counts[:MOST_ALIKE] + more))
+    if named := facts.get("validation"):
+        lines.append(
+            f"{', '.join(f'{name}/' for name in named)} is among them and is trained on: if it is there to be held out, name it as "
+            "--holdout, or a folder one level down as --data"
+        )
+    if facts["left_out"]:
+        lines.append(f"not searched, since they are a run's or its cache: {', '.join(f'{name}/' for name in facts['left_out'])}")
+    return lines

@@ -1,6 +1,10 @@
-"""The training loop: a generator of steps. Whoever drives it logs, previews, saves and stops."""
+"""The training loop: the loss, over the samplers' own forward process, and a generator of steps.
+
+Whoever drives it logs, previews, saves and stops.
+"""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -11,11 +15,12 @@ from accelerate import Accelerator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ddim_app.diffusion.formulas import add_noise
+from ddim_app.diffusion.sampler import Predict
 from ddim_app.diffusion.schedule import Schedule
 from ddim_app.train.batches import Batch, Batches, BatchesAhead
 from ddim_app.train.config import Settings
 from ddim_app.train.keyed_random import DropoutRows
-from ddim_app.train.loss import loss
 from ddim_app.train.state import TrainingState
 from ddim_app.train.stop import Stopper
 
@@ -47,11 +52,14 @@ class Trainer:
     dropout_rows: DropoutRows
     steps: int
     stopper: Stopper
+    begun: int = 0
+    """The step at which the learning rate began to rise: that at which a finished run was gone on with."""
 
     def train(self) -> Generator[OptimizerStep, None, None]:
-        """Steps from the state's own up to `steps`. When the generator is closed, the state is that after the last one yielded."""
+        """Steps from the state's own up to `steps`, which may change on the way. When the generator is closed, the state is that
+        after the last one yielded."""
         on_gpu = self.accelerator.device.type == "cuda"
-        self.ahead = BatchesAhead(self._batches_of, range(self.state.step, self.steps), 4 if on_gpu else 1)
+        self.ahead = BatchesAhead(self._batches_of, itertools.count(self.state.step), 4 if on_gpu else 1)
         try:
             self.network.train()
             while self.state.step < self.steps:
@@ -70,12 +78,13 @@ class Trainer:
         with self.stopper.interruptible():
             mean = torch.stack([self._backward(batch, batch is batches[-1]) for batch in batches]).mean()
             norm = self.accelerator.clip_grad_norm_(self.state.network.parameters(), self.settings.clip_norm)
-        lr = learning_rate(self.state.step, self.steps, self.settings)
+        lr = learning_rate(self.state.step - self.begun, self.steps - self.begun, self.settings)
         for group in self.state.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad()
-        update_average(self.state.average, self.state.network, self.state.step, self.settings.ema_max)
+        for name, average in self.state.averages.items():
+            update_average(average, self.state.network, self.state.step, self.settings.ema_max, EMA_LENGTHS[name])
         self.state.step += 1
         return OptimizerStep(self.state.step, mean, norm, lr)
 
@@ -86,7 +95,7 @@ class Trainer:
         exchange = contextlib.nullcontext() if last else self.accelerator.no_sync(self.network)
         with exchange, self._attention():
             minimised, shown = loss(
-                self._predict, batch.x0.to(device), batch.t, batch.noise.to(device), self.schedule, self.settings.min_snr
+                self._predict, batch.x0.to(device), batch.t, batch.noise.to(device), self.schedule, self.settings.min_snr, batch.y
             )
             self.accelerator.backward(minimised / self.settings.accumulate)
         return shown
@@ -98,8 +107,8 @@ class Trainer:
         kernel: contextlib.AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
         return kernel
 
-    def _predict(self, x: Tensor, t: Tensor) -> Tensor:
-        output: Tensor = self.network(x, t, return_dict=False)[0]
+    def _predict(self, *given: Tensor) -> Tensor:
+        output: Tensor = self.network(*given, return_dict=False)[0]
         return output
 
 
@@ -128,21 +137,69 @@ def is_broken(done: OptimizerStep, precision: str) -> bool:
     return not math.isfinite(float(done.loss)) or (precision != "fp16" and not math.isfinite(norm))
 
 
-def ema_decay(step: int, longest: float) -> float:
+EMA_LENGTHS = {"": 1.0, "short": 1 / 3, "long": 3.0}
+"""The averages of a run, "" the one that is published, and how much longer than that each is."""
+
+
+def ema_decay(step: int, longest: float, length: float = 1.0) -> float:
     """min(longest, (1 + step) / (10 + step)): after `step` updates the average spans about the last tenth of them.
 
+    An average `length` times as long moves by so many times less.
     A fixed 0.9999 remembers 10,000 steps, so after 2,000 the start still has 82 % of the weight and a model from scratch
     samples noise. With this ramp the start's share is that of a product falling like 1 / step^9.
     """
-    return min(longest, (1 + step) / (10 + step))
+    return 1 - min(1.0, (1 - min(longest, (1 + step) / (10 + step))) / length)
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, current: nn.Module, step: int, longest: float) -> None:
+def update_average(average: nn.Module, current: nn.Module, step: int, longest: float, length: float = 1.0) -> None:
     """Moves the averaged weights towards the current ones after the optimiser's step number `step` (0-based)."""
     pairs = list(zip(average.parameters(), current.parameters(), strict=True))
-    torch._foreach_lerp_(_data(a for a, _ in pairs), _data(c for _, c in pairs), 1 - ema_decay(step, longest))
+    torch._foreach_lerp_(_data(a for a, _ in pairs), _data(c for _, c in pairs), 1 - ema_decay(step, longest, length))
 
 
 def _data(parameters: Iterable[nn.Parameter]) -> list[torch.Tensor]:
     return [parameter.data for parameter in parameters]
+
+
+def target(x0: Tensor, noise: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
+    """What the network should return: noise, x0, or v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0 (arXiv:2202.00512, D)."""
+    if prediction_type == "epsilon":
+        return noise
+    return x0 if prediction_type == "sample" else add_noise(noise, -x0, alpha_bar)
+
+
+def weight(alpha_bar: Tensor, prediction_type: str, gamma: float) -> Tensor:
+    """min-SNR-gamma weight of each row, (N,): min(SNR, gamma) in terms of x0 (arXiv:2303.09556, Eq. 9 and appendix).
+
+    An error of eps is SNR times smaller in x0, and one of v SNR + 1 times.
+    """
+    snr = alpha_bar / (1 - alpha_bar)
+    capped = snr.clamp(max=gamma)
+    if prediction_type == "sample":
+        return capped
+    return capped / (snr + 1) if prediction_type == "v_prediction" else torch.where(snr > 0, capped / snr, 1.0)
+
+
+def row_losses(predict: Predict, x0: Tensor, t: Tensor, noise: Tensor, schedule: Schedule, y: Tensor | None = None) -> Tensor:
+    """Mean squared error of each row, float32 (N,): DDPM (arXiv:2006.11239) Eq. 14 for epsilon.
+
+    x0 and noise are (N, C, H, W), t is int64 (N,) on the CPU, where the float64 table of the schedule is; y are their classes.
+    """
+    alpha_bar = schedule.alphas_cumprod[t]
+    output = predict(add_noise(x0, noise, alpha_bar), *(each.to(x0.device) for each in (t, y) if each is not None))
+    wanted = target(x0, noise, alpha_bar, schedule.prediction_type)
+    return (output.float() - wanted).square().flatten(1).mean(1)
+
+
+def loss(
+    predict: Predict, x0: Tensor, t: Tensor, noise: Tensor, schedule: Schedule, min_snr: float | None = None,
+    y: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(the mean that is minimised, the plain mean that is shown)."""
+    rows = row_losses(predict, x0, t, noise, schedule, y)
+    plain = rows.detach().mean()
+    if min_snr is None:
+        return rows.mean(), plain
+    factors = weight(schedule.alphas_cumprod[t], schedule.prediction_type, min_snr)
+    return (rows * factors.to(rows)).mean(), plain

@@ -1,21 +1,33 @@
 """The running of a run: train, watch, look, save, publish, stop."""
 
+import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast  # type: ignore[import-untyped]
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ddim_app.train import data, setup, state
+from ddim_app.train.background import BackgroundWriter
 from ddim_app.train.config import Settings, TrainError
-from ddim_app.train.evaluate import RunPreviews
+from ddim_app.train.looks import RunPreviews
 from ddim_app.train.loop import OptimizerStep, Trainer, is_broken
-from ddim_app.train.run_folder import RunFolder, card
+from ddim_app.train.pace import LookPlan, SpeedEstimate, clock, look_seconds
+from ddim_app.train.run_folder import RunFolder, card, stored_settings
 from ddim_app.train.stop import Stopped, Stopper
 
 LOG_EVERY = 10
+STOP_EVERY = 10
+"""Steps after which several processes ask each other whether to stop, which makes GPUs wait."""
+SAVE_EVERY = 120.0
+"""Seconds between checkpoints where no number of steps is asked for."""
+CLOSING = 1.0
+"""What the closing report costs, in looks."""
+OLD_FIRST_LOOK = 500
+"""Of runs that were begun before the first look was chosen by the speed."""
 
 
 @dataclass
@@ -31,30 +43,77 @@ class TrainingRun:
     """run.json."""
     stopper: Stopper
     looks: RunPreviews
+    tell: Callable[[str], None]
+    began: float
+    """When the program began, by time.monotonic()."""
+    estimate: SpeedEstimate | None = None
+    """The speed, once it is known."""
+    writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
     @property
     def main(self) -> bool:
         return bool(self.trainer.accelerator.is_main_process)
 
+    @property
+    def look_plan(self) -> LookPlan:
+        return LookPlan(self.facts.get("first_look", OLD_FIRST_LOOK), self.settings.preview_every)
+
+    @property
+    def by_clock(self) -> bool:
+        """Whether the run ends by the clock; a finished one that is gone on with ends after its steps."""
+        return self.settings.by_clock and not self.trainer.begun
+
+    def epochs(self, steps: int) -> str:
+        """How often so many steps go through the pictures, in words."""
+        count = steps * self.facts["global_batch"] / len(self.data.train)
+        return f"{count:.{1 if count < 10 else 0}f} times through {len(self.data.train)} pictures"
+
+    def seconds_left(self) -> float:
+        """Seconds until the time that was asked for is over."""
+        return (self.settings.minutes or 0) * 60 - self.trainer.state.spent - (time.monotonic() - self.began)
+
+    def seconds_to_end(self) -> float:
+        """Seconds that the rest of the run takes as far as is known, its closing report included."""
+        if self.estimate is None:
+            return math.nan
+        return self.estimate.seconds(self.trainer.steps, self.look_plan, self.trainer.state.step) + CLOSING * self.estimate.look
+
+    def steps_in_time(self, done: int = 0, **fewest: int) -> int:
+        """How many steps the time that is left is enough for after `done` of them, by the clock of the first process."""
+        assert self.estimate is not None
+        left = self.seconds_left() - CLOSING * self.estimate.look
+        steps = self.estimate.steps(left, self.look_plan, done, **fewest)
+        return int(broadcast(torch.tensor(steps, device=self.trainer.accelerator.device)))
+
+    def fix(self, steps: int) -> None:
+        """Makes the run one of so many steps, for whoever goes on with it too."""
+        self.trainer.steps = steps
+        fixed = stored_settings(replace(self.settings, steps=steps), self.begin.init)
+        self.facts |= {"steps": steps, "fixed": True, "settings": fixed}
+        if self.main and not self.settings.dry_run:
+            self.home.write_run(self.facts)
+
     def train(self) -> None:
         """Trains to the end; when a signal comes, saves and raises Stopped."""
-        saved = self.trainer.state.step
+        saved, self._saved_at = self.trainer.state.step, time.monotonic()
         meter = SpeedMeter(self.trainer, self.facts["global_batch"])
+        self._look(resumed=True)
+        self._stop_together()
         bar = tqdm(total=self.trainer.steps, initial=saved, unit="step", disable=not self.main, dynamic_ncols=True)
         steps = self.trainer.train()
         try:
             with bar:
-                self._look(resumed=True)
-                self._stop_together()
                 meter.resume()
                 for done in steps:
                     bar.update()
                     self._watch(done, meter, bar)
                     self._look()
-                    if done.step % self.settings.checkpoint_every == 0 or done.step == self.trainer.steps:
+                    if self._saves(done.step) or done.step == self.trainer.steps:
                         self._save()
                         saved = done.step
-                    self._stop_together()
+                    self.writer.look()
+                    if self.trainer.accelerator.num_processes == 1 or done.step % STOP_EVERY == 0:
+                        self._stop_together()
                     meter.resume()
         except Stopped:
             if self.trainer.state.step != saved:
@@ -62,46 +121,76 @@ class TrainingRun:
             raise
         finally:
             steps.close()
+            self.writer.wait()
+
+    def _saves(self, step: int) -> bool:
+        """Whether a checkpoint is due, by steps or by time: then after a step whose loss was looked at."""
+        if self.settings.checkpoint_every is None:
+            return step % LOG_EVERY == 0 and time.monotonic() - self._saved_at > SAVE_EVERY
+        return step % self.settings.checkpoint_every == 0
 
     def _watch(self, done: OptimizerStep, meter: "SpeedMeter", bar: "tqdm[Any]") -> None:
         """Notices divergence, and logs every few steps."""
         logs = done.step % LOG_EVERY == 0 or done.step == self.trainer.steps
-        saves = done.step % self.settings.checkpoint_every == 0
+        saves = self._saves(done.step)
         meter.add(done)
         # Reading a number makes a GPU wait, so there it is done only when one is needed.
         if (logs or saves or self.trainer.accelerator.device.type == "cpu") and is_broken(done, self.facts["precision"]):
-            good = state.checkpoints(self.home.checkpoints)
+            self.writer.wait()
+            go_on = f", if you like with --init {self.home.path}" if state.checkpoints(self.home.checkpoints) else ""
             raise TrainError(
-                f"the loss is no longer a finite number at step {done.step}; the last good checkpoint is "
-                f"{good[-1] if good else 'none'}, and {self.home.path} holds its model: start a new run with a smaller --lr, "
-                f"if you like with --init {self.home.path}"
+                f"the loss is no longer a finite number at step {done.step}; {state.last_good(self.home.checkpoints)}: start a new "
+                f"run with a smaller --lr{go_on}"
             )
         if logs:
             line = meter.line(done)
+            self._correct(line, bar)
             bar.set_postfix_str(f"loss {line['loss']:.4f}, {line['pictures_per_second']:.1f} pictures/s")
             if self.main:
-                self.home.log(line)
-                self.looks.scalars(line)
+                self.looks.log(line)
+
+    def _correct(self, line: Mapping[str, Any], bar: "tqdm[Any]") -> None:
+        """Takes over the speed of the last steps, and by the clock the number of steps that it leaves time for."""
+        new = line["seconds"] / line["steps"]
+        before = self.estimate or SpeedEstimate(new, look_seconds(self.trainer, new))
+        self.estimate = SpeedEstimate((before.step + new) / 2, self.looks.seconds or before.look)
+        if self.by_clock:
+            bar.total = self.trainer.steps = self.steps_in_time(line["step"], fewest=0)
 
     def _look(self, resumed: bool = False) -> None:
-        """A preview grid and the held-out loss, every preview_every steps, on the main process while the others wait."""
-        step, every = self.trainer.state.step, self.settings.preview_every
-        due = every and step % every == 0 and step
-        if self.main and (step == 0 or due or step == self.trainer.steps) and not (resumed and self.looks.has(step)):
-            try:
-                self.looks.look(step)
-            except Stopped:
-                if not self.stopper.together:
-                    raise  # else all processes end with the agreement that follows, and the look is made when the run goes on
+        """A preview grid, the held-out loss and what it means; every process has its part of the rows."""
+        step, steps = self.trainer.state.step, self.trainer.steps
+        if (step == 0 or self.look_plan.has(step, steps)) and not (resumed and self.looks.has(step)):
+            self.looks.look(step)
+            if not self.main:
+                return
+            left = self.seconds_to_end()
+            to_come = f", about {clock(left)} to go" if step < steps and math.isfinite(left) else ""
+            done = f"Step {step} of {steps}, {self.epochs(step)}{to_come}" if step else "Before the first step"
+            with tqdm.external_write_mode():
+                self.tell(f"{done}: {self.looks.words()} ({self.home.preview(step).relative_to(self.home.path)})")
 
     def _save(self) -> None:
-        if self.main:
-            state.save(self.home.checkpoints, self.trainer.state, self.settings.keep)
-            self.publish()
+        if self.by_clock:
+            now = time.monotonic()
+            self.trainer.state.spent, self.began = self.trainer.state.spent + now - self.began, now
+            self.fix(self.trainer.steps)
+        self._saved_at = time.monotonic()
+        if not self.main:
+            return
+        tensors, facts = self.trainer.state.tensors(), self.trainer.state.facts()
 
-    def publish(self, final: Mapping[str, Any] | None = None) -> None:
-        text = card(self.facts, self.trainer.state.step, self.home.logged(), data.report(self.data), final)
-        self.home.publish(self.trainer.state.average, self.begin.unet, self.begin.scheduler, text)
+        def write() -> None:
+            state.save(self.home.checkpoints, tensors, facts, self.settings.keep)
+            self.publish(facts["step"], tensors)
+
+        self.writer.start(write)
+
+    def publish(self, step: int, tensors: Mapping[str, torch.Tensor], final: Mapping[str, Any] | None = None) -> None:
+        """Makes the folder the model of the averaged weights among a state's `tensors` after so many steps."""
+        text = card(self.facts, step, self.home.logged(), data.report(self.data), final)
+        weights = {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
+        self.home.publish(weights, self.begin.unet, self.begin.scheduler, text, self.begin.classes.names)
 
     def _stop_together(self) -> None:
         """Raises Stopped in all processes at the same step, or in none."""
@@ -137,7 +226,8 @@ class SpeedMeter:
         waited = self._trainer.ahead.waited
         seconds, pictures = max(self._seconds, 1e-9), self._batch * len(self._losses)
         line = {
-            "kind": "train", "step": done.step, "loss": float(loss), "grad_norm": float(done.grad_norm), "lr": done.lr,
+            "kind": "train", "step": done.step, "steps": len(self._losses),
+            "loss": float(loss), "grad_norm": float(done.grad_norm), "lr": done.lr,
             "pictures": pictures, "seconds": round(seconds, 3), "pictures_per_second": round(pictures / seconds, 2),
             "data_wait": round((waited - self._waited) / seconds, 5),
         }  # fmt: skip

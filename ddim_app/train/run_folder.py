@@ -1,24 +1,23 @@
 """The folder of a run: its settings, its measurements, and the model that it publishes there."""
 
 import json
-import os
 import platform
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
-from ddim_app.models.loading import WEIGHTS
+from ddim_app.media.files import json_lines, write_file, write_json, write_tensors
+from ddim_app.models.model_files import WEIGHTS
 from ddim_app.train.config import FIELDS, Settings, TrainError, flag
 
-BY_CONTENT = ("data", "holdout", "init", "output")
+BY_CONTENT = ("data", "holdout", "init", "output", "preset")
 """Options whose value is a place: what is there is compared, not the words."""
 MODEL_FILES = [
     "README.md",
@@ -59,75 +58,88 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder for this process; the system frees it when the process ends, however it ends."""
+        lock = FileLock(self.path / ".lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
+            lock.acquire()
         except Timeout:
             raise TrainError(f"another process is training in {self.path}: wait for it, or name another --output") from None
-        except (FileExistsError, NotADirectoryError, PermissionError) as error:
-            raise TrainError(f"--output {self.path} cannot be used as a folder ({error.strerror})") from error
+        except OSError as error:
+            raise TrainError(f"--output {self.path} cannot be used as a folder ({error.strerror}): name another one") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def preview(self, step: int) -> Path:
+        return self.previews / f"step-{step:09d}.png"
 
     def write_run(self, facts: Mapping[str, Any]) -> None:
         write_json(self.path / "run.json", facts)
 
     def log(self, line: Mapping[str, Any]) -> None:
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.metrics)) from error
 
     def logged(self) -> list[dict[str, Any]]:
         """The measurements so far; a last line that was cut short is left out."""
-        lines = []
-        for line in self.metrics.read_text("utf-8").splitlines() if self.metrics.is_file() else []:
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                continue
-        return lines
+        return json_lines(self.metrics)
 
     def rewind(self, step: int) -> None:
         """Forgets measurements of steps that a resumed run makes again."""
         kept = [line for line in self.logged() if line["step"] <= step]
         write_file(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
-    def publish(self, network: torch.nn.Module, unet: Mapping[str, Any], scheduler: Mapping[str, Any], card: str) -> None:
+    def publish(
+        self, weights: dict[str, torch.Tensor], unet: Mapping[str, Any], scheduler: Mapping[str, Any], card: str,
+        classes: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """Makes the folder the model of these weights. A reader finds the old ones or the new, whole, at any moment."""
         for name in ("unet", "scheduler"):
             (self.path / name).mkdir(exist_ok=True)
-        weights = {name: p.detach().to("cpu", torch.float32).contiguous().clone() for name, p in network.named_parameters()}
-        try:
-            write_tensors(self.path / "unet" / WEIGHTS, weights)
-            write_file(self.path / "README.md", card.encode())
-            if not (self.path / "unet" / "config.json").exists():
-                index = {
-                    "_class_name": "DDPMPipeline",
-                    "scheduler": ["diffusers", "DDPMScheduler"],
-                    "unet": ["diffusers", "UNet2DModel"],
-                }
-                write_json(self.path / "scheduler" / "scheduler_config.json", scheduler)
-                write_json(self.path / "model_index.json", index)
-                # Last, since it is by this file that the app knows a model.
-                write_json(self.path / "unet" / "config.json", unet)
-        except OSError as error:
-            raise TrainError(
-                f"the model cannot be written to {self.path} ({error}); the checkpoints are whole: free some space and start "
-                "the same command again"
-            ) from error
+        write_tensors(self.path / "unet" / WEIGHTS, weights)
+        write_file(self.path / "README.md", card.encode())
+        if not (self.path / "unet" / "config.json").exists():
+            index: dict[str, Any] = {
+                "_class_name": "DDPMPipeline",
+                "scheduler": ["diffusers", "DDPMScheduler"],
+                "unet": ["diffusers", "UNet2DModel"],
+            }
+            if classes:
+                index["id2label"] = dict(enumerate(classes))
+            write_json(self.path / "scheduler" / "scheduler_config.json", scheduler)
+            write_json(self.path / "model_index.json", index)
+            # Last, since it is by this file that the app knows a model.
+            write_json(self.path / "unet" / "config.json", unet)
 
 
 def continued(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
     """The settings of a run that was begun with `stored` ones and is started again; raises TrainError when they disagree."""
-    settings = {name: value for name, value in stored["settings"].items() if name in FIELDS}
+    # What runs that know nothing of an option were begun with is not always its default.
+    settings = {"several_averages": False} | {name: value for name, value in stored["settings"].items() if name in FIELDS}
     for name, value in given.items():
         before = settings.get(name, FIELDS[name].default)
+        if name == "steps" and stored.get("finished") and type(value) is int and value > before:
+            continue  # a finished run is gone on with
         if name not in BY_CONTENT and not FIELDS[name].metadata["free"] and value != before:
             raise TrainError(
                 f"{flag(name)} was {before} when this run was begun, and is {value} now: keep it, or name another "
                 f"--output (with --init {given.get('output', 'THIS RUN')} that goes on from this run's model)"
             )
-    if given.get("preset") is None and given.get("init") and settings.get("preset"):
-        raise TrainError(f"--init {given['init']}: this run was begun with --preset {settings['preset']}; name another --output")
+    for start, other in (("init", "preset"), ("preset", "init")):
+        if given.get(start) and settings.get(other) and not settings.get(start):
+            raise TrainError(
+                f"--{start} {given[start]}: this run was begun with --{other} {settings[other]}; name another --output"
+            )
     return Settings(**{**settings, **given})
+
+
+def stored_settings(settings: Settings, init: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings as run.json has them: the starting model by its name, since its place is another on another machine."""
+    return {**asdict(settings), "init": init and init["name"], "output": "", "dry_run": False, "keep_data": False}
 
 
 def versions() -> dict[str, str]:
@@ -156,21 +168,35 @@ def card(
         if base
         else f"trained from scratch by preset `{Path(settings['preset']).stem}`"
     )
+    kind, use = "Unconditional `UNet2DModel`", ["```python", "from diffusers import DDIMPipeline", "",
+        'picture = DDIMPipeline.from_pretrained("THIS FOLDER")(num_inference_steps=50).images[0]']  # fmt: skip
+    if classes := facts.get("classes"):
+        kind = f"`UNet2DModel` of {len(classes)} classes ({', '.join(classes)[:400]}; their indices are in model_index.json)"
+        use = ["```", f"python -m ddim_app generate --model THIS_RUN --class-label {shlex.quote(classes[0])} --guidance 2"]
     text = [
         *front, "---", "", f"# {facts['name']}", "",
-        f"Unconditional `UNet2DModel`, {facts['parameters'] / 1e6:.1f} million parameters, pictures of "
+        f"{kind}, {facts['parameters'] / 1e6:.1f} million parameters, pictures of "
         f"{facts['shape'][2]}x{facts['shape'][1]}, predicts {facts['prediction_type']}; {begun}.",
-        f"The weights are the running average after step {step} of {facts['steps']} ({state}), "
-        f"{step * facts['global_batch']} pictures seen.", "",
+        weights_words(facts, step, state), "",
         *_results(final, lines), "## Data", "", "```", report, "```", "",
         "The pictures' own licence decides what may be done with this model: name it here before you share it.", "",
         "## Settings", "", *_markdown_table(["setting", "value"], _setting_rows(settings)), "",
         f"Global batch {facts['global_batch']}, {facts['processes']} process(es), {facts['precision']}, "
         f"{facts['threads']} threads; " + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()) + ".", "",
-        "## Use", "", "```python", "from diffusers import DDIMPipeline", "",
-        'picture = DDIMPipeline.from_pretrained("THIS FOLDER")(num_inference_steps=50).images[0]', "```", "",
+        "## Use", "", *use, "```", "",
     ]  # fmt: skip
     return "\n".join(text)
+
+
+def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The network's weights as a model's file has them."""
+    return {name: p.detach().to("cpu", torch.float32).contiguous().clone() for name, p in network.named_parameters()}
+
+
+def weights_words(facts: Mapping[str, Any], step: int, state: str) -> str:
+    """The line of the card that says which weights the model has; `state` is that of the run, or the average's name."""
+    seen = step * facts["global_batch"]
+    return f"The weights are the running average after step {step} of {facts['steps']} ({state}), {seen} pictures seen."
 
 
 def _setting_rows(settings: Mapping[str, Any]) -> list[list[str]]:
@@ -191,7 +217,7 @@ def _results(final: Mapping[str, Any] | None, lines: Sequence[Mapping[str, Any]]
         head = ["held-out loss", *(f"t {i * 10}-{i * 10 + 10} %" for i in range(len(first["buckets"]))), "mean"]
         text += [*_markdown_table(head, [_held_out_row(line) for line in (first, last)]), ""]
     if final:
-        text += [final["memorisation"], "", f"Peak memory {final['peak_memory_mb']:.0f} MB.", ""]
+        text += [final["samples"].replace("\n", "  \n"), "", f"Peak memory {final['peak_memory_mb']:.0f} MB.", ""]
     return text
 
 
@@ -201,55 +227,3 @@ def _held_out_row(line: Mapping[str, Any]) -> list[str]:
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
-
-
-PARTIAL = ".partial"
-"""Suffix of a file that is being written; what is left of one after a crash is worthless."""
-
-
-def write_file(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + PARTIAL)
-    try:
-        partial.write_bytes(data)
-        put_in_place(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_file(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    partial = path.with_name(path.name + PARTIAL)
-    try:
-        save_file(tensors, partial, {"format": "pt", **(metadata or {})})
-        put_in_place(partial, path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{path.name} could not be written ({str(error)[:160]})") from error
-
-
-def put_in_place(partial: Path, path: Path) -> None:
-    """Makes `partial` durable under the name `path`, replacing what is there in one step."""
-    flush(partial)
-    os.replace(partial, path)
-    flush(path.parent)
-
-
-def flush(path: Path) -> None:
-    """Flushes a file or a folder's list of names to the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows cannot open folders, and keeps their lists itself
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove_partial(folder: Path) -> None:
-    """Removes what interrupted writes have left in `folder`."""
-    for partial in folder.glob("*" + PARTIAL):
-        partial.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ inside, so a damaged one is noticed, named, and passed over for the one before.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ddim_app.media.files import remove_partial, write_tensors
 from ddim_app.train.config import TrainError
-from ddim_app.train.run_folder import remove_partial, write_tensors
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -26,11 +26,19 @@ class TrainingState:
     """The run after `step` optimiser steps. Nothing else of a run survives from one step to the next."""
 
     network: nn.Module
-    average: nn.Module
+    averages: dict[str, nn.Module]
+    """Averaged weights by the names of loop.EMA_LENGTHS."""
     optimizer: torch.optim.Optimizer
     scaler: Any = None
     """The gradient scaler of fp16."""
     step: int = 0
+    spent: float = 0.0
+    """Seconds that the run has taken, where it ends by the clock."""
+
+    @property
+    def average(self) -> nn.Module:
+        """The one that is published."""
+        return self.averages[""]
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, averaged weights and AdamW's moments by name, contiguous on the CPU."""
@@ -39,7 +47,8 @@ class TrainingState:
             named["weights." + name] = parameter.detach()
             moments = self.optimizer.state.get(parameter, {})
             named |= {f"{moment}.{name}": moments[moment] for moment in MOMENTS if moment in moments}
-        named |= {"ema." + name: parameter.detach() for name, parameter in self.average.named_parameters()}
+        for kind, average in self.averages.items():
+            named |= {average_key(kind) + name: parameter.detach() for name, parameter in average.named_parameters()}
         # clone: what one storage holds twice cannot be stored as safetensors
         return {name: tensor.to("cpu", torch.float32).contiguous().clone() for name, tensor in sorted(named.items())}
 
@@ -47,8 +56,9 @@ class TrainingState:
         """Takes over what `tensors` returned; raises KeyError or RuntimeError when they are another network's."""
         self.optimizer.state.clear()
         with torch.no_grad():
-            for name, parameter in self.average.named_parameters():
-                parameter.copy_(tensors["ema." + name])
+            for kind, average in self.averages.items():
+                for name, parameter in average.named_parameters():
+                    parameter.copy_(tensors[average_key(kind) + name])
             for name, parameter in self.network.named_parameters():
                 parameter.copy_(tensors["weights." + name])
                 if facts["updates"]:
@@ -57,15 +67,21 @@ class TrainingState:
                     self.optimizer.state[parameter] = {"step": torch.tensor(float(facts["updates"]), device=device), **moments}
         if self.scaler is not None and facts.get("scaler"):
             self.scaler.load_state_dict(facts["scaler"])
-        self.step = facts["step"]
+        self.step, self.spent = facts["step"], facts.get("spent", 0.0)
 
     def facts(self) -> dict[str, Any]:
         updates = [int(moments["step"]) for moments in self.optimizer.state.values()]
         return {
             "step": self.step,
+            "spent": self.spent,
             "updates": updates[0] if updates else 0,  # fewer than steps where fp16 has skipped some
             "scaler": self.scaler.state_dict() if self.scaler is not None else None,
         }
+
+
+def average_key(kind: str) -> str:
+    """What the names of an average's tensors begin with in a checkpoint."""
+    return f"ema-{kind}." if kind else "ema."
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
@@ -82,21 +98,18 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"))
 
 
-def save(folder: Path, state: TrainingState, keep: int) -> Path:
-    """Writes a checkpoint and removes all but the last `keep`; raises TrainError that names what is still usable."""
-    tensors = state.tensors()
-    path = folder / f"step-{state.step:09d}.safetensors"
-    metadata = {"facts": json.dumps(state.facts()), "digest": digest(tensors)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_tensors(path, tensors, metadata)
-    except OSError as error:
-        usable = checkpoints(folder)
-        last = f"the last good checkpoint is {usable[-1]}" if usable else "there is no checkpoint yet"
-        raise TrainError(
-            f"checkpoint {path.name} cannot be written to {folder} ({error}): {last}; free some space and start the same command "
-            "again"
-        ) from error
+def last_good(folder: Path) -> str:
+    """The newest checkpoint of a run, in words."""
+    usable = checkpoints(folder)
+    return f"the last good checkpoint is {usable[-1]}" if usable else "there is no checkpoint yet"
+
+
+def save(folder: Path, tensors: dict[str, Tensor], facts: Mapping[str, Any], keep: int) -> Path:
+    """Writes a checkpoint of what a state's `tensors` and `facts` returned, and removes all but the last `keep`; raises OSError."""
+    path = folder / f"step-{facts['step']:09d}.safetensors"
+    metadata = {"facts": json.dumps(facts), "digest": digest(tensors)}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, tensors, metadata)
     for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path

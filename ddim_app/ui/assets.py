@@ -13,10 +13,14 @@ def asset(name: str) -> str:
     return (FOLDER / name).read_text("utf-8")
 
 
-def component_files(name: str) -> dict[str, Any]:
-    """Template, style and script of a custom component, as gr.HTML takes them."""
+def component_files(name: str, *shared: str) -> dict[str, Any]:
+    """Template, style and script of a custom component, as gr.HTML takes them; the script begins with the shared ones.
+
+    Of the shared ones some are a script alone.
+    """
+    styles = [each for each in (name, *shared) if each == name or (FOLDER / f"components/{each}.css").is_file()]
     return {
         "html_template": asset(f"components/{name}.html"),
-        "css_template": asset(f"components/{name}.css"),
-        "js_on_load": asset(f"components/{name}.js"),
+        "css_template": "".join(asset(f"components/{each}.css") for each in styles),
+        "js_on_load": "".join(asset(f"components/{each}.js") for each in (*shared, name)),
     }

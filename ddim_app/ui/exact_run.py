@@ -15,7 +15,7 @@ from ddim_app.ui.run_tab import RunTab
 class ExactRun(RunTab):
     """Runs a restored recipe as it is, with all its arms and its bucket, on the stage of Compare."""
 
-    title, name = "", "exactly"
+    title, name = CompareTab.title, CompareTab.name  # a run of either ends the other's
 
     def __init__(self, runs: PageRuns, settings: Controls, compare: CompareTab, recipe: gr.State) -> None:
         super().__init__(runs, settings)

@@ -4,10 +4,46 @@
   const ask = window.fetch;
   let open = 0, idling = 0, last = -Infinity;
   window.fetch = async (...request) => {
-    if (!String(request[0]?.url ?? request[0]).includes('/run/predict')) return ask(...request);
+    const address = String(request[0]?.url ?? request[0]);
+    if (/\/queue\/(join|data)|\/upload(\?|$)/.test(address)) return watched(request, address.includes('/queue/data'));
+    if (!address.includes('/run/predict')) return ask(...request);
     open++;
     try { return await ask(...request); } finally { open--; last = performance.now(); }
   };
+  // Where a run is not taken or nothing more is heard of it, the foot says so, and offers to try again.
+  let streams = 0;
+  const fail = (words, everywhere) => { window.serverLost = everywhere; document.dispatchEvent(new CustomEvent('failed', {detail: {words, everywhere}})); };
+  const cut = () => fail('The connection was cut before the run was through.', true);
+  // Why there is no result: the server's sentence, or one for a page that is some proxy's. A list of verdicts is Gradio's to show.
+  const why = async answer => {
+    const {status} = answer, said = await answer.clone().json().then(({detail}) => typeof detail === 'string' ? detail : '', () => null);
+    if (status === 413) return said || 'What was sent is larger than this server, or a proxy before it, takes.';
+    if (status === 422) return said ?? 'This server, or a proxy before it, does not take this request (HTTP 422).';
+    if (status < 500) return '';
+    if (said === null) return `The server, or a proxy before it, could not answer (HTTP ${status}).`;
+    return status === 503 ? 'As many runs as this server takes are waiting.' : 'The server could not answer.';
+  };
+  async function watched(request, isStream) {
+    const answer = await ask(...request).catch(error => { if (error.name !== 'AbortError') fail('The server cannot be reached.', true); throw error; });
+    const words = answer.ok ? '' : await why(answer);
+    if (words) fail(words); else window.serverLost = false;
+    if (!isStream || !answer.body) return answer;
+    const reader = answer.body.getReader();
+    streams++;
+    const passOn = async controller => {
+      const {done, value} = await reader.read().catch(error => {
+        if (error.name === 'AbortError') return {done: true};   // Gradio itself has closed it
+        streams--;
+        cut();
+        throw error;
+      });
+      if (!done) return controller.enqueue(value);
+      streams--;
+      controller.close();
+      setTimeout(() => { if (!streams && /\bbusy-/.test(document.body.className)) cut(); }, 1000);
+    };
+    return new Response(new ReadableStream({pull: passOn, cancel: reason => { streams--; return reader.cancel(reason); }}), answer);
+  }
   // What nobody waits for, such as a line of costs, is asked for when nothing else is, or after a second.
   window.idle = async () => {
     const limit = performance.now() + 1000;
@@ -22,27 +58,89 @@
     while ((open || idling || performance.now() - last < 150) && performance.now() < limit) await new Promise(next => setTimeout(next, 30));
   };
 
-  const press = id => document.getElementById(id)?.click();
-  // A training run shows up in an open page. The server is asked beside Gradio's events: one that came every few seconds would
-  // now and then meet the answer to another, and the page then loses one of the two.
+  // An unlocked seed is rolled by every Run.
+  window.rolled = seed => document.querySelector('#seed .lock').getAttribute('aria-pressed') === 'true' ? seed : Math.floor(Math.random() * 1000);
+
+  // Each wrong field of the open tab has its sentence under it; what comes back are the sentences of fields out of sight.
+  window.wrong = (sentences, places) => {
+    document.querySelectorAll('[data-bad]').forEach(field => { delete field.dataset.bad; field.querySelector('.wrong')?.remove(); });
+    return Object.entries(sentences).flatMap(([name, sentence]) => {
+      const field = document.getElementById(places[name]);
+      if (!field?.offsetParent) return [sentence];
+      const words = document.createElement('p');
+      Object.assign(words, {className: 'wrong', textContent: sentence});
+      words.setAttribute('role', 'alert');
+      field.dataset.bad = '';
+      field.append(words);
+      return [];
+    }).join(' ');
+  };
+
+  // Plain http gives no clipboard, so the words are shown, selected.
+  window.copied = async text => {
+    try { await navigator.clipboard.writeText(text); } catch { window.prompt('Copy:', text); return; }
+    const button = document.activeElement, words = button?.textContent;
+    if (!button?.closest?.('#share') || words === 'Copied') return;
+    button.textContent = 'Copied';
+    setTimeout(() => { button.textContent = words; }, 1500);
+  };
+
+  // An example stays marked until a setting leaves it.
+  const mark = (row, chosen) => row.querySelectorAll('button').forEach(chip => {
+    chip.classList.toggle('on', chip === chosen);
+    chip.setAttribute('aria-pressed', String(chip === chosen));
+  });
+  window.until(() => document.querySelector('#examples button')).then(chip => { if (chip) mark(chip.parentElement, chip); });  // of the stored run
+  for (const kind of ['input', 'release']) document.addEventListener(kind, ({target}) => { if (target.closest?.('#side')) document.querySelectorAll('.chips').forEach(row => mark(row)); }, true);
+  document.addEventListener('click', ({target}) => {
+    const chip = target.closest?.('.chips button');
+    if (!chip) return;
+    mark(chip.parentElement, chip);
+    if (chip.parentElement.id === 'examples') document.dispatchEvent(new CustomEvent('example', {detail: chip.textContent.trim()}));
+  });
+
+  // What is wider than a phone is scrolled, by keys too.
+  const narrow = matchMedia('(max-width: 1000px)');
+  const reach = () => document.querySelectorAll('.chapter .formula').forEach(formula => { if (narrow.matches) formula.tabIndex = 0; else formula.removeAttribute('tabindex'); });
+  narrow.addEventListener('change', reach);
+  new MutationObserver(async () => { if (document.body.dataset.tab === 'learn' && await window.until(() => document.querySelector('.chapter .formula'))) reach(); })
+    .observe(document.body, {attributes: true, attributeFilter: ['data-tab']});
+
+  // In a frame as high as its page nothing sticks to the screen's edge.
+  const fit = () => document.body.classList.toggle('whole', window !== window.top && innerHeight >= document.documentElement.scrollHeight);
+  addEventListener('resize', fit);
+  fit();
+
+  // A training run shows up in an open page while its list of models is looked at; a page at rest asks for nothing. The server is
+  // asked beside Gradio's events: one that meets the answer to another may take it from the page.
   let models;
   const look = async () => {
     const answer = await ask(`${window.gradio_config?.root ?? ''}/health`).catch(() => null);
-    if (!answer?.ok) return clearInterval(looking);
+    if (!answer?.ok) return;
     const names = JSON.stringify((await answer.json()).models);
-    if (models !== undefined && names !== models) press('new-models');
+    if (models !== undefined && names !== models) window.press('#new-models');
     models = names;
   };
-  const looking = setInterval(look, 3000);
   look();
+  let looking;
+  document.addEventListener('focusin', ({target}) => {
+    clearInterval(looking);
+    if (!target.closest?.('[id*="model"]')) return;
+    look();
+    looking = setInterval(() => { if (document.activeElement?.closest('[id*="model"]')) look(); }, 3000);
+  });
 
   // Ctrl+Enter runs, Esc stops, R rolls the seed; a plain letter never fires while somebody types.
   document.addEventListener('keydown', event => {
     const field = event.target.closest?.('input, textarea, [contenteditable], [role="listbox"], [role="combobox"]');
     const choosing = field?.matches('[role="listbox"], [role="combobox"]');
     const typing = field && !['range', 'radio', 'checkbox', 'button'].includes(field.type);
-    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) { event.preventDefault(); document.querySelector('.go:not(.hidden)')?.click(); }
-    else if (event.key === 'Escape' && !event.defaultPrevented && !choosing) press('stop');
-    else if (event.key === 'r' && !event.ctrlKey && !event.metaKey && !event.altKey && !typing) press('dice');
+    const tab = document.body.dataset.tab ?? 'compare', withOthers = event.ctrlKey || event.metaKey || event.altKey;
+    const press = where => document.querySelector(where)?.click();
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press(`.go.in-${tab}`); }
+    else if (event.key === 'Escape' && !event.defaultPrevented && !choosing) press(`.halt.in-${tab}`);
+    else if (typing || withOthers) return;
+    else if (event.key === 'r') press(tab === 'interpolate' ? '#ends .tools button' : '#seed .dice');
+    else if (tab === 'compare' && event.key && !event.defaultPrevented && 'fd'.includes(event.key)) press(event.key === 'f' ? '#stage .flip' : '#stage .differs');
   });
 }

@@ -1,6 +1,6 @@
 """The recipe below the tabs: copied in many forms, and brought back from a picture, a link or a run of before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import gradio as gr
@@ -10,18 +10,18 @@ from ddim_app.errors import FieldError
 from ddim_app.media.images import to_pil
 from ddim_app.runs import codecs, key_values
 from ddim_app.runs.base import BaseRecipe
-from ddim_app.runs.codecs import MAX_STEPS, ReadRecipe
-from ddim_app.runs.sampling import Arm, Recipe
-from ddim_app.runs.tables import table_of
-from ddim_app.ui import text
+from ddim_app.runs.codecs import ReadRecipe
+from ddim_app.runs.sampling import Recipe
+from ddim_app.ui import links, text
 from ddim_app.ui.compare.tab import CompareTab
-from ddim_app.ui.components import history
+from ddim_app.ui.components import download, history
 from ddim_app.ui.controls import Controls
 from ddim_app.ui.exact_run import ExactRun
-from ddim_app.ui.fields import PRIVATE, raw
+from ddim_app.ui.fields import PRIVATE, only, raw
 from ddim_app.ui.first_run import RECIPE
-from ddim_app.ui.matrix.tab import MatrixTab
+from ddim_app.ui.last_visit import remembered
 from ddim_app.ui.page_runs import PageRuns
+from ddim_app.ui.recipe_fields import field_values, shown_by
 from ddim_app.ui.run_tab import RunTab
 from ddim_app.ui.served_files import keep
 from ddim_app.ui.share_texts import FORMS, text_of
@@ -36,14 +36,26 @@ ADDRESS = "location.origin + location.pathname"
 """Where the page stands, as its browser knows it: on another host, on a Space, or behind a sub-path."""
 
 
+class ShareButtons:
+    """The buttons in the top bar, for the tab that is open."""
+
+    def __init__(self) -> None:
+        with gr.Row(elem_id="share"):
+            self.link = gr.Button("Copy link", size="sm", min_width=40, elem_id="share-link")
+            self.gif = only(gr.Button("GIF", size="sm", min_width=40, elem_id="share-gif"), "compare", "interpolate")
+            self.python = gr.Button("Python", size="sm", min_width=40, elem_id="share-python")
+            self.drop = gr.UploadButton("Drop a picture", size="sm", min_width=40, type="binary", elem_id="share-drop")
+            self.file = download.place("share-file")
+
+
 class RecipeBar:
     """The components below the tabs, and their events."""
 
-    def __init__(self, runs: PageRuns, settings: Controls, tabs: list[RunTab]) -> None:
-        self.runs, self.settings, self.tabs = runs, settings, tabs
+    def __init__(self, runs: PageRuns, settings: Controls, tabs: list[RunTab], share: ShareButtons) -> None:
+        self.runs, self.settings, self.tabs, self.share = runs, settings, tabs, share
         self._recipe = gr.State(None)
         self._pair = gr.State((None, None))
-        self._address = gr.Textbox(visible=False)
+        self._address, self._text = gr.Textbox(visible=False), gr.Textbox(visible=False)
         with gr.Accordion("Recipe: copy, restore, files", open=False, elem_id="recipe-bar"), gr.Row():
             with gr.Column(min_width=300):
                 self.form = raw(gr.Radio(list(FORMS), value="Link", label="Copy the last run as", elem_id="copy-as"))
@@ -69,13 +81,13 @@ class RecipeBar:
         """What `refresh` gives."""
         return [self.copy, self.strip, self.files]
 
-    def follow(self, event: Any) -> None:
-        """Shows the last run once `event` is through."""
+    def follow(self, event: Any, unless: str = "") -> None:
+        """Shows the last run once `event` is through; where the JavaScript `unless` throws, it does not."""
         event.then(
             self.refresh,
             [self.form, self._pair, self._address],
             self.outputs,
-            js=f"(form, pair) => [form, pair, {ADDRESS}]",
+            js=f"(form, pair) => {{ {unless} return [form, pair, {ADDRESS}]; }}",
             **PRIVATE,
         )
 
@@ -83,6 +95,7 @@ class RecipeBar:
         """The event that runs a restored recipe as it is; returns what Stop has to cancel."""
         return self.exact.click(
             self.exactly.run, self.exactly.inputs, [status, *self.exactly.outputs], show_progress="hidden",
+            js="recipe => { window.ran(recipe); return [recipe]; }",
             trigger_mode="multiple", api_visibility="private", **queued,
         )  # fmt: skip
 
@@ -107,6 +120,14 @@ class RecipeBar:
             **PRIVATE,
         )  # fmt: skip
         self.save.click(self._files, None, self.files, **PRIVATE)
+        for button, form in ((self.share.link, "Link"), (self.share.python, "Python")):
+            asked = button.click(self._copied, [self.form, self._address], self._text, js=f"() => ['{form}', {ADDRESS}]", **PRIVATE)
+            asked.then(None, self._text, None, js="text => { window.copied(text); return []; }", **PRIVATE)
+        self.share.drop.upload(
+            self._dropped, [self.share.drop, self.use, *copied], [*restored, self.share.drop],
+            js=f"(file, use, form) => [file, use, form, {ADDRESS}]",
+            **PRIVATE,
+        )  # fmt: skip
         self._connect_memory(demo, restored)
 
     def refresh(self, form: Any, pair: Any, address: Any, request: gr.Request) -> list[Any]:
@@ -123,8 +144,7 @@ class RecipeBar:
     @property
     def _places(self) -> list[Component]:
         """The inputs that a recipe can set: the settings, then each tab's own."""
-        own = [field for tab in self.tabs for field in tab.inputs if field not in self.settings.inputs]
-        return [*self.settings.inputs, *own]
+        return list(dict.fromkeys([*self.settings.inputs, *(field for tab in self.tabs for field in tab.inputs)]))
 
     def restored(self, read: ReadRecipe, use: Any, form: Any, address: Any, request: gr.Request, source: str) -> list[Any]:
         """Values of the places, what is said, the recipe to run as it is, its button, and the copy."""
@@ -133,7 +153,7 @@ class RecipeBar:
         places, said = self._values(recipe)
         if use == PARTS[1]:
             places = {field: value for field, value in places.items() if field is not self.settings.fields["seed"]}
-        runs_as_it_is = isinstance(recipe, Recipe) and len(recipe.arms) <= MAX_STAGE_ARMS
+        runs_as_it_is = _is_for_the_stage(recipe)
         weights = codecs.other_weights(recipe, self._hashes(recipe))
         note = " ".join(words for words in (f"{source} {said}", *read.notes, weights) if words)
         copy = self._copied(form, address, request)
@@ -144,41 +164,23 @@ class RecipeBar:
 
     def _values(self, recipe: BaseRecipe) -> tuple[dict[Component, Any], str]:
         """Values of places by what they are for, and a sentence on how far they say the recipe."""
-        for tab in self.tabs:
-            own = self._matrix(recipe) if isinstance(tab, MatrixTab) else tab.values_of(recipe)
-            if own is not None:
-                return dict(
-                    zip(tab.inputs, own, strict=True)
-                ), f"Its settings are in the fields of {tab.title}: press {tab.go} there."
+        if shown := shown_by(self.tabs, self.settings, recipe):
+            tab, own = shown
+            return dict(zip(tab.inputs, own, strict=True)), f"Its settings are in the fields of {tab.title}: press {tab.go} there."
         if not isinstance(recipe, Recipe):
             return {}, f"No tab of this page shows a recipe of the kind {recipe.kind}; it can be copied."
-        fields, values = self.settings.fields, self._fields(recipe, recipe.arms[0])
+        fields, values = self.settings.fields, field_values(recipe, recipe.arms[0])
         arms = "one arm" if len(recipe.arms) == 1 else f"{len(recipe.arms)} arms"
         how = "Run it exactly draws it" if len(recipe.arms) <= MAX_STAGE_ARMS else "the command line draws it"
         said = f"It has {arms}, which the fields cannot say: they have the settings of the first, and {how}."
         return {fields[name]: value for name, value in values.items()}, said
 
-    def _fields(self, recipe: Recipe, arm: Arm) -> dict[str, Any]:
-        """The settings column for one arm of a recipe."""
-        shared = {name: getattr(recipe, name) for name in ("model", "seed", "pictures", "precision", "branch")}
-        its = {name: getattr(arm, name) for name in ("steps", "eta", "spacing", "variance", "clip")}
-        noise_seed = "" if recipe.noise_seed is None else str(recipe.noise_seed)
-        return {**shared, **its, "ddpm_steps": 0, "second_model": "", "noise_seed": noise_seed}
-
-    def _matrix(self, recipe: BaseRecipe) -> list[Any] | None:
-        """What the matrix' inputs have to be for a recipe whose arms fill one."""
-        table = table_of(recipe.arms, MAX_STEPS) if isinstance(recipe, Recipe) else None
-        if table is None or not isinstance(recipe, Recipe):
-            return None
-        values = self._fields(recipe, table.base)
-        return [*(values[name] for name in self.settings.fields), *table.rows, *table.columns]
-
-    def _hashes(self, recipe: BaseRecipe) -> dict[str, str]:
-        """sha256 of those of its models that are here."""
-        hashes: dict[str, str] = {}
+    def _hashes(self, recipe: BaseRecipe) -> dict[str, Collection[str | None]]:
+        """Hashes of those of its models that are here."""
+        hashes: dict[str, Collection[str | None]] = {}
         for name in recipe.models:
             try:
-                hashes |= {name: self.runs.engine.model(name).sha256} if self.runs.engine.is_here(name) else {}
+                hashes |= {name: self.runs.engine.model(name).hashes} if self.runs.engine.is_here(name) else {}
             except FieldError:  # the run says it
                 continue
         return hashes
@@ -205,6 +207,9 @@ class RecipeBar:
 
     def _picked(self, pair: Any, use: Any, form: Any, address: Any, request: gr.Request, event: gr.EventData) -> list[Any]:
         run_history = self.runs.run_history
+        if kept := history.kept_recipe(event):
+            read = self._read(lambda: codecs.read_json(kept), "Settings of a run of before.", use, form, address, request)
+            return [*read, gr.skip(), gr.skip()]
         picked_run = history.picked(run_history, request.session_hash, event)
         nothing = [gr.skip()] * (len(self._places) + 6)
         if picked_run is None:
@@ -232,40 +237,49 @@ class RecipeBar:
     def _connect_memory(self, demo: gr.Blocks, restored: list[Component]) -> None:
         """The last settings come back on reload; a link's settings come before them."""
         memory = gr.BrowserState(None, storage_key="ddim-explorer-settings", secret="settings-are-no-secret")
-        fields = self.settings.fields
+        fields = self.settings.everyones
         names = ", ".join(fields)
         gr.on(
             [field.change for field in fields.values()], None, [*fields.values()], memory,  # type: ignore[attr-defined]
-            js=f"({names}) => ({{{names}}})", **PRIVATE,
+            js=f"({names}) => {{ const now = {{{names}}}; window.keepers.settings = () => now; return now; }}", **PRIVATE,
         )  # fmt: skip
-        query = gr.Textbox(visible=False)
-        demo.load(
-            self._opened, [query, memory, self.form, self._address], restored,
-            js=f"(query, memory, form) => [location.search.slice(1, {key_values.MAX_QUERY + 3}), memory, form, {ADDRESS}]",
+        query, how = gr.Textbox(visible=False), gr.Textbox(visible=False)
+        given = f"again ? '' : location.search.slice(1, {key_values.MAX_QUERY + 3}), memory, form, {ADDRESS}"
+        again = "const again = window.kept('settings'); if (again) memory = {...again, again: true, recipe: window.kept('recipe')};"
+        opened = demo.load(
+            self._opened, [query, memory, self.form, self._address], [*restored, how],
+            js=f"(query, memory, form) => {{ {again} window.opening = !again && location.search.length > 1; return [{given}]; }}",
             **PRIVATE,
         )  # fmt: skip
+        opened.then(None, how, None, js="how => { window.linked(how); window.tellAgain(); return []; }", **PRIVATE)
 
     def _opened(self, query: Any, memory: Any, form: Any, address: Any, request: gr.Request) -> list[Any]:
         if isinstance(query, str) and key_values.is_recipe(query):
-            return self._read(lambda: codecs.read_query(query), "Settings taken from the link.", PARTS[0], form, address, request)
-        values = self._remembered(memory)
-        places = [values.get(name, gr.skip()) for name in self.settings.fields]
-        rest = [gr.skip()] * (len(self._places) - len(places))
-        return [*places, *rest, "Settings of your last visit." if values else gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+            try:
+                read = codecs.read_query(query)
+                restored = self.restored(read, PARTS[0], form, address, request, "Settings taken from the link.")
+            except FieldError as error:
+                return [*self._refused(error), ""]
+            tab, _ = shown_by(self.tabs, self.settings, read.recipe) or (None, [])
+            return [*restored, links.opening(self.runs, self.tabs, read.recipe, tab, _is_for_the_stage(read.recipe))]
+        values = remembered(self.runs.engine, self.settings, memory)
+        places = [values.get(field, gr.skip()) for field in self._places]
+        if isinstance(memory, dict) and memory.get("again"):  # a reload, of which the page tells itself
+            return [*places, gr.skip(), gr.skip(), gr.skip(), self._chosen_again(memory.get("recipe"), form, address, request), ""]
+        return [*places, "Settings of your last visit." if values else gr.skip(), gr.skip(), gr.skip(), gr.skip(), ""]
 
-    def _remembered(self, memory: Any) -> dict[str, Any]:
-        """The settings of the last visit, as far as they are settings: the browser's store is anybody's."""
-        names = self.settings.fields.keys()
-        if not isinstance(memory, dict) or not names <= memory.keys():
-            return {}
+    def _chosen_again(self, recipe: Any, form: Any, address: Any, request: gr.Request) -> Any:
+        """The copy of the run that a reloaded page shows, which is its current one again."""
         try:
-            recipe = codecs.checked({name: memory[name] for name in names})
+            self.runs.run_history.choose(request.session_hash, codecs.read_json(recipe if isinstance(recipe, str) else "").recipe)
         except FieldError:
-            return {}
-        engine = self.runs.engine
-        if not engine.is_here(recipe.model) and not engine.catalogue.is_on_hub(recipe.model):
-            return {}
-        return codecs.compare_values(recipe) or {}
+            return gr.skip()
+        return self._copied(form, address, request)
+
+
+def _is_for_the_stage(recipe: BaseRecipe) -> bool:
+    """Whether Compare can run it as it is."""
+    return isinstance(recipe, Recipe) and len(recipe.arms) <= MAX_STAGE_ARMS
 
 
 def _pair(value: Any) -> tuple[int | None, int | None]:

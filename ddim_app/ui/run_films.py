@@ -18,7 +18,7 @@ from PIL import Image
 from ddim_app.errors import FieldError, choice, whole
 from ddim_app.media import animation
 from ddim_app.ui.components import download, stage
-from ddim_app.ui.fields import raw
+from ddim_app.ui.fields import PRIVATE, raw
 
 FORMATS = {
     "gif": ("GIF", "image/gif"),
@@ -45,12 +45,16 @@ class RunFilms:
                 speed = raw(gr.Slider(1, MAX_PER_SECOND, 10, step=1, label="Frames per second", elem_id="film-speed", buttons=[]))
             button = gr.Button("Download", elem_id="film-make", size="sm", min_width=120)
             file = download.place("film")
+        self._inputs = [shown, form, view, speed]
+        self.make_on(button, file)
+
+    def make_on(self, button: gr.Button, file: gr.HTML, js: str | None = None) -> None:
+        """Makes the file when the button is pressed, with what `js` puts in the place of the choices."""
         made = button.click(
-            self._make, [shown, form, view, speed], file, show_progress="hidden", api_visibility="private", concurrency_id="films",
+            self._make, self._inputs, file, js=js, show_progress="hidden", api_visibility="private", concurrency_id="films",
             concurrency_limit=2,
         )  # fmt: skip
-        # What was handed over is not kept for the session.
-        made.then(dict, None, file, queue=False, show_progress="hidden", api_visibility="private")
+        made.then(dict, None, file, **PRIVATE)  # what was handed over is not kept for the session
 
     async def _make(self, tape: dict[str, Any] | None, form: Any, view: Any, speed: Any) -> AsyncGenerator[dict[str, Any], None]:
         try:
@@ -128,8 +132,7 @@ def film(run: dict[str, Any], view: str) -> list[Image.Image]:
         pictures.append(
             animation.labelled_sheet(cells, rows, labels, scale=_scale(run, len(labels)), title=step_words(run, moment))
         )
-    width, height = (max(getattr(picture, side) for picture in pictures) for side in ("width", "height"))
-    return [_on_paper(picture, width, height) for picture in pictures]
+    return animation.of_one_size(pictures)
 
 
 def sheet(run: dict[str, Any], view: str) -> Image.Image:
@@ -167,11 +170,3 @@ def _picture(run: dict[str, Any], frame: dict[str, Any] | None, view: str) -> Im
 def _scale(run: dict[str, Any], columns: int) -> int:
     width: int = columns * math.ceil(math.sqrt(len(run["seeds"]))) * run["width"]
     return max(1, MAX_WIDTH // width)
-
-
-def _on_paper(picture: Image.Image, width: int, height: int) -> Image.Image:
-    if picture.size == (width, height):
-        return picture
-    paper = Image.new("RGB", (width, height), animation.PAPER)
-    paper.paste(picture)
-    return paper

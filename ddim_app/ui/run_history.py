@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from ddim_app.media.images import Pixels, to_pixels
 from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.runs.codecs import StoppedRun
+from ddim_app.runs.decoding import Decoded
+from ddim_app.runs.inversion_plan import InversionResult
+from ddim_app.runs.path_frames import FramesStep
 from ddim_app.runs.sampling import Frame, SamplingPlan
 from ddim_app.ui import text
 
@@ -18,6 +21,8 @@ MAX_PAGE_BYTES = 16_000_000
 MAX_PAGES = 100
 """Pages whose runs are kept, the latest; those of a page that was closed are forgotten at once."""
 MAX_LINE = 160
+Drawn = Frame | FramesStep | InversionResult | Decoded
+"""What the runs of the tabs tell of their pictures."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class PastRun:
     arms: tuple[tuple[str, Pixels], ...]
     """Label and pictures (N, H, W, C), 8-bit, of each arm."""
     stopped: StoppedRun | None = None
+
+    live: bool = False
+    """Whether a setting was only moved on its way to another."""
+    tab: str = ""
+    """The title of the tab that made it."""
 
     @property
     def size(self) -> int:
@@ -61,26 +71,33 @@ class RunHistory:
             self._current[page] = recipe
             self._touch(page)
 
-    def add(self, page: str | None, plan: Plan, newest: Mapping[int, Frame], *, finished: bool) -> None:
-        """Keeps a run by the newest frames of its arms: its pictures, or the predicted ones where it was stopped."""
-        if not newest or not isinstance(plan, SamplingPlan):
+    def add(
+        self, page: str | None, plan: Plan, newest: Mapping[int, Drawn], *, finished: bool, live: bool = False, tab: str = ""
+    ) -> None:
+        """Keeps a run by the newest frames of its arms: its pictures, or the predicted ones where it was stopped.
+
+        A live run takes the place of the live one before it.
+        """
+        if not newest:
             return
-        whole = finished and all(frame.is_last for frame in newest.values())
+        whole = finished and all(not isinstance(frame, Frame | FramesStep) or frame.is_last for frame in newest.values())
         stopped = None if whole else StoppedRun(max(frame.k for frame in newest.values()) + 1, plan.transitions)
         recipe = plan.recipe
         if not finished:
-            recipe = recipe.made({name: model.sha256 for name, model in zip(recipe.models, plan.models, strict=True)})
-        labels = [arm.label for arm in plan.recipe.arms]
-        arms = [(labels[arm], to_pixels(frame.x_t if frame.is_last else frame.pred_x0)) for arm, frame in sorted(newest.items())]
-        line = (
-            text.recipe_line(plan) if len(labels) < 4 else f"{plan.recipe.model} · {len(labels)} arms · {text.seeds(plan.recipe)}"
-        )
+            models = plan.models if isinstance(plan, SamplingPlan) else (plan.model,)
+            recipe = recipe.made({name: model.sha256 for name, model in zip(recipe.models, models, strict=False)})
+        labels = [arm.label for arm in getattr(plan.recipe, "arms", ())]
+        arms = [drawn for arm, frame in sorted(newest.items()) for drawn in _drawn(labels[arm] if arm < len(labels) else "", frame)]
+        line = text.run_line(plan)
         line = line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 3]}..."
         with self._lock:
             self._current[page] = recipe
             self._touch(page)
             kept = self._pages[page]
-            kept.appendleft(PastRun(kept[0].number + 1 if kept else 1, recipe, line, tuple(_cut(arms)), stopped))
+            number = kept[0].number + 1 if kept else 1
+            if live and kept and kept[0].live:
+                kept.popleft()
+            kept.appendleft(PastRun(number, recipe, line, tuple(_cut(arms)), stopped, live, tab))
             while len(kept) > MAX_RUNS or sum(other.size for other in kept) > MAX_PAGE_BYTES:
                 kept.pop()
 
@@ -95,6 +112,16 @@ class RunHistory:
         while len(self._pages) > MAX_PAGES:
             gone, _ = self._pages.popitem(last=False)
             self._current.pop(gone, None)
+
+
+def _drawn(label: str, frame: Drawn) -> list[tuple[str, Pixels]]:
+    """What an arm has drawn so far: pictures, or the predicted ones; of an inversion also what went in."""
+    if isinstance(frame, InversionResult):
+        return [("picture", to_pixels(frame.original)), (label, to_pixels(frame.back))]
+    if isinstance(frame, Decoded):
+        return [(label, to_pixels(frame.back))]
+    last = frame.x if isinstance(frame, FramesStep) else frame.x_t
+    return [(label, to_pixels(last if frame.is_last else frame.pred_x0))]
 
 
 def _cut(arms: Iterable[tuple[str, Pixels]]) -> list[tuple[str, Pixels]]:

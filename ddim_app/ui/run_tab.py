@@ -14,30 +14,41 @@ from gradio.components import Component
 from ddim_app.engine import Finished
 from ddim_app.errors import FieldError
 from ddim_app.runs.base import BaseRecipe, Plan
-from ddim_app.runs.sampling import Frame
 from ddim_app.ui import text
 from ddim_app.ui.controls import Controls
 from ddim_app.ui.page_runs import PageRuns
+from ddim_app.ui.run_history import Drawn
 
 SECONDS_BETWEEN_UPDATES = 0.08
 """Frames that arrive faster than this reach the page together."""
 KEEP: Any = gr.skip()
+STARTING = "Starting"
+UNASKED_SECONDS = 15
+"""A run that is thought to take longer waits for Run when only a setting was moved."""
+GOES = "goes => { if (!goes) throw 'waits for Run'; return []; }"
+"""JavaScript behind which only what may go on goes on."""
+
+
+def busy(words: str, part: float = 0, live: bool = False) -> dict[str, Any]:
+    """A status line while a run goes on, `part` of which is done; a `live` one is only spoken of when it takes its time."""
+    return {"words": words, "part": part, "live": live}
 
 
 class RunView:
     """One run on its way to the page: what has arrived, and what is said of it."""
 
-    def __init__(self, recipe: BaseRecipe, about: Any) -> None:
-        self.recipe, self.about = recipe, about
+    def __init__(self, run: BaseRecipe | Plan, about: Any) -> None:
+        self.run, self.about = run, about
+        self.recipe: Any = run.recipe if isinstance(run, Plan) else run
         self.board: Any = None
         """What the tab collects of the run for its page; made with the plan."""
         self.plan: Any = None
         self.made: BaseRecipe | None = None
         self.error: str | None = None
         self.waiting: list[Any] = []
-        self.newest: dict[int, Frame] = {}
-        """The latest frame of each arm."""
-        self.note = "Starting"
+        self.newest: dict[int, Drawn] = {}
+        """The latest that each arm has drawn."""
+        self.note = STARTING
         self._began = self._shown = time.perf_counter()
 
     def take(self, item: object) -> None:
@@ -47,13 +58,18 @@ class RunView:
             self.plan, self._began = item, time.perf_counter()
         elif isinstance(item, list):
             self.waiting += item
-            self.newest |= {frame.arm: frame for frame in item if isinstance(frame, Frame)}
+            self.newest |= {frame.arm: frame for frame in item if isinstance(frame, Drawn)}
         elif isinstance(item, Finished):
             self.made, self.error = item
 
     def due(self) -> bool:
         """Whether the page should be shown what waits."""
         return bool(self.waiting) and time.perf_counter() - self._shown > SECONDS_BETWEEN_UPDATES
+
+    def at(self) -> int:
+        """The step that is shown next, counted from 1."""
+        frame, self._shown = self.waiting[-1], time.perf_counter()
+        return int(getattr(frame, "round", frame.k)) + 1
 
     def pop(self) -> list[Any]:
         frames, self.waiting, self._shown = self.waiting, [], time.perf_counter()
@@ -74,6 +90,9 @@ class RunTab(ABC):
     """What stands on the tab."""
     name: str
     """Its id, and the end of its Run button's, `run-NAME`."""
+    headline: str
+    sentence: str
+    """What stands over the page while it is open: what is to be seen, and why it is so."""
     go = "Run"
     """What stands on its Run button."""
     place: gr.Tab
@@ -81,22 +100,91 @@ class RunTab(ABC):
     inputs: list[Component]
     """The settings column's fields, then the tab's own."""
     outputs: list[Component]
+    says_itself: tuple[str, ...] = ()
+    """Names of fields whose refusals the run says itself, as a message of its own."""
     more_fields: tuple[str, ...] = ()
     """Names of the tab's own inputs, for messages on them."""
 
     def __init__(self, runs: PageRuns, settings: Controls) -> None:
-        self.runs, self.settings = runs, settings
+        self.runs, self.settings = runs, settings.of(self.name)
         self.also: list[Any] = []
         """Other events after which a run is to start."""
+        self.unasked: list[Any] = []
+        """Events after which `run_unasked` is to start."""
 
     def connect(self, demo: gr.Blocks) -> None:  # noqa: B027  (most tabs need nothing)
         """Adds the events that need the whole page."""
 
-    def check(self, values: tuple[Any, ...]) -> None:
-        """Raises FieldError when the tab could not run with these values, as far as the model is at hand."""
-        recipe, _ = self.recipe_of(values)
-        if all(map(self.runs.engine.is_here, recipe.models)):
-            self.runs.engine.plan(recipe)
+    def prepare(self, values: tuple[Any, ...]) -> Any:
+        """(the plan of these values, or their recipe while a model is still to be downloaded; what the board wants to know).
+
+        Raises FieldError when the tab could not run with them.
+        """
+        recipe, about = self.recipe_of(values)
+        return self.runs.planned(recipe), about
+
+    def cost_line(self, *values: Any) -> Any:
+        """What a run takes, or which field is wrong, with its sentence."""
+        engine = self.runs.engine
+        try:
+            recipe, _ = self.recipe_of(values)
+            if refusal := next(filter(None, map(engine.refusal, recipe.models)), None):
+                raise refusal
+            if away := [name for name in recipe.models if not engine.is_here(name)]:
+                return text.LOADED if all(map(engine.catalogue.is_fetched, away)) else text.DOWNLOADED
+            plan = engine.plan(recipe)
+        except FieldError as error:
+            return {"wrong": self.wrong(values, error)}
+        seconds, gpu = engine.seconds(plan), engine.gpu_seconds(plan)
+        return self.ends_words(plan) + text.cost_line(plan, engine.calls(plan), seconds, self.behind(recipe), gpu)
+
+    def wrong(self, values: tuple[Any, ...], error: FieldError) -> dict[str, str]:
+        """What is said of every wrong field, by its name; `error` is why these values were refused.
+
+        A value that is refused is taken as the page begins with it, and what is left is judged again; without its model none is.
+        """
+        said, judged, names = {error.field: self.in_page_words(error)}, list(values), [*self.settings.fields, *self.more_fields]
+        while error.field in names[1 : len(judged)]:
+            place = names.index(error.field)
+            judged[place] = self.inputs[place].value
+            try:
+                self.prepare(tuple(judged))
+                break
+            except FieldError as another:
+                if another.field in said:
+                    break
+                said[another.field], error = self.in_page_words(another), another
+        return said
+
+    def in_page_words(self, error: FieldError) -> str:
+        """The sentence of an error with the name that its field has on the page."""
+        field = self.named_inputs.get(error.field)
+        return f"{field.label or error.field} {error.reason}" if field else str(error)
+
+    def refused(self, error: gr.Error) -> Any:
+        """A status line that says why a run could not start, and marks the field that it is about."""
+        cause = error.__cause__
+        if not isinstance(cause, FieldError):
+            return error.message
+        return {"words": self.in_page_words(cause), "wrong": {cause.field: self.in_page_words(cause)}}
+
+    @property
+    def named_inputs(self) -> dict[str, Any]:
+        """The inputs by the names of their fields."""
+        return dict(zip([*self.settings.fields, *self.more_fields], self.inputs, strict=False))
+
+    @property
+    def elem_ids(self) -> dict[str, str]:
+        """Where on the page each field is."""
+        return {name: field.elem_id for name, field in self.named_inputs.items() if field.elem_id}
+
+    def ends_words(self, plan: Any) -> str:
+        """What is said before the cost."""
+        return ""
+
+    def behind(self, recipe: Any) -> int:
+        """Evaluations that follow a run in the background."""
+        return 0
 
     @abstractmethod
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -124,50 +212,72 @@ class RunTab(ABC):
 
     async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         """Streams a run to the page."""
-        session = request.session_hash
+        show = RunView(*await self.runs.prepared(request, self.name, values, self.prepare))
+        async for shown in self.streamed(show, request):
+            yield shown
+
+    def run_unasked(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
+        """Streams a run that nobody has pressed Run for."""
+        return self.run(request, *values)
+
+    def is_quick(self, values: tuple[Any, ...]) -> bool:
+        """Whether a run of these values does not take long; one that cannot be, or needs a download first, is none."""
         try:
-            show = RunView(*await asyncio.to_thread(self.recipe_of, values))
-        except FieldError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        yield [self.runs.say(session, show.note), *self.before(show.recipe)]
+            plan, _ = self.prepare(values)
+        except FieldError:  # said on its field
+            return False
+        return isinstance(plan, Plan) and (self.runs.engine.seconds(plan) or 0) <= UNASKED_SECONDS
+
+    async def streamed(self, show: RunView, request: gr.Request, *, live: bool = False) -> AsyncGenerator[list[Any], None]:
+        """Status line and outputs as the run goes on; of a `live` one, which is short, the outputs come at its end."""
+        place = (request.session_hash, self.name)
+        self.runs.reached(place)
+        yield [busy(show.note, live=live), *(self._nothing() if live else self.before(show.recipe))]
         try:
-            async with aclosing(self.runs.stream(show.recipe, request, alone=True)) as stream:
+            async with aclosing(self.runs.stream(show.run, request, self.name)) as stream:
                 async for news in stream:
                     for item in news:
                         show.take(item)
                     if show.plan is not None and show.board is None:
                         show.board = self.board(show.plan, show.about)
+                        if show.note != STARTING:  # its model was fetched, and the words are about that still
+                            yield [busy(text.first_step_line(show.plan), live=live), *self._nothing()]
                     if show.plan is None:
-                        yield [self.runs.say(session, show.note), *self._nothing(show)]
+                        yield [busy(show.note, live=live), *self._nothing()]
                     elif show.due():
-                        frames = show.pop()
-                        shown = await asyncio.to_thread(self.update, show.board, show.plan, frames)
-                        if session not in self.runs.pages:  # stopped meanwhile: nothing may overwrite what Stop has said
+                        step = show.at()
+                        shown = self._nothing() if live else await asyncio.to_thread(self.update, show.board, show.plan, show.pop())
+                        if place not in self.runs.places:  # stopped meanwhile: nothing may overwrite what Stop has said
                             return
-                        done = getattr(frames[-1], "round", frames[-1].k) + 1
-                        line = text.progress_line(show.plan, done, show.seconds)
-                        yield [self.runs.say(session, line, (done, show.plan.transitions)), *shown]
-        except gr.Error:
-            self.runs.say(session, None)
+                        self.runs.reached(place, (step, show.plan.transitions))
+                        line = text.progress_line(show.plan, step, show.seconds)
+                        yield [busy(line, step / show.plan.transitions, live), *shown]
+        except gr.Error as error:
+            self.runs.ended(place)
+            yield [self.refused(error), *self._nothing()]
             raise
         finally:
-            if show.made is None and show.plan is not None and self.runs.callers.is_open(session):  # stopped
-                self.runs.run_history.add(session, show.plan, show.newest, finished=False)
+            if show.made is None and show.plan is not None and not live and self.runs.callers.is_open(place[0]):  # stopped
+                self.runs.run_history.add(place[0], show.plan, show.newest, finished=False, tab=self.title)
         if show.made is None:  # the page has left, or has started another run
             return
         # Not in a `finally`: a run that is stopped leaves its status to the handler of Stop, which may come later.
-        self.runs.say(session, None)
+        self.runs.ended(place)
         if show.plan is not None:
-            yield await self._ending(session, show, replace(show.plan, recipe=show.made))
+            yield await self._ending(place[0], show, replace(show.plan, recipe=show.made), live)
         if show.error:
             raise gr.Error(show.error, print_exception=False)
 
-    async def _ending(self, session: str | None, show: RunView, plan: Any) -> list[Any]:
+    def stop(self, request: gr.Request) -> Any:
+        """Ends the tab's run on this page; what its status line says then."""
+        return self.runs.stop((request.session_hash, self.name))
+
+    async def _ending(self, session: str | None, show: RunView, plan: Any, live: bool) -> list[Any]:
         """What the page is told last of a run, whose plan has the recipe as made; the run goes into the page's history."""
-        self.runs.run_history.add(session, plan, show.newest, finished=show.error is None)
+        self.runs.run_history.add(session, plan, show.newest, finished=show.error is None, live=live, tab=self.title)
         asked = show.recipe.backend
         status = show.error or text.done_line(plan, show.seconds, self.runs.engine.made_with(plan, asked))
         return [status, *await asyncio.to_thread(self.last, show.board, plan, show.pop(), show.error)]
 
-    def _nothing(self, show: RunView) -> list[Any]:
-        return [KEEP] * len(self.before(show.recipe))
+    def _nothing(self) -> list[Any]:
+        return [KEEP] * len(self.outputs)

@@ -1,12 +1,12 @@
 """Files that answers name: gradio serves them from its cache and clears them away."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from gradio.processing_utils import hash_bytes
 from gradio.utils import get_upload_folder
 
 from ddim_app.media.images import png_bytes, to_pil
@@ -18,7 +18,7 @@ def keep(data: bytes, name: str) -> str:
     Equal files are one, and visitors who make the same run ask for it at the same time. So it appears whole, and is never
     emptied under a reader to be written again, as by gradio's own writers, whose readers then get nothing.
     """
-    path = (Path(get_upload_folder()) / hash_bytes(data) / name).resolve()
+    path = (Path(get_upload_folder()) / hashlib.sha256(data).hexdigest() / name).resolve()
     try:
         os.utime(path)  # the oldest files are the first to go
         return str(path)

@@ -3,10 +3,16 @@
 import gradio as gr
 
 from ddim_app.diffusion.noise import picture_seed
-from ddim_app.runs.base import Plan
+from ddim_app.runs.base import BaseRecipe, Plan
+from ddim_app.runs.interpolation import PathRecipe
+from ddim_app.runs.inversion import InvertRecipe
+from ddim_app.runs.mixing import MixRecipe
 from ddim_app.runs.sampling import Recipe, SamplingPlan
+from ddim_app.ui.assets import asset, component_files
 
 DOWNLOADED = "This model is downloaded when you run it."
+LOADED = "This model is loaded when you run it."
+"""What takes the place of a run's cost while nothing of its model is known."""
 CLIP_WORDS = {"clip": "x₀ clipped", "off": "x₀ not clipped", "dynamic": "x₀ thresholded"}
 
 SHOW_TEXT = """
@@ -25,6 +31,19 @@ def line(text: str, elem_id: str, *, live: bool = False) -> gr.HTML:
         text, html_template=template, css_template=css, js_on_load=SHOW_TEXT, apply_default_css=False, elem_id=elem_id,
         elem_classes="line",
     )  # fmt: skip
+
+
+def cost(elem_id: str) -> gr.HTML:
+    """What a run takes, as `RunTab.cost_line` says it."""
+    return gr.HTML(
+        "", html_template="<p></p>", css_template="p { margin: 0; }", js_on_load=asset("components/cost.js"),
+        apply_default_css=False, elem_id=elem_id, elem_classes=["line", "cost"],
+    )  # fmt: skip
+
+
+def status(tab: str, elem_id: str) -> gr.HTML:
+    """What a tab's run is doing: words, or what `run_tab.busy` makes of them."""
+    return gr.HTML("", **component_files("status"), apply_default_css=False, elem_id=elem_id, elem_classes=["line"], tab=tab)
 
 
 def grid_note(steps: int, spacing: str) -> str:
@@ -48,31 +67,59 @@ def recipe_line(plan: SamplingPlan) -> str:
     return f"{recipe.model} · {arms} · {seeds(recipe)} · {CLIP_WORDS[recipe.arms[0].clip]} · {recipe.precision}"
 
 
+def run_line(plan: Plan) -> str:
+    """Any run in one line: of many arms only how many."""
+    recipe = plan.recipe
+    if isinstance(plan, SamplingPlan) and len(recipe.arms) < 4:
+        return recipe_line(plan)
+    words = f"{len(recipe.arms)} arms · {seeds(recipe)}" if isinstance(recipe, Recipe) else kind_words(recipe)
+    return f"{recipe.model} · {words}"
+
+
+def kind_words(recipe: BaseRecipe) -> str:
+    """What a run that is not of samplers alone is about: its way, and its steps or the ends between which it goes."""
+    if isinstance(recipe, InvertRecipe):
+        arm, source = recipe.arms[0], recipe.sources[0]
+        return f"{arm.method}, {grid_note(arm.steps, arm.spacing).removesuffix(', trailing')}" + (
+            "" if source.seed is None else f", seed {source.seed}"
+        )
+    if isinstance(recipe, PathRecipe | MixRecipe):
+        way = recipe.mode if isinstance(recipe, PathRecipe) else "mix"
+        return f"{way} {', '.join('picture' if end.seed is None else str(end.seed) for end in recipe.ends)}"
+    return "latent drawn"
+
+
 def seeds(recipe: Recipe) -> str:
-    """Which pictures: their seeds, and the step noise where it does not follow them."""
+    """Which pictures: their seeds, the step noise where it does not follow them, and their class where one is named."""
     last = picture_seed(recipe.seed, recipe.pictures - 1)
     named = f"seed {recipe.seed}" if recipe.pictures == 1 else f"seeds {recipe.seed} to {last}"
     noise = "" if recipe.noise_seed is None else f" · noise seed {recipe.noise_seed}"
-    return named + noise + (f" · branch {recipe.branch}" if recipe.branch else "")
+    label = f" · class {recipe.class_label}" if recipe.class_label else ""
+    return named + noise + (f" · branch {recipe.branch}" if recipe.branch else "") + label
 
 
 def entry_line(plan: SamplingPlan) -> str:
     """The level at which x_T enters the chain, of each arm where they differ, and whether noise had to be capped."""
     entries = dict.fromkeys(f"t = {row.levels[0].t}, where √ᾱ = {row.levels[0].alpha_bar ** 0.5:.4f}" for row in plan.rows)
-    capped = " · eta is capped where the noise would exceed the level's" if any(row.is_capped for row in plan.rows) else ""
+    capped = " · η is capped where the noise would exceed the level's" if any(row.is_capped for row in plan.rows) else ""
     return f"x_T enters at {'; '.join(entries)}{capped}"
 
 
-def sampling_cost_line(plan: SamplingPlan, calls: int, seconds: float | None) -> str:
-    """What a run of arms takes, before it starts, and where their noise enters."""
-    pictures = plan.recipe.pictures * len(plan.rows)
-    return f"{pictures} pictures · {cost_line(plan, calls, seconds)}\n{entry_line(plan)}"
+def cost_line(plan: Plan, calls: int, seconds: float | None, background: int = 0, gpu: int | None = None) -> str:
+    """What a run takes, before it starts, and how many evaluations follow; the lines after the first are for those who ask.
+
+    `gpu` are the seconds of a lent GPU that it asks for.
+    """
+    about = "" if seconds is None else f", about {max(seconds, 0.1):.1f} s"
+    entry = f"\n{entry_line(plan)}" if isinstance(plan, SamplingPlan) else ""
+    behind = f" (+{background:,} in the background)" if background else ""
+    lent = "" if gpu is None else f", asks for {gpu} s of GPU"
+    return f"{plan.evaluations:,} evaluations{about}{lent}{behind}\nin {calls} UNet {'call' if calls == 1 else 'calls'}{entry}"
 
 
-def cost_line(plan: Plan, calls: int, seconds: float | None) -> str:
-    """What a run takes, before it starts."""
-    about = "" if seconds is None else f" · about {max(seconds, 0.1):.1f} s"
-    return f"{plan.evaluations} evaluations in {calls} UNet calls{about}"
+def first_step_line(plan: Plan) -> str:
+    """What is said between a model's arrival and its first step."""
+    return f"{plan.model.name} is loaded: what fits into memory is measured once, then the first of {plan.transitions} steps"
 
 
 def progress_line(plan: Plan, done: int, seconds: float) -> str:

@@ -6,6 +6,11 @@ import gradio as gr
 
 from ddim_app.ui.assets import asset
 
+FONT = (
+    '<style>@font-face { font-family: "Inter Explorer"; font-weight: 400 700; font-display: swap; '
+    'src: url("inter.woff2") format("woff2"); }</style>'
+)
+"""Inter by the page's own route, so that it looks the same everywhere and fetches nothing from others."""
 VISITORS = 100
 """Pages whose last run is kept, those that came last; each run is bounded by stage.REPLAY_BYTES and stage.FINAL_BYTES."""
 
@@ -15,8 +20,9 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": _theme(),
         "css": asset("page.css"),
+        "head": f"{FONT}<script>{asset('wait.js')}{asset('memory.js')}</script>",
         "js": asset("page.js"),
-        "footer_links": ["api", "settings"],
+        "footer_links": ["api"],
         "max_file_size": "10mb",
         "allowed_paths": [],
         "state_session_capacity": VISITORS,
@@ -28,8 +34,12 @@ def launch_options() -> dict[str, Any]:
 
 
 def _theme() -> gr.themes.Base:
-    font = ["Inter", "system-ui", "sans-serif"]
-    theme = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=font, font_mono=["ui-monospace", "monospace"])
+    # As objects, since Gradio compares them with its own, and those cannot be compared with text.
+    font, mono = (
+        [gr.themes.Font(name) for name in names]
+        for names in (("Inter Explorer", "Inter", "system-ui", "sans-serif"), ("ui-monospace", "monospace"))
+    )
+    theme = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=font, font_mono=mono)
     return theme.set(
         body_background_fill="var(--page)",
         body_background_fill_dark="var(--page)",
@@ -41,6 +51,14 @@ def _theme() -> gr.themes.Base:
         button_primary_text_color_dark="#06231f",
         button_large_radius="10px",
         button_small_radius="9px",
+        input_radius="9px",
+        input_border_color="var(--edge)",
+        input_border_color_dark="var(--edge)",
+        input_background_fill_dark="var(--card)",
+        checkbox_background_color_selected="var(--ink)",
+        checkbox_background_color_selected_dark="var(--ink)",
+        checkbox_border_color_selected="var(--ink)",
+        checkbox_border_color_selected_dark="var(--ink)",
         slider_color="#0f766e",
         slider_color_dark="#2dd4bf",
     )

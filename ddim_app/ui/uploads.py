@@ -9,9 +9,10 @@ from PIL import Image
 from ddim_app.errors import FieldError
 from ddim_app.media.images import open_picture
 from ddim_app.runs.sources import MIDDLE, Crop, Source, of_image
+from ddim_app.ui.hosting.gradio_patches import preprocessed
 
-MAX_SIDE = 1024
-"""Longer side of what is kept of a picture for cropping; no model here makes larger ones."""
+SHORTER_SIDE, MAX_SIDE = 1024, 8192
+"""Bounds of the sides of what is kept of a picture for cropping; no model here makes larger squares than the first."""
 
 
 def upload(label: str, elem_id: str, **options: Any) -> gr.Image:
@@ -19,12 +20,11 @@ def upload(label: str, elem_id: str, **options: Any) -> gr.Image:
 
     Gradio itself would open the file by any of Pillow's decoders. It has checked that the path is one of its own uploads.
     """
-    component = gr.Image(
+    component: gr.Image = gr.Image(
         None, label=label, sources=["upload", "webcam", "clipboard"], type="filepath", image_mode=None, format="png",
         elem_id=elem_id, **options,
     )  # fmt: skip
-    component.preprocess = uploaded_bytes  # type: ignore[method-assign,assignment]
-    return component
+    return preprocessed(component, uploaded_bytes)
 
 
 def uploaded_bytes(payload: Any) -> bytes | None:
@@ -34,20 +34,23 @@ def uploaded_bytes(payload: Any) -> bytes | None:
 
 
 def opened(data: bytes | None, field: str = "picture") -> Image.Image:
-    """The upright RGB picture of a file, its longer side cut down to MAX_SIDE; raises FieldError with one sentence."""
+    """The upright RGB picture of a file, its shorter side at most SHORTER_SIDE; raises FieldError with one sentence.
+
+    By its shorter side, so that a panorama keeps all the detail that a model can take; its longer one has at most MAX_SIDE.
+    """
     if not data:
         raise FieldError(field, "must be chosen first: upload one, paste it, or take an example")
     try:
-        image = open_picture(data, at_least=MAX_SIDE)
+        image = open_picture(data, at_least=SHORTER_SIDE)
     except ValueError as error:
         raise FieldError(field, f"cannot be used: {error}") from error
-    longest = max(image.size)
-    if longest <= MAX_SIDE:
+    scale = min(1.0, SHORTER_SIDE / min(image.size), MAX_SIDE / max(image.size))
+    if scale == 1:
         return image
-    factor = longest // MAX_SIDE
+    factor = int(1 / scale)
     if factor > 1:
         image = image.reduce((min(factor, image.width), min(factor, image.height)))
-    scale = min(1.0, MAX_SIDE / max(image.size))
+    scale = min(1.0, SHORTER_SIDE / min(image.size), MAX_SIDE / max(image.size))
     return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS)
 
 

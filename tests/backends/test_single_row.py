@@ -39,7 +39,7 @@ def asked(one: single_row.SingleRow, shape: tuple[int, ...], count: int) -> list
 
 def made(model: Model) -> single_row.SingleRow:
     unet = eager.network(model, CPU, "bf16")
-    return single_row.SingleRow(unet, eager._plain(unet))
+    return single_row.SingleRow(unet, eager.evaluator(unet, CPU))
 
 
 def test_lone_rows_get_a_network_of_their_own_with_the_bits_of_two(model: Model) -> None:

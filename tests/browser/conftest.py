@@ -10,6 +10,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ddim_app import backends
 from ddim_app.engine import Engine
+from ddim_app.ui import run_tab
+from ddim_app.ui.compare import ladder, live
+from ddim_app.ui.invert import ways
 from tests.wire import Brake, served, wait_for
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
@@ -19,7 +22,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
-expect.set_options(timeout=30_000)  # the page shares its cores with other tests
+expect.set_options(timeout=60_000)  # the page shares its cores with other tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,8 +37,9 @@ def chromium() -> str | None:
     return next((path for path in map(shutil.which, names) if path), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """One browser for this package's tests; it ends with them: while it is there, Playwright's loop runs in the tests' thread."""
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
@@ -48,13 +52,22 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def brake() -> Iterator[Brake]:
     """Slows down the network calls of all pages, where a test sets its `seconds`."""
     with pytest.MonkeyPatch.context() as patch:
         brake = Brake()
         patch.setattr(backends, "predictor", brake)
         yield brake
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is never too slow for what the page makes unasked: estimates remember the brake, and other tests' load."""
+    monkeypatch.setattr(live, "LIVE_SECONDS", 1e6)
+    monkeypatch.setattr(ladder, "LADDER_SECONDS", 1e6)
+    monkeypatch.setattr(ways, "WAYS_SECONDS", 1e6)
+    monkeypatch.setattr(run_tab, "UNASKED_SECONDS", 1e6)
 
 
 @pytest.fixture
@@ -65,12 +78,12 @@ def slow(brake: Brake) -> Iterator[None]:
     brake.seconds = 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def engine(brake: Brake) -> Engine:
     return Engine(allow_hub=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def url(engine: Engine) -> Iterator[str]:
     with served(engine) as address:
         yield address
@@ -90,10 +103,14 @@ def page(browser: Browser, url: str, engine: Engine) -> Iterator[Page]:
         assert [error for error in errors if "422" not in error] == []  # a refused value is answered with HTTP 422
 
 
-def open_page(page: Page, url: str) -> None:
+def open_page(page: Page, url: str, *, live: bool = False) -> None:
+    """Opens the page, whose settings answer only when Run is pressed, unless it is to be `live`."""
+    page.set_default_timeout(60_000)  # the page shares its cores with other tests
     page.goto(url)
     page.wait_for_function("document.querySelectorAll('#stage canvas').length > 0")
-    page.wait_for_function("document.querySelector('#cost p').textContent.includes('UNet call')")
+    page.wait_for_function("document.querySelector('#cost p').textContent.includes('evaluations')")
+    if not live:
+        page.locator("#live button").evaluate("button => button.click()")  # on a phone it is in the sheet
 
 
 def until_quiet(page: Page, milliseconds: int = 1500, most: int = 40) -> None:

@@ -1,4 +1,4 @@
-"""Makes README's screenshots, for when the weights or the page have changed: `python -m tests.browser.pictures [NAME ...]`."""
+"""Makes the screenshots of docs/, for when the weights or the page have changed: `python -m tests.browser.pictures [NAME ...]`."""
 
 import sys
 from io import BytesIO
@@ -10,10 +10,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from ddim_app.engine import Engine
 from ddim_app.models.catalogue import ROOT
 from tests.browser.conftest import FLAGS, chromium, open_page
-from tests.browser.test_compare import fill, run, until_drawn
-from tests.browser.test_invert import bring, choose, open_invert, picture, run_inversion
-from tests.browser.test_learn import open_panel
-from tests.browser.test_matrix import fill_area, open_view, run_matrix
+from tests.browser.test_compare import fill, run
+from tests.browser.test_invert import open_invert
+from tests.browser.test_learn import go, open_learn
+from tests.browser.test_matrix import run_matrix, set_view
 from tests.browser.test_recipe import runs_kept, set_pictures
 from tests.wire import served
 
@@ -39,26 +39,25 @@ def keep(page: Page, name: str, *places: str) -> None:
 
 
 def compare(page: Page) -> None:
-    for name, value in (("steps", 7), ("eta", 0.05), ("seed", 8)):
-        fill(page, name, value)
-    run(page)
-    keep(page, "compare")
+    """The first screen, as it is before anything is pressed."""
+    page.click("#live button")
+    page.wait_for_function("document.querySelector('#stage .far').textContent.includes('of 255')")
+    keep(page, "compare", "#header", "#ladder")
 
 
 def player(page: Page) -> None:
-    page.click("#charts-fold button")
-    page.wait_for_selector("#chart-psnr .vega-embed")
-    page.locator("#stage .scrub").fill("4")
-    keep(page, "player", "#stage", "#charts-fold")
+    page.locator("#replay .scrub").fill("4")
+    keep(page, "player", "#stage", "#replay")
 
 
 def recipe(page: Page) -> None:
-    set_pictures(page, 2)
+    set_pictures(page, 1)
     for i, steps in enumerate((5, 20), 1):
         fill(page, "steps", steps)
         run(page)
         runs_kept(page, i)
     page.get_by_role("button", name="Recipe: copy, restore, files").click()
+    page.get_by_role("button", name="Lay two side by side").click()
     page.get_by_role("button", name="Set as A: ").nth(1).click()
     expect(page.locator("#history .strip li.chosen")).to_have_count(1)
     page.get_by_role("button", name="Set as B: ").nth(0).click()
@@ -67,59 +66,54 @@ def recipe(page: Page) -> None:
 
 
 def matrix(page: Page) -> None:
-    set_pictures(page, 1)
-    page.get_by_role("tab", name="Steps × eta").click()
-    fill_area(page, "row-values", "5, 10, 20, 50")
-    fill_area(page, "column-values", "0, 0.5, 1, sigma-hat")
-    run_matrix(page)
-    keep(page, "matrix", "#row-values", "#matrix")
-
-
-def distance(page: Page) -> None:
-    open_view(page, "Same x_T, growing S")
-    fill_area(page, "column-values", "2, 4, 8, 16, 32")
-    until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
-    page.get_by_role("button", name="Distance to DDIM(0)").click()
-    expect(page.locator("#distance canvas, #distance svg").first).to_be_visible()
-    keep(page, "matrix-distance", "#matrix", "#distance")
+    """The tab as it opens, with a cell chosen."""
+    page.get_by_role("tab", name="Steps × η").click()
+    page.wait_for_function("document.querySelector('#matrix table').dataset.drawn === 'stored'")
+    page.get_by_role("button", name="η 0.5, between, 20 steps").click()
+    keep(page, "matrix", "#matrix-views", "#matrix-card")
 
 
 def noises(page: Page) -> None:
-    fill(page, "steps", 10)
-    open_view(page, "Same x_T, several noises")
-    fill_area(page, "row-values", "0, 1")
-    fill_area(page, "column-values", "3:5:1")
-    until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
+    set_view(page, "Several noises", "0, 1", "3:5:1")
+    run_matrix(page)
     keep(page, "matrix-noises", "#matrix")
 
 
 def branches(page: Page) -> None:
-    set_pictures(page, 1)
-    open_view(page, "Branches from a frozen x_t")
-    fill_area(page, "row-values", "2, 14")
-    fill_area(page, "column-values", "0:3:1")
-    until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
+    set_view(page, "Frozen halfway", "2, 14", "0:3:1")
+    run_matrix(page)
     keep(page, "matrix-branches", "#matrix")
 
 
+def interpolate(page: Page) -> None:
+    """The tab as it opens, with its film stopped on the way."""
+    page.get_by_role("tab", name="Interpolate").click()
+    page.locator("#strips .scrub").fill("11")
+    keep(page, "interpolate-tab", "#mode", "#against")
+
+
 def invert(page: Page) -> None:
-    open_invert(page, 10)
-    bring(page, picture())
-    expect(page.locator("#invert-crop canvas")).to_be_visible()
-    choose(page, "invert-method", "O-BELM, exact pair")
-    run_inversion(page)
-    keep(page, "invert", "#invert-task", "#invert")
+    """The tab as it opens."""
+    open_invert(page)
+    page.wait_for_function("document.querySelector('#invert .invert').dataset.drawn === 'stored'")
+    keep(page, "invert", "#invert-pictures", "#invert-edit")
 
 
 def rate(page: Page) -> None:
-    page.get_by_role("tab", name="Learn").click()
-    open_panel(page, "8 Rate")
-    page.click("#run-learn")
-    page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Done')", timeout=120_000)
-    keep(page, "learn-rate", "#panels")
+    open_learn(page)
+    go(page, "Rate and distortion", "rate-and-distortion")
+    page.click("#run-rate")
+    page.wait_for_function("document.querySelector('#status-learn p').textContent.startsWith('Done')", timeout=120_000)
+    keep(page, "learn-rate", "#learn-rate-and-distortion")
 
 
-SCENES = {scene.__name__: scene for scene in (compare, player, recipe, matrix, distance, noises, branches, invert, rate)}
+def world(page: Page) -> None:
+    open_learn(page)
+    go(page, "Why few steps", "why-few-steps")
+    keep(page, "learn-world", "#learn-why-few-steps")
+
+
+SCENES = {scene.__name__: scene for scene in (compare, player, recipe, matrix, noises, branches, interpolate, invert, world, rate)}
 
 
 def one(browser: Browser, url: str, scene: Any) -> None:

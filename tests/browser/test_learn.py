@@ -1,46 +1,45 @@
-"""The Learn tab, driven as a visitor would: every panel on one page, and the tour."""
+"""The Learn tab, driven as a visitor would: one story in chapters, its world of two numbers, and what goes deeper."""
 
+import re
+import threading
+import time
+from typing import Any
+
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
-from tests.browser.conftest import open_page, screenshot
+from ddim_app.ui.learn.inversion_panel import InversionPanel
+from tests.browser.conftest import open_page, screenshot, until_quiet
 from tests.browser.test_compare import fill
 from tests.wire import wait_for
 
-
-def open_panel(page: Page, title: str, where: str = "#panels") -> None:
-    """By its tab, or where there is no room for it by the menu of the others."""
-    tabs = page.locator(where)
-    tab = tabs.get_by_role("tab", name=title, exact=True)
-    if tab.count() and tab.first.is_visible():
-        tab.first.click()
-    else:
-        tabs.locator(".overflow-menu > button").first.click()
-        tabs.locator(".overflow-dropdown button", has_text=title).click()
+LINES = """where => {
+  const drawn = document.querySelectorAll(`#${where} .plot .line, #${where} .plot circle`);
+  const marks = [...drawn].map(one => one.getBoundingClientRect());
+  return Math.max(0, ...marks.map(box => box.right)) - Math.min(1e9, ...marks.map(box => box.left)) > 100;
+}"""
 
 
-def drawn(page: Page, where: str) -> int:
-    return int(page.locator(f"#{where} [data-drawn]").get_attribute("data-drawn") or 0)
+def open_learn(page: Page) -> None:
+    page.get_by_role("tab", name="Learn").click()
+    page.wait_for_selector("#world canvas")
+
+
+def go(page: Page, title: str, slug: str) -> None:
+    """To a chapter by the contents, until it is the one in sight."""
+    page.locator("#contents").get_by_role("link", name=title).click()
+    expect(page.locator("#contents [aria-current]")).to_contain_text(title)
+    expect(page.locator(f"#learn-{slug}")).to_be_in_viewport()
 
 
 def until_drawn(page: Page, where: str, words: str) -> None:
     expect(page.locator(f"#{where}")).to_contain_text(words, timeout=60_000)
 
 
-LINES = """where => {
-  const marks = [...document.querySelectorAll(`#${where} svg .plot_marks`)].map(one => one.getBoundingClientRect().width);
-  return Math.max(0, ...marks) > 100 && document.querySelectorAll(`#${where} svg .role-legend-symbol path`).length > 0;
-}"""
-
-
 def until_plotted(page: Page, where: str) -> None:
-    """Waits until a chart has lines or points, with a legend of their colours, and not only axes."""
+    """Waits until a chart has lines or points, and not only axes."""
     page.wait_for_function(LINES, arg=where)
-
-
-def run_panel(page: Page, where: str, words: str) -> None:
-    page.click("#run-learn")
-    until_drawn(page, where, words)
 
 
 def formula(page: Page, where: str) -> str:
@@ -48,117 +47,181 @@ def formula(page: Page, where: str) -> str:
     return page.locator(f"#{where}").inner_text()
 
 
-def test_every_panel_shows_its_formula_with_numbers_and_what_the_model_makes_of_it(page: Page, engine: Engine) -> None:
-    page.get_by_role("tab", name="Learn").click()
-
-    open_panel(page, "1 Forward")
+def test_the_tab_opens_on_stored_results_and_asks_for_no_evaluation(page: Page, engine: Engine) -> None:
+    calls = engine.loop.calls
+    open_learn(page)
     formula(page, "forward-formula")
-    until_drawn(page, "forward-figures", "t = 250")
+    for title, slug, where, words in (
+        ("One step", "one-step", "step-figures", "direction"),
+        ("The family", "the-family-eta", "family-table", "DDPM's chain"),
+        ("Going back", "going-back-inversion", "inversion-table", "fixed point"),
+        ("The ELBO in bits", "elbo-in-bits", "likelihood-table", "large"),
+        ("Rate and distortion", "rate-and-distortion", "rate-figures", "without loss"),
+    ):
+        go(page, title, slug)
+        until_drawn(page, where, words)
+    until_plotted(page, "inversion-chart")
+    until_plotted(page, "likelihood-chart")
+    until_quiet(page)
+    assert engine.loop.calls == calls
+    screenshot(page, "learn")
+
+
+def test_the_chapters_of_the_story_follow_their_sliders(page: Page, engine: Engine) -> None:
+    open_learn(page)
+    page.locator("#chapter-forward").get_by_role("button", name="about 500").click()
+    until_drawn(page, "chapter-forward", "About 250. At t = 258")
+    expect(page.locator("#contents .done")).to_have_count(1)
     before = page.locator("#forward-figures img").last.get_attribute("src")
     fill(page, "forward-t", 600)
     until_drawn(page, "forward-figures", "t = 600")
     assert page.locator("#forward-figures img").last.get_attribute("src") != before
-    until_drawn(page, "forward-table", "variance")
     until_plotted(page, "forward-chart")
     fill(page, "forward-t", 1000)
     expect(page.locator("#learn-note")).to_contain_text("t must be a whole number from 0 to 999; got 1000")
-    screenshot(page, "learn-forward")
 
-    open_panel(page, "2 DDIM forward")
-    until_drawn(page, "family-table", "DDPM's chain")
+    page.locator("#contents").get_by_role("button", name="Settings").click()
+    go(page, "The family", "the-family-eta")
     expect(page.locator("#family-figures .row")).to_have_count(2)  # eta 0 and 1
     fill(page, "eta", 0.5)
     until_drawn(page, "family-figures", "η = 0.5")
     page.locator("#proof-4 button").first.click()
     expect(page.locator("#proof-4 .katex").first).to_be_visible()
-    page.locator("#mistakes button").first.click()
-    expect(page.locator("#mistakes td .katex").first).to_be_visible()
-    screenshot(page, "learn-family")
-
-    open_panel(page, "3 Schedule")
-    formula(page, "schedule-formula")
-    fill(page, "steps", 5)
-    until_drawn(page, "schedule-formula", "for the 5 chosen timesteps")
-    until_plotted(page, "schedule-chart")
-    until_plotted(page, "schedule-marks")
-    screenshot(page, "learn-schedule")
 
     calls = engine.loop.calls
-    open_panel(page, "4 One step")
-    until_drawn(page, "step-figures", "direction")
-    assert engine.loop.calls - calls == 1
-    expect(page.locator("#step-figures img")).to_have_count(8)
-    screenshot(page, "learn-step")
+    go(page, "One step", "one-step")  # which follows the settings as it comes into sight
+    expect(page.locator("#step-formula")).to_contain_text("0.5")
+    wait_for(lambda: engine.loop.calls - calls == 1)
+    go(page, "Going back", "going-back-inversion")
+    fill(page, "inversion-steps", 4)
+    until_drawn(page, "inversion-table", "4 steps up and 4 down")
 
-    open_panel(page, "5 Denoise")
+
+def test_an_answer_that_takes_its_time_does_not_come_after_a_newer_one(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    show, begun = InversionPanel.show, threading.Event()
+
+    def late(panel: InversionPanel, scene: Any, *values: Any) -> list[Any]:
+        answer = show(panel, scene, *values)
+        if values[0] == 10:
+            begun.set()
+            time.sleep(1)
+        return answer
+
+    monkeypatch.setattr(InversionPanel, "show", late)
+    open_learn(page)
+    page.locator("#contents").get_by_role("button", name="Settings").click()
+    fill(page, "eta", 0.5)
+    go(page, "Going back", "going-back-inversion")  # where it is filled anew
+    wait_for(begun.is_set)
+    fill(page, "inversion-steps", 4)
+    until_drawn(page, "inversion-table", "4 steps up and 4 down")
+    until_quiet(page)
+    expect(page.locator("#inversion-table")).to_contain_text("4 steps up and 4 down")
+
+
+def test_what_goes_deeper_computes_as_it_comes_into_sight_or_is_run(page: Page) -> None:
+    open_learn(page)
+    page.locator("#contents").get_by_role("button", name="Settings").click()
+    go(page, "Schedules", "schedules")
+    fill(page, "steps-learn", 5)
+    until_drawn(page, "schedule-formula", "for the 5 chosen timesteps")
+    until_plotted(page, "schedule-marks")
+    go(page, "Denoising", "denoising-a-picture")
     until_drawn(page, "denoise-once", "one evaluation")
-    run_panel(page, "denoise-chain", "the end")
-    screenshot(page, "learn-denoise")
-
-    open_panel(page, "6 Progressive")
-    formula(page, "progress-formula")
-    run_panel(page, "progress-figures", "the end")
-    screenshot(page, "learn-progress")
-
-    open_panel(page, "7 Likelihood")
-    formula(page, "likelihood-formula")
-    run_panel(page, "likelihood-table", "large")
+    page.click("#run-denoise")
+    until_drawn(page, "denoise-chain", "the end")
+    page.click("#run-progress")
+    until_drawn(page, "progress-figures", "the end")
+    go(page, "The ELBO in bits", "elbo-in-bits")
+    page.click("#run-likelihood")
     until_drawn(page, "likelihood-table", "100 evaluations")
-    screenshot(page, "learn-likelihood")
-
-    open_panel(page, "8 Rate")  # filled by the same run
-    until_drawn(page, "rate-figures", "without loss")
-    screenshot(page, "learn-rate")
-
-    open_panel(page, "9 Losses")
-    formula(page, "losses-formula")
+    go(page, "Losses", "losses-l-simple")
     until_plotted(page, "losses-weights")
     until_plotted(page, "losses-chart")
-    screenshot(page, "learn-losses")
-
-    open_panel(page, "10 Variances")
-    assert "0.3" in formula(page, "variance-formula")
+    go(page, "Variances", "variances")
     fill(page, "variance-s", 0)
     until_drawn(page, "variance-formula", "lies 0 %")
-    until_plotted(page, "variance-chart")
-    screenshot(page, "learn-variance")
-
-    open_panel(page, "11 Score")
+    go(page, "Score", "score-and-ode")
     until_drawn(page, "score-figures", "|score|")
-    run_panel(page, "score-ends", "100 steps")
-    screenshot(page, "learn-score")
+    page.click("#run-score")
+    until_drawn(page, "score-ends", "100 steps")
 
 
-def test_a_panel_that_has_no_run_says_so_and_only_the_open_one_computes(page: Page, engine: Engine) -> None:
-    page.get_by_role("tab", name="Learn").click()
-    open_panel(page, "4 One step")
-    until_drawn(page, "step-figures", "direction")
-    page.click("#run-learn")
-    expect(page.locator("#side")).to_contain_text("has nothing to run")
-    open_panel(page, "10 Variances")
-    formula(page, "variance-formula")
+def test_the_world_answers_its_controls_and_says_what_its_numbers_bear_out(page: Page, engine: Engine) -> None:
     calls = engine.loop.calls
-    fill(page, "eta", 0.25)
-    fill(page, "variance-s", 1)
-    until_drawn(page, "variance-formula", "lies 100 %")
+    open_learn(page)
+    world, head = page.locator("#world"), page.locator("#chapter-world")
+    head.get_by_role("button", name="Both").click()
+    expect(head.locator(".answer")).to_contain_text("DDIM. DDIM’s paths are nearly straight")
+    world.get_by_role("slider", name="Steps").press("End")
+    expect(head.locator(".question")).to_contain_text("With 250 steps")
+    world.get_by_role("button", name=re.compile("^16 steps")).click()
+    expect(head.locator(".answer")).to_contain_text("Both. ")
+    expect(world.locator(".note")).to_contain_text("Step 12 of 16")
+    world.get_by_role("button", name="The next step").click()
+    expect(world.locator(".note")).to_contain_text("Step 13 of 16")
+    world.get_by_role("button", name="Two moons").click()
+    expect(head.locator(".answer")).to_contain_text("to another moon")
+    for other in ("Other starts", "Other step noise"):
+        before = head.locator(".answer").inner_text()
+        world.get_by_role("button", name=other).click()
+        expect(head.locator(".answer")).not_to_have_text(before)
+    world.get_by_role("spinbutton").fill("300")
+    expect(world.locator(".wrong")).to_contain_text("steps must be a whole number from 1 to 250; got 300")
+    world.get_by_role("spinbutton").fill("8")
+    expect(world.locator(".wrong")).to_be_hidden()
+    expect(head.locator(".question")).to_contain_text("With 8 steps")
+    world.get_by_role("button", name="Play").click()
+    expect(world.locator("figcaption").first).to_contain_text("t = ")
+    expect(world.get_by_role("button", name="Play")).to_be_visible()  # it has ended
     assert engine.loop.calls == calls
 
 
-def test_the_tour_goes_round_on_a_phone(browser: Browser, url: str, engine: Engine) -> None:
+def test_a_press_or_a_key_puts_a_cloud(page: Page) -> None:
+    open_learn(page)
+    world = page.locator("#world")
+    world.get_by_role("button", name="Your own").click()
+    canvas = world.locator(".worlds canvas").first
+    around = "() => document.querySelector('#world').querySelector('.worlds canvas').getAttribute('aria-label')"
+    page.wait_for_function("document.querySelector('#chapter-world .question').textContent.includes('With 8 steps')")
+    before = page.evaluate(around)
+    canvas.click(position={"x": 200, "y": 60})
+    page.wait_for_function(f"({around})() !== {before!r}")
+    before = page.evaluate(around)
+    canvas.press("ArrowUp")
+    canvas.press("Enter")
+    page.wait_for_function(f"({around})() !== {before!r}")
+    screenshot(page, "learn-own")
+
+
+def test_a_link_opens_its_chapter_and_a_chapter_opens_compare(browser: Browser, url: str) -> None:
+    with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
+        page = context.new_page()
+        page.goto(f"{url}/#learn-why-few-steps")
+        expect(page.get_by_role("heading", name="Why few steps are enough", exact=True)).to_be_in_viewport(timeout=60_000)
+        expect(page.locator("#contents [aria-current]")).to_contain_text("Why few steps")
+        page.locator("#onward-world").get_by_role("link", name="The family").click()
+        expect(page.get_by_role("heading", name="The family: η", exact=True)).to_be_in_viewport()
+        page.locator("#onward-family").get_by_role("button", name="Compare").click()
+        expect(page.locator("#stage")).to_be_in_viewport()
+        expect(page.locator("#eta .exact")).to_have_value("0.5")
+        page.emulate_media(media="print")
+        assert not page.locator("#header").is_visible()
+
+
+def test_the_story_on_a_phone(browser: Browser, url: str, engine: Engine) -> None:
     with browser.new_context(viewport={"width": 390, "height": 844}) as context:
         page = context.new_page()
         open_page(page, url)
         wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
-        open_panel(page, "Learn", "#tabs")
-        for stop in range(6):
-            heading = page.get_by_role("heading", name=f"{stop + 1}. ")
-            expect(heading).to_be_visible()
-            page.locator(f"#answer-{stop} button").first.click()
-            expect(page.locator(f"#answer-{stop} p").first).to_be_visible()
-            screenshot(page, f"learn-tour-{stop + 1}")
-            page.click(f"#next-{stop}")
-        expect(page.get_by_role("heading", name="1. ")).to_be_visible()
-        page.click("#open-forward")
-        until_drawn(page, "forward-figures", "t = 250")
+        open_learn(page)
+        go(page, "Why few steps", "why-few-steps")
+        expect(page.locator("#world canvas").first).to_be_visible()
+        page.locator("#chapter-world").get_by_role("button", name="DDIM").click()
+        until_drawn(page, "chapter-world", "nearly straight")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        screenshot(page, "learn-forward-390")
+        small = page.locator("#world button:visible, #chapter-world button:visible").evaluate_all(
+            "nodes => nodes.filter(node => node.getBoundingClientRect().height < 40).map(node => node.className)"
+        )
+        assert small == []
+        screenshot(page, "learn-390")

@@ -1,21 +1,24 @@
 """The Steps x eta tab, driven as a visitor would."""
 
+import re
+
 from playwright.sync_api import Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.runs.kinds import from_json
 from tests.browser.conftest import screenshot
-from tests.browser.test_compare import fill, run, status, until_drawn
+from tests.browser.test_compare import cost, fill, run, status, until_drawn
 from tests.wire import calls_after, wait_for
 
 CELLS = """() => [...document.querySelectorAll('#matrix canvas')]
   .map(canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data].join())"""
 
 
-def open_matrix(page: Page, rows: str, columns: str) -> None:
-    page.get_by_role("tab", name="Steps × eta").click()
-    for name, text in (("row-values", rows), ("column-values", columns)):
+def open_matrix(page: Page, down: str, across: str) -> None:
+    """Opens the tab and writes down the etas that run down, and the steps that run across."""
+    page.get_by_role("tab", name="Steps × η").click()
+    for name, text in (("row-values", down), ("column-values", across)):
         page.fill(f"#{name} textarea, #{name} input", text)
     page.locator("#row-values textarea, #row-values input").press("Tab")
     expect(page.locator("#run-matrix")).to_be_visible()
@@ -24,83 +27,125 @@ def open_matrix(page: Page, rows: str, columns: str) -> None:
 def run_matrix(page: Page) -> list[str]:
     """Every cell's pixels of a finished matrix."""
     until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
-    expect(page.locator("#matrix .hint")).to_contain_text("PSNR to DDIM(0)")
     cells: list[str] = page.evaluate(CELLS)
     return cells
 
 
-def test_a_matrix_fills_and_a_click_takes_the_settings_of_a_cell(page: Page) -> None:
+def test_the_tab_opens_on_the_stored_matrix(page: Page, engine: Engine) -> None:
+    calls = engine.loop.calls
+    page.get_by_role("tab", name="Steps × η").click()
+    expect(page.locator("#matrix table")).to_have_attribute("data-drawn", "stored")
+    assert len(set(page.evaluate(CELLS))) == 20
+    assert page.locator("#matrix tbody th b").all_inner_texts() == ["η 0", "η 0.5", "η 1", "σ̂"]
+    notes = page.locator("#matrix .cell > span").all_inner_texts()
+    assert [notes[2].split()[0], notes[13].split()[0]] == ["4.0", "4.3"]  # as in the ladder
+    assert [i for i, note in enumerate(notes) if "within 5" in note] == [2, 8, 13]
+    expect(page.locator("#matrix .plot path.line")).to_have_count(4)
+    page.get_by_role("button", name="η 0, DDIM, 5 steps").press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#matrix .far")).to_have_text("35.3 of 255 from its own 1000 steps")
+    for button, name in (("#save-sheet", "ddim-explorer-matrix.png"), ("#save-numbers", "ddim-explorer-matrix.csv")):
+        with page.expect_download() as download:
+            page.click(button)
+        assert download.value.suggested_filename == name
+    assert download.value.path().read_text().splitlines()[1].startswith("0.0,5,5,13.9")
+    assert engine.loop.calls == calls
+
+
+def test_a_matrix_fills_and_a_cell_takes_its_settings_to_compare(page: Page) -> None:
+    open_matrix(page, "0, 1, sigma-hat", "3, 6")
     fill(page, "seed", 21)
-    page.get_by_label("number input for Pictures").fill("2")
-    page.get_by_label("number input for Pictures").press("Tab")
-    open_matrix(page, "3, 6", "0, 1, sigma-hat")
-    expect(page.locator("#matrix-cost")).to_contain_text("12 pictures · 54 evaluations in 6 UNet calls")
+    page.locator("#pictures-matrix").get_by_role("radio", name="4", exact=True).check()
+    cost(page, "108 evaluations", "in 9 UNet calls", "#cost-matrix")
     assert not page.locator("#run").is_visible()
     cells = run_matrix(page)
     assert len(set(cells)) == 6
-    assert page.locator("#matrix thead th").all_inner_texts() == ["η 0", "η 1 = DDPM", "DDPM, σ̂"]
-    assert page.locator("#matrix tbody th").all_inner_texts() == ["3 steps", "6 steps"]
-    notes = page.locator("#matrix small").all_inner_texts()
-    assert notes[3] == "reference"
-    assert all(note.endswith("dB") for i, note in enumerate(notes) if i != 3)
+    assert page.locator("#matrix tbody th b").all_inner_texts() == ["η 0", "η 1", "σ̂"]
+    assert page.locator("#matrix thead th b").all_inner_texts() == ["3 steps", "6 steps"]
+    notes = page.locator("#matrix .cell > span").all_inner_texts()
+    assert notes[1::2] == ["reference"] * 3  # each sampler's own cell with the most steps
+    assert all(float(note.split()[0]) > 0 for note in notes[::2])
+    expect(page.locator("#matrix .hint")).to_contain_text("its own sampler's cell with the most steps (RMSE of 255)")
     assert "3 and 6 NFE per picture" in status(page)
-    expect(page.locator("#matrix-recipe")).to_contain_text("steps 3, 6 x eta 0.0, 1.0, sigma-hat · seeds 21 to 22")
+    expect(page.locator("#matrix-recipe")).to_contain_text("eta 0.0, 1.0, sigma-hat x steps 3, 6 · seeds 21 to 24")
     screenshot(page, "matrix")
-    page.get_by_role("button", name="6 steps, η 1 = DDPM").click()
+    page.get_by_role("button", name="η 1, DDPM, 6 steps").click()
+    page.click("#matrix .open")
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
     expect(page.locator("#steps input")).to_have_value("6")
     expect(page.locator("#eta input")).to_have_value("1")
+    page.get_by_role("tab", name="Steps × η").click()
     assert run_matrix(page) == cells
 
 
 def test_a_cell_is_the_picture_that_compare_draws_with_its_settings(page: Page) -> None:
-    page.get_by_label("number input for Pictures").fill("1")
-    page.get_by_label("number input for Pictures").press("Tab")
-    open_matrix(page, "4", "0.5, 0")
+    page.locator("#pictures").get_by_role("radio", name="1", exact=True).check()
+    open_matrix(page, "0.5, 0", "4")
     cell = run_matrix(page)[0]
-    page.get_by_role("button", name="4 steps, η 0.5").click()
+    page.get_by_role("button", name="η 0.5, between, 4 steps").click()
+    page.click("#matrix .open")
     expect(page.locator("#eta input")).to_have_value("0.5")
-    page.get_by_role("tab", name="Compare").click()
     run(page)
-    shown = page.evaluate(CELLS.replace("#matrix canvas", "#stage figure:first-child canvas"))
+    shown = page.evaluate(CELLS.replace("#matrix canvas", "#stage .arm:first-child canvas"))
     assert shown == [cell]
 
 
 def test_a_wrong_axis_is_said_on_its_field_and_nothing_is_computed(page: Page, engine: Engine) -> None:
     calls = engine.loop.calls
-    open_matrix(page, "5, x", "0")
-    expect(page.locator("#matrix-cost")).to_contain_text("row values cannot be read at character 4")
+    open_matrix(page, "0, x", "5")
+    expect(page.locator("#row-values .wrong")).to_contain_text("Values down cannot be read at character 4")
     page.click("#run-matrix")
-    expect(page.locator("#row-values")).to_contain_text("cannot be read at character 4: steps must be")
+    expect(page.locator("#row-values")).to_contain_text("cannot be read at character 4: eta must be")
     assert engine.loop.calls == calls
 
 
 def test_stop_keeps_the_cells_that_are_there(page: Page, engine: Engine) -> None:
-    open_matrix(page, "500, 1000", "0, 1")
+    open_matrix(page, "0, 1", "500, 1000")
     calls = engine.loop.calls
     page.keyboard.press("Control+Enter")
     wait_for(lambda: engine.loop.calls >= calls + 3)
-    expect(page.locator("#matrix small").first).to_contain_text("of 500")
-    page.click("#stop")
-    expect(page.locator("#status")).to_contain_text("Stopped at step")
+    expect(page.locator("#matrix .cell > span").first).to_contain_text("of 500")
+    page.click("#stop-matrix")
+    expect(page.locator("#status-matrix")).to_contain_text("Stopped at step")
     assert calls_after(engine) <= 3
     assert len(set(page.evaluate(CELLS))) >= 2
 
 
-def open_view(page: Page, words: str) -> None:
-    page.get_by_role("tab", name="Steps × eta").click()
+def set_view(page: Page, words: str, down: str = "", across: str = "", **fields: int) -> None:
+    """Presses a ready-made view, which begins a run of it, stops that, and sets other values."""
+    page.get_by_role("tab", name="Steps × η").click()
     page.get_by_role("button", name=words).click()
+    page.click("#stop-matrix")
+    expect(page.locator("#run-matrix")).to_be_visible()
+    for name, value in fields.items():
+        fill(page, name.replace("_", "-"), value)
+    for name, text in (("row-values", down), ("column-values", across)):
+        if text:
+            fill_area(page, name, text)
+
+
+def test_a_view_sets_its_axes_and_runs_in_one_press_and_stays_marked(page: Page, engine: Engine) -> None:
+    page.get_by_role("tab", name="Steps × η").click()
+    expect(page.get_by_role("button", name="More steps, same noise")).to_have_class(re.compile(r"\bon\b"))
+    fill(page, "seed", 11)
+    chip = page.get_by_role("button", name="Equal evaluations")
+    until_drawn(page, "#matrix table", chip.click)
+    assert page.locator("#matrix tbody th b").all_inner_texts() == ["5 steps", "10 steps", "20 steps"]
+    expect(page.locator("#matrix-recipe")).to_contain_text("seed 11")  # only what the view names
+    expect(chip).to_have_attribute("aria-pressed", "true")
+    calls = engine.loop.calls
+    until_drawn(page, "#matrix table", lambda: page.click("#swap-axes"))
+    assert engine.loop.calls > calls
+    assert page.locator("#matrix thead th b").all_inner_texts() == ["5 steps", "10 steps", "20 steps"]
 
 
 def test_several_noises_have_a_map_of_their_spread(page: Page) -> None:
     """DDIM paper, section 3: only eta > 0 draws on the noise."""
-    fill(page, "steps", 4)
-    open_view(page, "Same x_T, several noises")
-    fill_area(page, "row-values", "0, 1")
-    fill_area(page, "column-values", "3:5:1")
-    expect(page.locator("#matrix-cost")).to_contain_text("24 pictures · 96 evaluations")
+    set_view(page, "Several noises", "0, 1", "3:5:1", steps_matrix=4)
+    expect(page.locator("#cost-matrix")).to_contain_text("24 evaluations")
     until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
-    assert page.locator("#matrix thead th").all_inner_texts() == ["noise 3", "noise 4", "noise 5", "spread"]
-    still, moved = page.locator("#matrix figure small").all_inner_texts()
+    assert page.locator("#matrix thead th b").all_inner_texts() == ["noise 3", "noise 4", "noise 5", "spread"]
+    still, moved = page.locator("#matrix figure > span").all_inner_texts()
     assert still == "spread 0.0000"
     assert float(moved.split()[1]) > 0.02
     expect(page.locator("#matrix .hint")).to_contain_text("DDIM(0) adds no noise")
@@ -112,46 +157,41 @@ def test_several_noises_have_a_map_of_their_spread(page: Page) -> None:
 
 def test_branches_share_what_was_frozen(page: Page) -> None:
     """DDPM paper, Fig. 7: the later x_t is frozen, the less is left to chance."""
-    page.get_by_label("number input for Pictures").fill("1")
-    page.get_by_label("number input for Pictures").press("Tab")
-    open_view(page, "Branches from a frozen x_t")
-    expect(page.locator("#steps input")).to_have_value("16")
+    set_view(page, "Frozen halfway")
+    expect(page.locator("#steps-matrix input")).to_have_value("16")
     expect(page.locator("#eta input")).to_have_value("1")
     fill_area(page, "row-values", "2, 14")
     fill_area(page, "column-values", "0:3:1")
     # The trunk of 16 steps, and four branches of 14 and of 2.
-    expect(page.locator("#matrix-cost")).to_contain_text("80 evaluations in 16 UNet calls")
+    cost(page, "80 evaluations", "in 16 UNet calls", "#cost-matrix")
     until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
-    early, late = (float(note.split()[1]) for note in page.locator("#matrix figure small").all_inner_texts())
+    early, late = (float(note.split()[1]) for note in page.locator("#matrix figure > span").all_inner_texts())
     assert early > 2 * late > 0
-    assert page.locator("#matrix tbody th").all_inner_texts() == ["freeze after 2", "freeze after 14"]
+    assert page.locator("#matrix tbody th b").all_inner_texts() == ["freeze after 2", "freeze after 14"]
     screenshot(page, "matrix-branches")
 
 
 def test_the_distance_to_many_steps_is_plotted(page: Page) -> None:
-    open_view(page, "Same x_T, growing S")
-    fill_area(page, "column-values", "2, 4, 8")
+    set_view(page, "More steps, same noise", "0, 0.5, 1", "2, 4, 8")
     until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
+    lines = page.locator("#matrix .plot path.line")
+    expect(lines).to_have_count(3)
+    assert all((lines.nth(i).get_attribute("d") or "").count("L") == 2 for i in range(3))
     with page.expect_download() as download:
         page.click("#save-sheet")
     sheet = download.value.path().read_bytes()
     recipe = from_json(text_inside(sheet))
-    assert [arm.steps for arm in recipe.arms] == [2, 4, 8] * 2
+    assert [arm.steps for arm in recipe.arms] == [2, 4, 8] * 3
     assert recipe.weights
-    page.get_by_role("button", name="Distance to DDIM(0)").click()
-    expect(page.locator("#distance canvas, #distance svg").first).to_be_visible()
     screenshot(page, "matrix-distance")
 
 
 def test_equal_seconds_become_steps(page: Page) -> None:
-    open_view(page, "Equal seconds")
-    fill_area(page, "row-values", "0.2")
-    fill_area(page, "column-values", "0, 1")
-    expect(page.locator("#matrix-cost")).to_contain_text("8 pictures", timeout=30_000)
+    set_view(page, "Equal seconds", "0.2", "0, 1")
+    expect(page.locator("#cost-matrix")).to_contain_text("evaluations", timeout=30_000)
     until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
-    header = page.locator("#matrix tbody th").inner_text()
-    assert header.startswith("0.2 s: ")
-    assert header.endswith("steps")
+    assert page.locator("#matrix tbody th b").inner_text() == "0.2 s"
+    assert page.locator("#matrix tbody th small").inner_text().endswith("steps")
 
 
 def fill_area(page: Page, name: str, text: str) -> None:

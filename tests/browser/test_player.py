@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
@@ -28,7 +28,7 @@ PAYLOADS = (
     "{{constructor.constructor('document.title=1')()}}",
 )
 HOSTILE = "z" + "".join(PAYLOADS)
-READ = "() => document.querySelector('#stage .read').textContent"
+READ = "() => document.querySelector('#replay .read').textContent"
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def step(page: Page) -> int:
 
 
 def scrub(page: Page) -> Any:
-    return page.locator("#stage .scrub")
+    return page.locator("#replay .scrub")
 
 
 def hold(page: Page) -> None:
@@ -67,25 +67,25 @@ def hold(page: Page) -> None:
 
 def test_the_mouse_steps_plays_pauses_and_loops(page: Page) -> None:
     hold(page)
-    page.click("#stage .first")
-    page.click("#stage .forth")
-    page.click("#stage .forth")
-    page.click("#stage .back")
+    page.click("#replay .first")
+    page.click("#replay .forth")
+    page.click("#replay .forth")
+    page.click("#replay .back")
     assert step(page) == 2
-    page.click("#stage .play")
-    expect(page.locator("#stage .play")).to_have_attribute("aria-label", "Pause")
+    page.click("#replay .play")
+    expect(page.locator("#replay .play")).to_have_attribute("aria-label", "Pause")
     page.clock.run_for(1000)  # ten steps in four seconds, but at least four a second
     assert step(page) == 6
-    page.click("#stage .play")
+    page.click("#replay .play")
     page.clock.run_for(1000)
     assert step(page) == 6
-    page.select_option("#stage .speed", "4")
-    page.click("#stage .play")
+    page.select_option("#replay .speed", "4")
+    page.click("#replay .play")
     page.clock.run_for(1000)
     assert step(page) == 10
-    expect(page.locator("#stage .play")).to_have_attribute("aria-label", "Play")  # the end stops it
-    page.click("#stage .loop")
-    page.click("#stage .play")
+    expect(page.locator("#replay .play")).to_have_attribute("aria-label", "Play")  # the end stops it
+    page.click("#replay .loop")
+    page.click("#replay .play")
     page.clock.run_for(830)  # thirteen times 62.5 ms
     assert step(page) == 4  # begun again: step 1 at once, ten later step 1 again
     scrub(page).fill("7")
@@ -99,9 +99,9 @@ def test_keys_work_where_the_player_has_the_focus(page: Page) -> None:
     for key, where in (("Home", 1), ("ArrowRight", 2), ("ArrowUp", 3), ("ArrowLeft", 2), ("End", 10), ("ArrowRight", 10)):
         page.keyboard.press(key)
         assert step(page) == where, key
-    words = scrub(page).get_attribute("aria-valuetext")
-    assert words == page.evaluate(READ)
-    assert re.fullmatch(r"step 10 of 10 · t 99 · ᾱ 0\.\d{3} · σ 0 · NFE 10", words)
+    assert re.fullmatch(r"step 10 of 10 · t 99 · ᾱ 0\.\d{3}", page.evaluate(READ))
+    words = f"{page.evaluate(READ)} · σ 0 · NFE 10 · Picture 1 of 4, seed 7"
+    assert scrub(page).get_attribute("aria-valuetext") == words
     page.keyboard.press("Home")
     assert scrub(page).get_attribute("aria-valuetext").startswith("step 1 of 10 · t 999 · ᾱ 4.0e-5 · σ 0 | 0.")
     page.keyboard.press("Space")
@@ -112,7 +112,7 @@ def test_keys_work_where_the_player_has_the_focus(page: Page) -> None:
     before = pixels(page, 0), pixels(page, 1)
     page.keyboard.press("f")
     assert (pixels(page, 1), pixels(page, 0)) == before
-    page.locator("#stage .view").first.focus()
+    page.locator("#replay .view").first.focus()
     page.keyboard.press("ArrowRight")
     assert step(page) == 4
     page.locator("#steps input").focus()  # elsewhere the keys are not the player's
@@ -125,8 +125,8 @@ def test_little_motion_is_respected(browser: Browser, url: str) -> None:
         page = context.new_page()
         open_page(page, url)
         hold(page)
-        page.select_option("#stage .speed", "4")
-        page.click("#stage .play")
+        page.select_option("#replay .speed", "4")
+        page.click("#replay .play")
         page.clock.run_for(2100)
         assert step(page) == 5  # two a second, whatever the speed
 
@@ -137,18 +137,13 @@ def test_no_frame_asks_the_server(page: Page) -> None:
     until_quiet(page)  # settings are kept, and the strip of runs filled, after the run
     hold(page)  # the page's own timers stand still
     asked: list[str] = []
-
-    def note(request: Request) -> None:
-        if not request.url.endswith("/health"):  # how a page learns of new models, every three seconds
-            asked.append(request.url)
-
-    page.on("request", note)
+    page.on("request", lambda request: asked.append(request.url))
     scrub(page).focus()
     for key in ("Home", *["ArrowRight"] * 39, "Home", "f", "f", "Space"):
         page.keyboard.press(key)
     page.clock.run_for(5000)
-    page.click("#stage [data-view=x_t]")
-    page.click("#stage .first")
+    page.click("#replay [data-view=x_t]")
+    page.click("#replay .first")
     assert step(page) == 1
     assert asked == []
 
@@ -166,7 +161,7 @@ EventTarget.prototype.addEventListener = function (type, ...rest) {
 WATCH = """() => {
   window.before = [...document.querySelectorAll('#stage *')];
   window.words = new Set();
-  const read = document.querySelector('#stage .read');
+  const read = document.querySelector('#replay .read');
   new MutationObserver(() => words.add(read.textContent)).observe(read, {childList: true});
 }"""
 
@@ -178,7 +173,7 @@ def test_200_streamed_steps_leave_the_page_as_it_is(page: Page, url: str) -> Non
     fill(page, "steps", 200)
     fill_pictures(page, 1)
     page.click("#run")
-    page.wait_for_function("document.querySelector('#stage .scrub').max === '199'")
+    page.wait_for_function("document.querySelector('#replay .scrub').max === '199'")
     page.evaluate(WATCH)
     page.wait_for_selector("#stage .arms[aria-busy=false]", timeout=60_000)
     same = "(() => { const now = [...document.querySelectorAll('#stage *')];"
@@ -194,8 +189,8 @@ def test_a_position_that_somebody_chose_is_kept_while_frames_come(page: Page, br
     brake.seconds = 0.1
     try:
         page.click("#run")
-        page.wait_for_function("/^step ([5-9]|1\\d) of 30/.test(document.querySelector('#stage .read').textContent)")
-        page.click("#stage .first")
+        page.wait_for_function("/^step ([5-9]|1\\d) of 30/.test(document.querySelector('#replay .read').textContent)")
+        page.click("#replay .first")
         shown = pixels(page, 0)
         page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Step 1')")
         assert (step(page), pixels(page, 0)) == (1, shown)
@@ -209,7 +204,7 @@ def test_a_long_run_is_thinned_and_says_so(page: Page, monkeypatch: pytest.Monke
     monkeypatch.setattr(stage, "REPLAY_BYTES", 110_000)  # as if there were a thousand steps of larger pictures
     fill(page, "steps", 80)
     run(page)
-    expect(page.locator("#stage .hint")).to_contain_text("every 4th step, the first and the last")
+    expect(page.locator("#replay .hint")).to_contain_text("every 4th step, the first and the last")
     scrub(page).focus()
     steps = []
     for key in ("Home", "ArrowRight", "ArrowRight", "End", "ArrowLeft"):
@@ -219,8 +214,7 @@ def test_a_long_run_is_thinned_and_says_so(page: Page, monkeypatch: pytest.Monke
 
 
 def fill_pictures(page: Page, count: int) -> None:
-    page.fill("#pictures input[type=number]", str(count))
-    page.press("#pictures input[type=number]", "Tab")
+    page.locator("#pictures").get_by_role("radio", name=str(count), exact=True).check()
 
 
 # ---- arms ------------------------------------------------------------------------------------------------------------
@@ -237,9 +231,10 @@ def staged(browser: Browser, *steps: int, labels: tuple[str, ...] = ()) -> Itera
         reel.add([frame._replace(x_t=x, pred_x0=x)])
     tape = reel.complete(plan.recipe)
     for arm, label in zip(tape["arms"], labels, strict=False):
-        arm["label"] = label
+        arm["label"] = arm["name"] = label
     with gr.Blocks(title="stage") as demo:
         stage.component(tape)
+        stage.replay()
     _, address, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options())
     try:
         with browser.new_context(viewport={"width": 1000, "height": 700}) as context:
@@ -253,8 +248,8 @@ def staged(browser: Browser, *steps: int, labels: tuple[str, ...] = ()) -> Itera
 
 def test_a_single_arm_has_no_difference_and_nothing_to_flip(browser: Browser) -> None:
     with staged(browser, 5) as page:
-        expect(page.locator("#stage figure")).to_have_count(1)
-        for hidden in (".flip", ".versus"):
+        expect(page.locator("#stage .arm")).to_have_count(1)
+        for hidden in (".flip", ".differs", ".versus"):
             expect(page.locator(f"#stage {hidden}")).to_be_hidden()
         scrub(page).press("Home")
         assert page.evaluate(READ).startswith("step 1 of 5")
@@ -263,29 +258,30 @@ def test_a_single_arm_has_no_difference_and_nothing_to_flip(browser: Browser) ->
 def test_eight_arms_move_together_each_can_be_compared_with_the_first(browser: Browser) -> None:
     steps = (20, 5, 20, 20, 20, 20, 20, 20)
     with staged(browser, *steps, labels=tuple(f"arm {i}" for i in range(8))) as page:
-        expect(page.locator("#stage figure")).to_have_count(9)
+        expect(page.locator("#stage .arm")).to_have_count(8)
         scrub(page).press("Home")
         scrub(page).fill("10")
         wheres = page.locator("#stage .where").all_inner_texts()
         assert wheres[0].startswith("step 11 of 20 · t ")
         assert wheres[1].startswith("step 3 of 5 · t ")
-        assert "NFE 11 | 3 | 11" in page.evaluate(READ)
+        expect(page.locator("#replay .about")).to_contain_text("NFE 11 | 3 | 11")
         scrub(page).press("End")
         shown = [pixels(page, arm) for arm in range(8)]
         page.click("#stage .flip")
         assert [pixels(page, arm) for arm in range(8)] == shown[1:] + shown[:1]
-        first = page.inner_text("#stage figure.difference figcaption span")
+        page.click("#stage .differs")
+        first = page.inner_text("#stage .difference figcaption")
         page.select_option("#stage .other", "7")
-        assert page.inner_text("#stage figure.difference figcaption span") != first
-        expect(page.locator("#stage figure.difference canvas").first).to_have_attribute("aria-label", re.compile("arm 0 and arm 7"))
+        assert page.inner_text("#stage .difference figcaption") != first
+        expect(page.locator("#stage .difference canvas").first).to_have_attribute("aria-label", re.compile("arm 0 and arm 7"))
         screenshot(page, "stage-8-arms")
 
 
 def test_labels_are_text_whatever_they_hold(browser: Browser) -> None:
     with staged(browser, 3, 3, 3, labels=PAYLOADS) as page:
-        assert page.locator("#stage figcaption b").all_inner_texts()[:3] == list(PAYLOADS)
+        assert page.locator("#stage .arm figcaption b").all_inner_texts() == list(PAYLOADS)
         page.click("#stage .flip")
-        assert page.locator("#stage option").all_inner_texts()[-2:] == list(PAYLOADS[1:])
+        assert page.locator("#stage .other option").all_inner_texts() == list(PAYLOADS[1:])
         assert page.locator("#stage img").count() == 0
         assert page.title() == "stage"
 
@@ -328,29 +324,47 @@ def test_a_stopped_run_is_saved_as_far_as_it_came(page: Page, slow: None) -> Non
     assert 1 <= recipe["executed_steps"] <= 4
 
 
-def test_charts_follow_the_run(page: Page) -> None:
-    page.click("#charts-fold button")
-    charts = [page.locator(f"#chart-{name}") for name in ("change", "eps", "psnr")]
-    for chart in charts:
-        expect(chart.locator(".vega-embed")).to_contain_text("10")  # the stored run's last step
-    fill(page, "steps", 4)
+def test_charts_hold_a_line_for_each_arm_whatever_run_came_before(page: Page) -> None:
+    charts = page.locator("#replay .plot")
+    expect(charts).to_have_count(3)
+    for arms, steps in ((2, 4), (3, 6), (2, 5), (4, 3)):
+        page.click("#more > button") if not page.locator("#more-arms").is_visible() else None
+        page.locator("#more-arms").get_by_role("checkbox").nth(0).set_checked(arms > 2)
+        page.locator("#more-arms").get_by_role("checkbox").nth(1).set_checked(arms > 3)
+        fill(page, "steps", steps)
+        run(page)
+        for i in range(3):
+            expect(charts.nth(i).locator("path.line")).to_have_count(arms)
+            expect(charts.nth(i)).to_contain_text(str(steps))
+            places = charts.nth(i).locator("path.line").last.get_attribute("d")
+            assert places is not None
+            assert len(re.findall("[ML]", places)) >= steps - 1  # the first step has moved from nothing
+
+
+def test_the_film_shows_the_steps_and_goes_where_one_presses(page: Page) -> None:
+    fill(page, "steps", 20)
     run(page)
-    for chart in charts:
-        expect(chart.locator(".vega-embed")).to_contain_text("3.5")
-        expect(chart.locator("path[aria-roledescription='line mark']")).to_have_count(2)
-    screenshot(page, "charts")
+    heads = page.locator("#replay .film > b:not(.name)").all_inner_texts()
+    assert [head.replace("\n", "") for head in heads][1:] == ["xT", "1", "3", "5", "7", "9", "12", "14", "16", "18", "20"]
+    page.get_by_role("button", name="DDPM, step 9 of 20", exact=False).click()
+    assert step(page) == 9
+    expect(page.locator("#replay .film .here")).to_have_count(2)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert step(page) == 12
+    page.locator("#stage .arm canvas").nth(2).click()
+    expect(page.locator("#replay .about")).to_contain_text("Picture 3 of 4, seed 9")
 
 
 def test_a_models_name_is_text_wherever_it_comes(page: Page) -> None:
     page.locator("#model input").fill(HOSTILE)
     page.locator("#model input").press("Enter")
     fill(page, "steps", 2)
-    expect(page.locator("#cost")).to_contain_text("UNet call")
+    expect(page.locator("#cost")).to_contain_text("evaluations")
     run(page)
     expect(page.locator("#recipe")).to_contain_text(HOSTILE)
     page.click("#films-fold button")
     assert json.loads(text_inside(download(page, "sheet")[1]))["model"] == HOSTILE
-    page.click("#charts-fold button")
-    expect(page.locator("#chart-psnr .vega-embed")).to_be_visible()
+    expect(page.locator("#replay .plot").first).to_have_attribute("aria-label", re.compile("ε"))
     assert page.title() == "DDIM Explorer"
     assert page.locator("img[src=x]").count() == 0

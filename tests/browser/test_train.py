@@ -19,7 +19,7 @@ def test_a_fine_tuned_model_is_listed_while_it_trains_and_sampled(browser: Brows
     save_drawings(tmp_path / "my_photos", 24, side=32)
     command = [
         sys.executable, "-m", "ddim_app.train", "--data", str(tmp_path / "my_photos"), "--output", str(tmp_path / "runs" / "me"),
-        "--steps", "24", "--batch-size", "4", "--holdout", "4",
+        "--steps", "6", "--batch-size", "4", "--holdout", "4", "--no-several-averages",
     ]  # fmt: skip
     with served(Engine([ROOT / "weights", tmp_path / "runs"], allow_hub=False)) as address, browser.new_context() as context:
         page = context.new_page()
@@ -33,14 +33,18 @@ def test_a_fine_tuned_model_is_listed_while_it_trains_and_sampled(browser: Brows
         try:
             page.wait_for_timeout(1000)
             page.locator("#model input").click()
-            expect(page.get_by_role("option", name="runs/me")).to_be_visible(timeout=60_000)
-            _, errors = training.communicate(timeout=300)
+            expect(page.get_by_role("option", name="runs/me")).to_be_visible(timeout=300_000)
+            _, errors = training.communicate(timeout=600)
         finally:
             training.kill()
         assert training.returncode == 0, errors
         page.get_by_role("option", name="runs/me").click()
-        expect(page.locator("#cost")).to_contain_text("UNet calls")
+        expect(page.locator("#cost")).to_contain_text("evaluations")
         run(page)
         expect(page.locator("#recipe")).to_contain_text("runs/me · DDIM")
         assert pixels(page, 0) != base
+        page.locator("#training button.label-wrap").click()
+        expect(page.locator("#training-said")).to_contain_text("Step 6 of 6, finished: held-out loss")
+        expect(page.locator("#training-curve svg path")).not_to_have_count(0)
+        expect(page.locator("#training-preview img")).to_be_visible()
         screenshot(page, "fine-tuned")

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from ddim_app.models.catalogue import ROOT
 from tests.browser.conftest import FLAGS, chromium
-from tests.browser.test_learn import open_panel
+from tests.browser.test_learn import go, open_learn
 
 STATUS = "document.querySelector('#status p')?.textContent.startsWith('{}')"
 
@@ -34,6 +34,7 @@ def reach(page: Page, url: str) -> None:
             break
         except Exception:
             time.sleep(0.05)
+    page.click("#live button")
     page.wait_for_selector("#run")
     page.wait_for_function("document.querySelectorAll('#stage canvas').length > 0")
 
@@ -50,7 +51,7 @@ def run(page: Page) -> tuple[float, float]:
 
 
 FRAME_CHANGES = """() => {
-  const scrub = document.querySelector('#stage .scrub'), times = [];
+  const scrub = document.querySelector('#replay .scrub'), times = [];
   for (let at = 0; at <= +scrub.max; at++) {
     const began = performance.now();
     scrub.value = at;
@@ -69,8 +70,7 @@ def frame_changes(page: Page) -> list[float]:
 
 def streaming(page: Page, steps: int) -> float:
     """Seconds from Run to the end of a run of that many steps, one picture, all its frames on the stage."""
-    page.fill("#pictures input[type=number]", "1")
-    page.press("#pictures input[type=number]", "Tab")
+    page.locator("#pictures").get_by_role("radio", name="1", exact=True).check()
     page.fill("#steps input", str(steps))
     page.press("#steps input", "Tab")
     seconds = run(page)[1]
@@ -78,14 +78,14 @@ def streaming(page: Page, steps: int) -> float:
     return seconds
 
 
-PANELS = (
-    ("1 Forward", "#forward-t", "#forward-figures", "t = {}", (100, 300, 500, 700, 900, 200, 400, 600)),
-    ("2 DDIM forward", "#eta", "#family-figures", "η = {}", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
-    ("3 Schedule", "#steps", "#schedule-formula", "for the {} chosen", (5, 10, 15, 20, 30, 35, 40, 45)),
-    ("4 One step", "#step-t", "#step-formula", "{}", (100, 300, 500, 700, 900, 200, 400, 600)),
+CHAPTERS = (
+    ("Noise comes in", "noise-comes-in", "#forward-t", "#forward-figures", "t = {}", (100, 300, 500, 700, 900, 200, 400, 600)),
+    ("The family", "the-family-eta", "#eta", "#family-figures", "η = {}", (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
+    ("Schedules", "schedules", "#steps-learn", "#schedule-formula", "for the {} chosen", (5, 10, 15, 20, 30, 35, 40, 45)),
+    ("One step", "one-step", "#step-t", "#step-formula", "{}", (100, 300, 500, 700, 900, 200, 400, 600)),
 )
-MOVE = """([slider, value, where, words]) => new Promise(done => {
-  const input = document.querySelector(slider + '-slider input[type=range]');
+MOVE = """([dial, value, where, words]) => new Promise(done => {
+  const input = document.querySelector(dial + ' input');
   const began = performance.now();
   input.value = value;
   input.dispatchEvent(new Event('input', {bubbles: true}));
@@ -96,10 +96,11 @@ MOVE = """([slider, value, where, words]) => new Promise(done => {
 
 
 def sliders(page: Page) -> None:
-    """Prints the milliseconds from a slider's move to the panel's new figures, for the panels that answer at once."""
-    page.get_by_role("tab", name="Learn").click()
-    for title, slider, where, words, values in PANELS:
-        open_panel(page, title)
+    """Prints the milliseconds from a slider's move to the chapter's new figures, for the chapters that answer at once."""
+    open_learn(page)
+    page.locator("#contents").get_by_role("button", name="Settings").click()
+    for title, slug, slider, where, words, values in CHAPTERS:
+        go(page, title, slug)
         page.wait_for_timeout(1500)
         times = []
         for value in values:

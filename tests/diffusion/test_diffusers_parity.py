@@ -54,7 +54,7 @@ def close(actual, expected):
 # Where diffusers is right.
 
 
-@pytest.mark.parametrize("kind", ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "trained_betas"])
+@pytest.mark.parametrize("kind", ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace", "trained_betas"])
 @pytest.mark.parametrize("zero_snr", [False, True])
 def test_beta_schedules_are_those_of_diffusers_at_float32_precision(kind, zero_snr):
     config = {"rescale_betas_zero_snr": zero_snr, "prediction_type": "v_prediction"}

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddim_app.diffusion.metrics import mse, psnr, ssim
+from ddim_app.diffusion.metrics import mse, patch_rmse, psnr, rmse, settled, ssim
 from tests import toys
 
 
@@ -68,3 +68,29 @@ def test_metrics_of_a_batch_are_those_of_its_pictures():
         together = metric(a, b)
         assert together.shape == (3,)
         torch.testing.assert_close(together, torch.cat([metric(a[i : i + 1], b[i : i + 1]) for i in range(3)]), rtol=1e-12, atol=0)
+
+
+def test_the_worst_patch_is_found_where_few_pixels_are_wrong():
+    """Ten wrong pixels of 32 x 32 by 50 levels: 4.9 in the whole picture, 39.5 in their patch."""
+    a = torch.zeros(1, 3, 32, 32)
+    b = a.clone()
+    b[..., 10:12, 20:24] += 100 / 255
+    b[..., 12, 20:22] += 100 / 255
+    assert float(rmse(a, b)) == pytest.approx(50 * (10 / 1024) ** 0.5)
+    assert float(patch_rmse(a, b)) == pytest.approx(50 * (10 / 16) ** 0.5)
+    assert float(patch_rmse(a, a)) == 0
+    assert float(patch_rmse(a[..., :2, :2], a[..., :2, :2] + 2 / 255)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("distances", "patches", "first"),
+    [
+        ([9, 4, 6, 3, 0], [0, 0, 0, 0, 0], 3),  # once under the limit is not yet settled
+        ([4, 4, 4], [20, 15, 14.9], 2),  # an eye is still wrong
+        ([1, 1], [1, 1], 0),
+        ([1, 9], [1, 1], None),
+        ([5.0], [0], None),
+    ],
+)
+def test_a_row_is_settled_from_where_it_stays_near(distances, patches, first):
+    assert settled(distances, patches) == first

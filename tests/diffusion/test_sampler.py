@@ -8,18 +8,19 @@ from hypothesis import strategies as st
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.formulas import CLIP_RULES
 from ddim_app.diffusion.noise import BrownianPath
-from ddim_app.diffusion.sampler import VARIANCES, Query, Row, Step, answer, drive, sample
+from ddim_app.diffusion.sampler import Query, Row, Step, answer, drive, sample
 from ddim_app.diffusion.schedule import Schedule
 from tests import toys
 from tests.toys import LINEAR, SCHEDULES
 
+VARIANCES = ("small", "large", "learned", "learned_range")
 levels = st.one_of(
     st.tuples(st.integers(1, 12), st.sampled_from(["leading", "trailing", "linspace", "quadratic"])).map(
         lambda grid: LINEAR.levels(*grid)
     ),
     st.sets(st.integers(0, 999), min_size=1, max_size=8).map(lambda visited: LINEAR.levels_at(list(visited))),
 )
-rows = st.builds(
+single_step_rows = st.builds(
     Row,
     levels,
     eta=st.sampled_from([0.0, 0.4, 1.0, 2.0]),
@@ -27,17 +28,18 @@ rows = st.builds(
     clip=st.sampled_from(CLIP_RULES),
     draw=st.integers(0, 1000).map(toys.keyed_draw),
 )
+rows = single_step_rows | st.builds(Row, levels, clip=st.sampled_from(CLIP_RULES), multistep=st.just(True))
 
 
 def as_if_alone(x, row, **options):
-    return toys.final(x[None], [row], **options)[0]
+    return toys.final(x[None], [row], toys.wide_network, **options)[0]
 
 
 @given(st.lists(rows, min_size=1, max_size=7), st.sampled_from(["epsilon", "sample", "v_prediction"]))
 @settings(max_examples=60)
 def test_any_mixture_of_rows_is_each_row_alone(mixture, prediction_type):
     x = 2 * toys.pictures(len(mixture))
-    together = toys.final(x, mixture, prediction_type=prediction_type, clip_range=1.5)
+    together = toys.final(x, mixture, toys.wide_network, prediction_type=prediction_type, clip_range=1.5)
     alone = [as_if_alone(x[i], row, prediction_type=prediction_type, clip_range=1.5) for i, row in enumerate(mixture)]
     torch.testing.assert_close(together, torch.stack(alone), rtol=0, atol=1e-12)
 
@@ -46,7 +48,7 @@ def test_any_mixture_of_rows_is_each_row_alone(mixture, prediction_type):
 @settings(max_examples=40)
 def test_a_batch_of_n_is_n_singles(row, n):
     x = toys.pictures(n, seed=n)
-    together = toys.final(x, [row] * n)
+    together = toys.final(x, [row] * n, toys.wide_network)
     torch.testing.assert_close(together, torch.stack([as_if_alone(x[i], row) for i in range(n)]), rtol=0, atol=1e-12)
 
 
@@ -176,7 +178,7 @@ def test_zero_terminal_snr_stays_finite(prediction_type):
         for eta in (0.0, 0.5, 1.0, 2.0) for variance in VARIANCES for clip in CLIP_RULES
     ]  # fmt: skip
     x = toys.pictures(1).repeat(len(mixture), 1, 1, 1)
-    for step in toys.run(x, mixture, prediction_type=prediction_type):
+    for step in toys.run(x, mixture, toys.wide_network, prediction_type=prediction_type):
         assert step.x_next.isfinite().all()
         assert step.pred_x0.isfinite().all()
         assert step.eps.isfinite().all()

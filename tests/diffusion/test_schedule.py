@@ -10,10 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddim_app.diffusion import schedule
-from ddim_app.diffusion.schedule import CLEAN, SPACINGS, Schedule, betas, cumulative, from_config, timesteps
+from ddim_app.diffusion.schedule import (
+    CLEAN,
+    SPACINGS,
+    Schedule,
+    betas,
+    cumulative,
+    even_in_log_snr,
+    from_config,
+    timesteps,
+)
 from tests.toys import LINEAR, SCHEDULES
 
-EXACT = [spacing for spacing in SPACINGS if spacing != "quadratic-paper"]
+OF_T = [spacing for spacing in SPACINGS if spacing != "log-snr"]
+"""Those that T alone decides."""
+EXACT = [spacing for spacing in OF_T if spacing != "quadratic-paper"]
 
 
 def is_strictly_decreasing(values):
@@ -83,7 +94,45 @@ def test_quadratic_paper_is_the_reference_list_with_duplicates_merged():
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_step_counts_outside_the_chain_are_refused(S, spacing):
     with pytest.raises(ValueError, match=rf"steps must be in 1\.\.1000.*got {S}"):
-        timesteps(S, 1000, spacing)
+        LINEAR.timesteps(S, spacing)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_log_snr_gives_exactly_that_many_distinct_timesteps_from_end_to_end(name):
+    T = SCHEDULES[name].num_train_timesteps
+    for S in range(1, T + 1):
+        visited = SCHEDULES[name].timesteps(S, "log-snr")
+        assert len(visited) == S
+        assert is_strictly_decreasing(visited)
+        assert visited[0] == T - 1
+        assert visited[-1] == (0 if S > 1 else T - 1)
+
+
+@given(st.lists(st.floats(1e-9, 1 - 1e-9), min_size=1, max_size=40, unique=True), st.booleans(), st.data())
+def test_log_snr_of_any_falling_table(values, is_zero_last, data):
+    table = sorted({1 - 1e-9, *values}, reverse=True) + [0.0] * is_zero_last
+    S = data.draw(st.integers(1, len(table)))
+    places = even_in_log_snr(S, table)
+    assert len(places) == len(set(places)) == S
+    assert places == sorted(places)
+    assert places[-1] == len(table) - 1
+    assert places[0] == (0 if S > 1 else len(table) - 1)
+
+
+def test_log_snr_is_even_where_timesteps_lie_close_enough():
+    """A step in log-SNR from t = 999 to 0 of DDPM's schedule; near t = 0 whole timesteps lie as far apart as the steps."""
+    log_snr = np.log(LINEAR.snr)
+    visited = LINEAR.timesteps(10, "log-snr")
+    steps = np.diff(log_snr[visited])
+    assert np.abs(steps / ((log_snr[0] - log_snr[999]) / 9) - 1).max() < 0.11
+    assert visited == [999, 886, 757, 603, 410, 202, 73, 22, 5, 0]
+    # The cosine schedule falls so fast at its end that each timestep there is a step of its own.
+    assert SCHEDULES["cosine"].timesteps(20, "log-snr")[:6] == [999, 998, 997, 996, 995, 994]
+
+
+def test_log_snr_is_no_matter_of_t_alone():
+    with pytest.raises(ValueError, match=r"spacing must be one of leading.*got 'log-snr'"):
+        timesteps(5, 1000, "log-snr")
 
 
 def test_unknown_spacing_is_refused():
@@ -100,7 +149,9 @@ def test_levels_rise_to_the_clean_level_which_comes_last_and_only_there(name, sp
         assert levels[-1] == CLEAN == (0, 1.0)
         assert [level.is_clean for level in levels] == [False] * (len(levels) - 1) + [True]
         assert is_strictly_decreasing([-level.alpha_bar for level in levels])
-        assert [level.t for level in levels[:-1]] == timesteps(S, forward.num_train_timesteps, spacing)
+        assert [level.t for level in levels[:-1]] == forward.timesteps(S, spacing)
+        if spacing in OF_T:
+            assert forward.timesteps(S, spacing) == timesteps(S, forward.num_train_timesteps, spacing)
         assert all(level.alpha_bar == forward.alphas_cumprod[level.t].item() for level in levels[:-1])
 
 
@@ -119,7 +170,7 @@ def test_epsilon_is_refused_where_alpha_bar_is_zero():
     table = cumulative(betas(), zero_terminal_snr=True)
     assert table[-1] == 0
     epsilon = Schedule(table)
-    for spacing in ("trailing", "linspace", "quadratic"):
+    for spacing in ("trailing", "linspace", "quadratic", "log-snr"):
         with pytest.raises(ValueError, match=r"predicts epsilon.*t = 999, where alpha_bar is 0"):
             epsilon.levels(10, spacing)
     assert epsilon.levels(10, "leading")[0].t == 900
@@ -208,6 +259,15 @@ def test_config_keys_are_all_read():
     np.testing.assert_allclose(read.alphas_cumprod, np.cumprod(1 - np.array(trained)), rtol=1e-15)
     assert from_config({"rescale_betas_zero_snr": True, "prediction_type": "sample"}).alphas_cumprod[-1] == 0
     assert from_config({"clip_sample": False}).clip == "off"
+    assert from_config({"num_train_timesteps": 100.0}).num_train_timesteps == 100
+    learned = from_config({"variance_type": "learned_range"})
+    assert (learned.variance, learned.learned) == ("learned", "learned_range")
+
+
+@pytest.mark.parametrize(("key", "prediction_type"), [(True, "epsilon"), (False, "sample")])
+def test_what_the_network_predicts_in_the_words_of_2022(key, prediction_type):
+    assert from_config({"predict_epsilon": key}).prediction_type == prediction_type
+    assert from_config({"predict_epsilon": key, "prediction_type": "v_prediction"}).prediction_type == "v_prediction"
 
 
 def test_steps_offset_cannot_lead_out_of_the_chain():
@@ -219,16 +279,16 @@ def test_steps_offset_cannot_lead_out_of_the_chain():
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"num_train_timesteps": 0}, "num_train_timesteps must be a whole number in 1..100000; got 0"),
+        ({"num_train_timesteps": 0}, "num_train_timesteps must be a whole number from 1 to 100000; got 0"),
         ({"num_train_timesteps": "1000"}, "num_train_timesteps"),
         ({"num_train_timesteps": True}, "num_train_timesteps"),
         ({"timesteps": 10**9}, "num_train_timesteps"),
-        ({"beta_schedule": "laplace"}, "beta_schedule must be one of linear.*got 'laplace'"),
+        ({"beta_schedule": "cubic"}, "beta_schedule must be one of linear.*got 'cubic'"),
         ({"beta_start": -1e-4}, "beta_start must be a number between 0 and 1; got -0.0001"),
         ({"beta_end": "0.02"}, "beta_end"),
         ({"trained_betas": [0.1, 1.5]}, "betas, each must be in"),
         ({"trained_betas": [0.1, float("nan")]}, "betas, each must be in"),
-        ({"variance_type": "learned_range"}, "variance_type must be fixed_small or fixed_large"),
+        ({"variance_type": "learned_somehow"}, "variance_type must be one of fixed_small"),
         ({"prediction_type": "flow"}, "prediction_type must be one of"),
     ],
     ids=str,

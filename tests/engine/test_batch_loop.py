@@ -153,18 +153,64 @@ def test_a_reader_that_raises_ends_alone():
     assert [end.error for end in told[1:]] == ["The run failed: Event loop is closed"]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_non_finite_row_ends_its_own_run_and_names_the_step(value):
+FAULTS = [(float("nan"), "not a number"), (float("inf"), "infinite"), (float("-inf"), "infinite"), (1e38, "as large as 1e+38")]
+
+
+@pytest.mark.parametrize(("value", "kind"), [*FAULTS, (-10_001.0, "as large as 1e+04")])
+@pytest.mark.parametrize("clip", ["off", "clip", "dynamic"])
+def test_an_output_that_is_no_prediction_ends_its_own_run_and_names_the_step(value, kind, clip):
+    """Before it is clipped, which would make a black picture of an infinity; its neighbours keep their bits."""
+
     def fails(x, t):
-        return torch.where((t == 333).view(-1, 1, 1, 1), value, toys.network(x, t))
+        return torch.where((t == 333).view(-1, 1, 1, 1) & (x[:, :1, :1, :1] == x), value, toys.network(x, t))
 
     loop, network = BatchLoop(), Network(held=True, fails=fails)
-    bad = Run(loop, network, [900, 600, 333, 100], pictures=2, clip="off")  # clipping would make an infinity finite
-    good = Run(loop, network, [900, 600, 300, 100], pictures=2, seed=1)
+    bad = Run(loop, network, [900, 600, 333, 100], pictures=2, clip=clip)
+    good = Run(loop, network, [900, 600, 300, 100], pictures=2, seed=1, clip=clip)
     network.release()
     good.assert_completed()
-    assert bad.end().error == "The run became non-finite at step 3, so it was ended"
+    assert torch.equal(good.steps[-1].x_next, toys.final(good.x, good.rows))
+    assert bad.end().error == (
+        f"The model's output was {kind} at step 3, so the run was ended: its weights may be damaged, or of another network"
+    )
     assert len(bad.steps) == 2
+    assert_empty(loop)
+
+
+def test_an_output_of_ten_thousand_goes_on():
+    assert Run(BatchLoop(), Network(fails=lambda x, t: x.clamp(0, 0) + 1e4), [900, 600]).end().error is None
+
+
+def test_a_run_that_is_not_finite_any_more_is_ended_too():
+    run = Run(BatchLoop(), Network(), [900, 600], eta=1.0, draw=lambda cur, nxt: torch.full((1, 2, 2), float("inf")))
+    assert run.end().error == "The run became non-finite at step 1, so it was ended"
+
+
+def test_the_parts_of_a_step_are_all_judged_and_none_for_the_step_before():
+    """Eight rows in calls of three: the last call of the second step is the bad one."""
+    loop = BatchLoop(max_rows=3)
+    network = Network(fails=lambda x, t: toys.network(x, t) * (float("nan") if len(t) == 2 and 400 in t else 1))
+    run = Run(loop, network, [900, 400, 100], pictures=8)
+    assert "not a number at step 2" in run.end().error
+    assert len(run.steps) == 1
+
+
+@pytest.mark.parametrize(("value", "kind"), FAULTS)
+def test_a_process_that_works_on_the_output_itself_is_ended_before_it_can(value, kind):
+    seen = []
+
+    def process():
+        for k in range(4):
+            seen.append((yield Query(torch.ones(2, 1, 1, 1), [k, k])))
+            if k % 2:
+                yield Step(k // 2, (0, 1), *[seen[-1]] * 3)
+
+    loop, items, done = BatchLoop(), [], threading.Event()
+    predict = lambda x, t: torch.where((t == 2).view(-1, 1, 1, 1), value, x)  # noqa: E731
+    loop.join(process(), [tickets.Evaluator(predict)], lambda item: (items.append(item), isinstance(item, End) and done.set()))
+    assert done.wait(PATIENCE)
+    assert f"was {kind} at step 2" in items[-1].error
+    assert (len(seen), len(items)) == (2, 2)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 8 GB")])

@@ -1,9 +1,11 @@
-"""Writes down what the present tree makes of the goldens' recipes: `python -m tests.golden.make`.
+"""Writes down what the present tree makes of the goldens' recipes.
 
-Only a change that is meant to change something is a reason to run it, and belongs in the commit's message.
+`python -m tests.golden.make NAME ...` adds new recipes of recipes.json and leaves the others as they are. Without a name all are
+made anew: only a change that is meant to change something is a reason for that, and belongs in the commit's message.
 """
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -48,16 +50,21 @@ def without_imports(code: str) -> str:
     return "\n".join(line for line in code.splitlines() if not line.startswith(("from ", "import ")))
 
 
-def main() -> None:
+def main(added: list[str]) -> None:
+    """Makes the named recipes, or all of them where none is named."""
     torch.set_num_threads(1)
     arrays: dict[str, np.ndarray] = {}
+    now = texts()
+    if added:
+        arrays = dict(np.load(ARRAYS))
+        now |= json.loads(TEXTS.read_text("utf-8"))
     with tempfile.TemporaryDirectory() as folder:
         engine = measure.engine(Path(folder))
-        for name in recipes.RECIPES:
+        for name in added or recipes.RECIPES:
             arrays |= kept(name, measure.events(engine, name))
     np.savez_compressed(ARRAYS, **arrays)
-    TEXTS.write_text(json.dumps(texts(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    TEXTS.write_text(json.dumps({name: now[name] for name in texts()}, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -16,12 +16,13 @@ import torch
 from ddim_app import backends
 from ddim_app.backends import eager, host_copy
 from ddim_app.diffusion.batch_sizes import BUCKETS
+from ddim_app.diffusion.output_check import peaks
 from ddim_app.diffusion.sampler import Row, advance, answer, sample
-from ddim_app.engine import Engine, Finished, batch_loop, tickets
+from ddim_app.engine import Engine, batch_loop, tickets
 from ddim_app.engine.fidelity import fidelity
 from ddim_app.models.loading import load
 from ddim_app.runs.sampling import Arm, Recipe
-from ddim_app.studies import contenders
+from ddim_app.studies import contenders, sharing
 from tests import toys
 from tests.golden import make, measure, recipes
 
@@ -110,30 +111,9 @@ def test_a_run_has_its_bits_whoever_shares_its_calls(engine):
     """Eight runs of different lengths at once, each again alone in the bucket that it was made in."""
     wanted = [Recipe(arms=(Arm(steps=5 + i, eta=i / 8),), model=BUNDLED, seed=i, bucket=8) for i in range(8)]
     alone = [engine.final(recipe)[0] for recipe in wanted]
-    shared = together(engine, [replace(recipe, bucket=None) for recipe in wanted])
+    _, shared = sharing.served(engine, [replace(recipe, bucket=None) for recipe in wanted])
     for a, b in zip(alone, shared, strict=True):
-        assert float((a - b).abs().max()) * 127.5 < 8  # of 16 bits; to the bit only within one bucket
-
-
-def together(engine, wanted):
-    """The finished pictures of runs that are started at the same time."""
-    last, ended = {}, threading.Semaphore(0)
-
-    def reader(i):
-        def emit(item):
-            if isinstance(item, Finished):
-                assert item.error is None, item.error
-                ended.release()
-            else:
-                last[i] = item[-1].x_t
-
-        return emit
-
-    for i, recipe in enumerate(wanted):
-        engine.start(engine.plan(recipe), reader(i))
-    for _ in wanted:
-        assert ended.acquire(timeout=120)
-    return [last[i] for i in range(len(wanted))]
+        assert float((a - b.picture).abs().max()) * 127.5 < 8  # of 16 bits; to the bit only within one bucket
 
 
 @contextlib.contextmanager
@@ -165,11 +145,14 @@ def test_a_step_of_many_rows_never_waits(model, device, prediction_type):
     predict(query.x_t, torch.tensor(query.t))  # captures the graph
     with no_waiting(device):
         for _ in range(19):
-            moved = answer(query, predict(query.x_t, torch.tensor(query.t)))
+            output = predict(query.x_t, torch.tensor(query.t))
+            largest = host_copy.begin([peaks(output)])
+            moved = answer(query, output)
             copy = host_copy.begin(moved[:3])
             process.send(moved)
             query = next(process)
-    if copy is not None:
+    if copy is not None and largest is not None:
+        assert torch.equal(largest()[0], peaks(output).cpu())
         assert all(torch.equal(a, b.cpu()) for a, b in zip(copy(), moved[:3], strict=True))
 
 
@@ -271,3 +254,16 @@ def test_rows_of_many_runs_are_advanced_as_each_alone(device):
     for i in range(9):
         part = advance(x[i : i + 1], output[i : i + 1], moves[i : i + 1])
         assert all(torch.equal(a[i : i + 1], b) for a, b in zip(whole[:3], part[:3], strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_rows_have_their_own_classes(device, tmp_path, count):
+    model = load(toys.save_tiny(tmp_path / "ten", num_class_embeds=10))
+    x, t = rows(model, count)
+    y = torch.arange(count) + 3
+    with torch.inference_mode():
+        expected, other = (model.unet(x, t, labels).sample.clone() for labels in (y, y + 1))
+    predict = backends.predictor(model, device, "fp32")
+    for _ in range(2):  # where the call is captured, the second is replayed
+        torch.testing.assert_close(predict(x.to(device), t, y).cpu(), expected, rtol=0, atol=1e-4)
+    assert (expected - other).abs().max() > 1e-2

@@ -8,7 +8,7 @@ import torch
 from diffusers import DDPMPipeline
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from ddim_app.media import images
 from tests import toys
@@ -169,3 +169,52 @@ def test_fit_cuts_the_middle():
     values = np.zeros((4, 12, 3), np.uint8)
     values[:, 4:8] = 255
     assert (np.asarray(images.fit(Image.fromarray(values), 4, 4)) == 255).all()
+
+
+def profile_with(**tags):
+    """An ICC profile: Pillow's sRGB with the numbers of some of its tags replaced, s15Fixed16 as the ICC writes them."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for i in range(int.from_bytes(data[128:132], "big")):
+        entry = data[132 + 12 * i : 144 + 12 * i]
+        place = int.from_bytes(entry[4:8], "big") + 8
+        for k, value in enumerate(tags.get(entry[:4].decode("ascii").strip(), ())):
+            data[place + 4 * k : place + 4 * k + 4] = round(value * 65536).to_bytes(4, "big", signed=True)
+    return bytes(data)
+
+
+# The primaries of sRGB and of Display P3 under D50, as their published profiles have them.
+SRGB = {"rXYZ": (0.43607, 0.22249, 0.01392), "gXYZ": (0.38515, 0.71687, 0.09708), "bXYZ": (0.14307, 0.06061, 0.7141)}
+SWAPPED = profile_with(rXYZ=SRGB["bXYZ"], bXYZ=SRGB["rXYZ"])
+P3 = profile_with(rXYZ=(0.51512, 0.2412, -0.00105), gXYZ=(0.29198, 0.69225, 0.04189), bXYZ=(0.1571, 0.06657, 0.78407))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_of_another_space_are_shown_in_srgb(kind, mode):
+    if (kind, mode) == ("WEBP", "P"):
+        pytest.skip("WebP has no palettes")
+    picture = Image.new("RGB", (4, 4), (204, 51, 0)).convert(mode)  # one of the colours of the usual palette
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    seen = colour(images.open_picture(encoded(picture, kind, icc_profile=SWAPPED, **lossless)))
+    assert np.abs(np.subtract(seen, (0, 51, 204))).max() <= 2
+
+
+def test_display_p3_is_more_vivid_than_its_numbers():
+    grey, red = (encoded(Image.new("RGB", (2, 2), rgb), icc_profile=P3) for rgb in ((120, 120, 120), (200, 100, 100)))
+    assert np.abs(np.subtract(colour(images.open_picture(grey)), 120)).max() <= 1
+    # By hand: 200 and 100 are 0.578 and 0.127 as light; P3 to sRGB takes R to 1.2249 R - 0.2249 G, G to -0.0420 R + 1.0420 G,
+    # B to -0.0196 R - 0.0786 G + 1.0983 B.
+    assert np.abs(np.subtract(colour(images.open_picture(red)), (215, 94, 97))).max() <= 2
+
+
+@pytest.mark.parametrize("profile", [b"no profile", SWAPPED[:300]], ids=["text", "cut"])
+def test_a_broken_profile_is_no_reason_to_refuse_a_picture(profile):
+    data = encoded(Image.new("RGB", (2, 2), (200, 40, 0)), icc_profile=profile)
+    assert colour(images.open_picture(data)) == (200, 40, 0)
+
+
+def test_a_picture_with_a_profile_is_still_turned_by_exif():
+    picture = Image.new("RGB", (6, 2), "blue")
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    assert images.open_picture(encoded(picture, "JPEG", exif=exif, icc_profile=SWAPPED)).size == (2, 6)

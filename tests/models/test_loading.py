@@ -13,9 +13,10 @@ from diffusers import DDPMPipeline
 from safetensors.torch import load_file, save_file
 
 from ddim_app.diffusion.schedule import from_config
-from ddim_app.models import catalogue as catalogue_module
+from ddim_app.models import hub
 from ddim_app.models.catalogue import Catalogue
-from ddim_app.models.loading import WEIGHTS, ModelError, load
+from ddim_app.models.loading import ModelError, load
+from ddim_app.models.model_files import WEIGHTS
 from tests import toys
 
 BUNDLED = Path(__file__).parent.parent.parent / "weights" / "avatars-32"
@@ -71,7 +72,8 @@ def test_a_loaded_model_is_ready_to_sample(folder):
     assert not any(p.requires_grad for p in model.unet.parameters())
     assert {p.dtype for p in model.unet.parameters()} == {torch.float32}
     assert model.parameters == sum(tensor.numel() for tensor in load_file(folder / "unet" / WEIGHTS).values())
-    assert model.sha256 == hashlib.sha256((folder / "unet" / WEIGHTS).read_bytes()).hexdigest()
+    assert model.file_sha256 == hashlib.sha256((folder / "unet" / WEIGHTS).read_bytes()).hexdigest()
+    assert model.hashes == (model.sha256, model.file_sha256)
     assert eps(model).isfinite().all()
 
 
@@ -151,11 +153,19 @@ SPOILED = {
     "list-json": (has("unet/config.json", b"[1]"), "must hold a JSON object; got a list"),
     "other-class": (unet_says(_class_name="UNet2DConditionModel"), "must describe a UNet2DModel; got UNet2DConditionModel"),
     "unknown-key": (unet_says(magic=1), "config.json has unknown keys (magic)"),
-    "conditional": (unet_says(num_class_embeds=10), "it is class-conditional"),
-    "four-channels": (unet_says(in_channels=4, out_channels=4), "must both be 1 (grey) or 3 (RGB); got 4 and 4"),
-    "in-not-out": (unet_says(out_channels=6), "must both be 1 (grey) or 3 (RGB); got 3 and 6"),
-    "no-size": (unet_says(sample_size=None), "sample_size must be a whole number, or two, from 1 to 1024; got None"),
-    "three-sizes": (unet_says(sample_size=[8, 8, 8]), "sample_size must be a whole number, or two"),
+    "conditional": (unet_says(num_class_embeds=10), "does not fit its config.json (1 tensors, such as class_embedding.weight)"),
+    "no-classes": (unet_says(num_class_embeds=0), "num_class_embeds must be a whole number from 1 to 100,000, or null; got 0"),
+    "four-channels": (unet_says(in_channels=4, out_channels=4), "in_channels must be 1 (grey) or 3 (RGB)"),
+    "more-out-than-twice": (unet_says(out_channels=9), "got 3 and 9"),
+    "channels-as-text": (unet_says(in_channels="3"), "got 3 and 3"),
+    "no-size": (unet_says(sample_size=None), "sample_size in config.json must be a whole number, or two, from 1 to 1024; got null"),
+    "half-a-size": (
+        unet_says(sample_size=8.5),
+        "sample_size in config.json must be a whole number, or two, from 1 to 1024; got 8.5",
+    ),
+    "one-size-in-a-list": (unet_says(sample_size=[8]), "sample_size in config.json must be a whole number, or two"),
+    "odd-size": (unet_says(sample_size=[8, 7]), "sample_size must be a multiple of 2; got 8 and 7"),
+    "three-sizes": (unet_says(sample_size=[8, 8, 8]), "sample_size in config.json must be a whole number, or two"),
     "other-shapes": (unet_says(block_out_channels=[16, 32]), "does not fit its config.json"),
     "other-blocks": (unet_says(layers_per_block=2), "does not fit its config.json"),
     "no-such-block": (unet_says(down_block_types=["Eval", "Eval"]), "config.json does not describe a network"),
@@ -164,9 +174,10 @@ SPOILED = {
     "scheduler-key": (scheduler_says(shift=3.0), "scheduler_config.json has unknown keys (shift)"),
     "betas": (scheduler_says(beta_end=7), "scheduler_config.json: beta_end must be a number between 0 and 1; got 7"),
     "betas-type": (scheduler_says(trained_betas={"a": 1}), "scheduler_config.json: "),
-    "range-type": (scheduler_says(clip_sample_range=None), "scheduler_config.json: "),
+    "range-type": (scheduler_says(clip_sample_range="1"), "scheduler_config.json: clip_sample_range must be a number from 0.001"),
     "beta-schedule": (scheduler_says(beta_schedule="x"), "beta_schedule must be one of linear"),
-    "learned": (scheduler_says(variance_type="learned"), "a learned variance is not supported"),
+    "learned": (scheduler_says(variance_type="learned"), "variance_type learned needs twice as many out_channels as in_channels"),
+    "variance": (scheduler_says(variance_type="big"), "variance_type must be one of fixed_small, "),
 }
 
 
@@ -207,7 +218,7 @@ def test_a_pickle_is_refused_unopened_with_the_way_to_convert_it(folder, tmp_pat
     (folder / "unet" / name).write_bytes(pickle.dumps(Bomb(tmp_path / "trace")))
     sentence = refusal(folder)
     assert f"{name} is a pickle" in sentence
-    assert "save_pretrained(FOLDER, safe_serialization=True)" in sentence
+    assert "safe_serialization=True)" in sentence
     assert not (tmp_path / "trace").exists()
 
 
@@ -241,7 +252,7 @@ def test_catalogue_lists_folders_and_sees_new_ones(tiny_root, tmp_path):
 )
 def test_names_that_no_model_has_are_refused_with_the_list(tiny_root, tmp_path, name, monkeypatch):
     """None is joined to a path, and none is asked of the Hub."""
-    monkeypatch.setattr(catalogue_module, "download", lambda *args: pytest.fail("asked the Hub"))
+    monkeypatch.setattr(hub, "download", lambda *args: pytest.fail("asked the Hub"))
     (tmp_path / "runs").mkdir()
     with pytest.raises(ModelError) as caught:
         Catalogue([tiny_root, tmp_path / "runs"]).load(name)

@@ -1,5 +1,7 @@
 """Arms with a model, a seed or a beginning of their own, in one run."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -67,11 +69,11 @@ def test_seed_and_noise_seed_of_an_arm_stand_for_the_recipes(engine):
     torch.testing.assert_close(own[1], engine.final(recipe(Arm(steps=3, eta=1)))[0], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("arm", [Arm(steps=5), Arm(steps=5, eta=1.0), Arm(method="2m", steps=5)], ids=lambda arm: arm.label)
 @pytest.mark.parametrize("step", [0, 1, 4])
-def test_going_on_with_the_same_settings_changes_nothing(engine, eta, step):
+def test_going_on_with_the_same_settings_changes_nothing(engine, arm, step):
     """The branch follows the path of the trunk's own noise, so a freeze alone is no cut."""
-    trunk, again = engine.final(recipe(Arm(steps=5, eta=eta), Arm(steps=5, eta=eta, start_arm=0, start_step=step)))
+    trunk, again = engine.final(recipe(arm, replace(arm, start_arm=0, start_step=step)))
     torch.testing.assert_close(again, trunk, rtol=0, atol=1e-4)
 
 

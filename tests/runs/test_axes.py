@@ -83,6 +83,12 @@ def test_cells_are_the_arms_row_by_row() -> None:
     assert Axis("eta", (1.0,)).header(1.0) == "η 1 = DDPM"
 
 
+def test_another_sampler_is_a_value_of_the_eta_axis() -> None:
+    columns = parse("eta", "0, 2M", 1000)
+    assert [columns.header(value) for value in columns.values] == ["η 0", "DPM-Solver++ (2M)"]
+    assert columns.apply(Arm(eta=0.5, steps=7), columns.values[1]) == Arm(method="2m", steps=7)
+
+
 def test_a_matrix_has_two_axes_and_an_end() -> None:
     steps = parse("steps", "1:20:1", 1000)
     with pytest.raises(FieldError, match="must be another setting than the rows; both are steps"):

@@ -7,11 +7,12 @@ import io
 import json
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
@@ -22,11 +23,13 @@ from ddim_app.errors import FieldError
 from ddim_app.runs import codecs, forms, key_values, snippets
 from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.codecs import StoppedRun, read_file, read_json, read_query, read_text
+from ddim_app.runs.forms import METHODS, interpolation
+from ddim_app.runs.interpolation import ENDS, MODES
 from ddim_app.runs.inversion import InversionArm, InvertRecipe
 from ddim_app.runs.key_values import to_arguments, to_query
 from ddim_app.runs.kinds import KINDS, Kind
 from ddim_app.runs.sampling import Arm, Recipe
-from ddim_app.runs.sources import Source
+from ddim_app.runs.sources import Source, of_pixels
 from tests.recipes import arms, names, recipes, seeds
 
 PICTURE = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
@@ -188,7 +191,7 @@ def test_unknown_keys_are_left_out_and_named():
         ("v=2&steps=5", "version of this recipe is 2, and this app reads up to 1: take a newer app"),
         ("v=x&steps=5", "version must be a whole number from 1 to 1; got 'x'"),
         ("model=%00", "model must be the name of a model; got '\\x00'"),
-        ("arm=method:karras", "method must be one of ddim, ddpm; got 'karras'"),
+        ("arm=method:karras", "method must be one of ddim, ddpm, 2m; got 'karras'"),
         ("&".join(["arm="] * 64), "arms must be 1 to 64 arms; got 65"),
         ("seed=" + "9" * 20_000, "link must have at most 16000 characters after its address; this one has 20005"),
         ("&".join(f"a{i}=1" for i in range(301)), "link must have at most 300 settings; this one has more"),
@@ -316,8 +319,41 @@ def test_no_damage_breaks_the_reader(at, byte):
 
 def test_other_weights_are_said():
     made = dataclasses.replace(USUAL, weights="a" * 64)
-    assert codecs.other_weights(made, {"avatars-32": "a" * 64}) is None
-    assert codecs.other_weights(USUAL, {"avatars-32": "a" * 64}) is None
-    assert codecs.other_weights(made, {"avatars-32": "b" * 64}).startswith("avatars-32 has other weights here")
+    assert codecs.other_weights(made, {"avatars-32": ["a" * 64]}) is None
+    assert codecs.other_weights(USUAL, {"avatars-32": ["a" * 64]}) is None
+    linked = dataclasses.replace(USUAL, weights="a" * 8)
+    assert codecs.other_weights(linked, {"avatars-32": [None, "a" * 64]}) is None
+    assert codecs.other_weights(linked, {"avatars-32": ["b" + "a" * 63]}).startswith("avatars-32 has other weights here")
+    assert codecs.other_weights(made, {"avatars-32": ["b" * 64]}).startswith("avatars-32 has other weights here")
     inverted = InvertRecipe(sources=(Source(seed=1),), arms=(InversionArm(),), decode_model="other", decode_weights="c" * 64)
-    assert codecs.other_weights(inverted, {"avatars-32": "a" * 64, "other": "d" * 64}).startswith("other has other weights here")
+    assert codecs.other_weights(inverted, {"avatars-32": ["a" * 64], "other": ["d" * 64]}).startswith(
+        "other has other weights here"
+    )
+
+
+PATH = {
+    "model": "avatars-32", "seed": 0, "seeds": "7, 3, 9, 4294967295", "steps": 12, "ddpm_steps": 0, "eta": 0.25,
+    "spacing": "leading", "variance": "large", "clip": "off", "precision": "fp32", "noise_seed": "5", "branch": 1,
+    "way": "slerp", "frames": 6, "rows": 3,
+    "columns": 4, "start": 0.5, "stop": 1.5, "strength": 0.5, "noise": "fresh", "class_label": "2", "guidance": 2.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_fields_of_a_path_make_it_again(mode, method):
+    count = ENDS[mode][0] if mode != "loop" else 4
+    seeds = ", ".join(PATH["seeds"].split(", ")[:count])
+    own = {"mode": mode, "method": method, "seeds": seeds} | ({"frames": count} if mode == "variation" else {})
+    recipe = interpolation(PATH | own, (), 1000, None)
+    values = codecs.path_values(replace(recipe, weights="0" * 64, backend="torch"))
+    assert values is not None
+    assert interpolation(values, (), 1000, None) == recipe
+
+
+def test_a_path_that_no_fields_make_has_none():
+    recipe = interpolation(PATH | {"mode": "line", "method": "ddim", "seeds": "7, 3"}, (), 1000, None)
+    listed = replace(recipe, arms=(replace(recipe.arms[0], timesteps=(900, 10)),))
+    grey = of_pixels(torch.zeros(3, 8, 8))
+    for other in (listed, replace(recipe, ends=(grey, recipe.ends[1]), precision="fp32"), Recipe(arms=(Arm(),))):
+        assert codecs.path_values(other) is None

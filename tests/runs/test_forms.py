@@ -87,6 +87,7 @@ def test_methods_are_arms() -> None:
     ddim, ddpm = "DDIM(η = 0.5), one noise for all", "DDPM, one noise for all"
     assert labels["ddim"] == [ddim]
     assert labels["ddpm"] == [ddpm]
+    assert labels["2m"] == ["DPM-Solver++ (2M)"]
     assert labels["both"] == [ddim, ddpm]
     assert labels["all"] == [ddim, "DDPM, noise moves along", ddpm, "DDPM, fresh noise"]
     assert [arm.steps for arm in made(method="both", ddpm_steps=40).arms] == [10, 40]
@@ -173,7 +174,7 @@ def test_files_need_a_model_and_agree_on_their_steps() -> None:
     ("changes", "sentence"),
     [
         ({"mode": "spiral"}, "mode must be one of line, grid, loop, arithmetic, variation, truncation, mix; got 'spiral'"),
-        ({"method": "euler"}, "method must be one of ddim, ddpm, both, all; got 'euler'"),
+        ({"method": "euler"}, "method must be one of ddim, ddpm, 2m, both, all; got 'euler'"),
         ({"frames": 1}, "frames must be a whole number from 2 to 121; got 1"),
         ({"frames": "x"}, "frames must be a whole number from 2 to 121; got 'x'"),
         ({"mode": "variation", "frames": 1000}, "frames must be a whole number from 2 to 24; got 1000"),

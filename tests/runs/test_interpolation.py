@@ -1,5 +1,6 @@
 """Paths of latents as runs: closed forms on Gaussian data, ends, step noise, and recipes that refuse."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -15,8 +16,9 @@ from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
 from ddim_app.models.loading import Model
 from ddim_app.runs.interpolation import NOISES, MovingArm, PathRecipe
-from ddim_app.runs.interpolation_plan import FramesStep, PathPlan, PathResult, PathStart, collect
+from ddim_app.runs.interpolation_plan import PathPlan
 from ddim_app.runs.kinds import from_json, plan
+from ddim_app.runs.path_frames import CollectedFrames, FramesStep, PathStart
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source, of_pixels, of_tensor
 from tests.oracle import Gaussian
@@ -39,11 +41,18 @@ def recipe(*arms: MovingArm, **changes: Any) -> PathRecipe:
     return PathRecipe(**{"arms": arms or (DDIM,), "ends": seeds(7, 8), "precision": "fp64"} | changes)
 
 
-def on_oracle(asked: PathRecipe) -> PathResult:
+def on_oracle(asked: PathRecipe) -> CollectedFrames:
     """The run on the best network that there can be for DATA, in float64."""
     planned = plan(asked, lambda name: ORACLE)
     network = DATA.network(LINEAR.alphas_cumprod)
-    return collect(frame for report in drive(planned.process(CPU), network) for frame in planned.frames(report))
+    return collected(planned, (frame for report in drive(planned.process(CPU), network) for frame in planned.frames(report)))
+
+
+def collected(planned: PathPlan, frames: Iterable[Any]) -> CollectedFrames:
+    collector = planned.collector()
+    for frame in frames:
+        collector.add(frame)
+    return collector
 
 
 def latents(*numbers: int) -> torch.Tensor:
@@ -187,7 +196,7 @@ def test_pictures_are_inverted_first_and_come_back() -> None:
     kinds = [type(frame).__name__ for frame in frames]
     assert kinds == ["EndInversionStep"] * 40 + ["PathStart"] + ["FramesStep"] * 80
     assert [frame.k for frame in frames] == [*range(40), 39, *(k for k in range(40, 80) for _ in range(2))]
-    got = collect(frames)
+    got = collected(planned, frames)
     back = got.pictures[0][0]
     torch.testing.assert_close(back, picture.tensor(SHAPE)[0].double(), rtol=0, atol=PIXEL)
     torch.testing.assert_close(got.ends[0], got.ends[2])
@@ -229,7 +238,7 @@ def test_a_run_streams_its_frames_as_rows_of_one_batch(engine: Engine) -> None:
 def test_ends_on_a_network_are_the_pictures_of_their_seeds_to_one_level(engine: Engine) -> None:
     arms = MovingArm(steps=4), MovingArm(method="ddpm", steps=4)
     asked = recipe(*arms, model="tiny", precision="fp32", ends=seeds(3, 9), frames=5)
-    for strip, arm in zip(collect(engine.run(asked)).pictures, (Arm(steps=4), Arm(method="ddpm", steps=4)), strict=True):
+    for strip, arm in zip(engine.run(asked).result.pictures, (Arm(steps=4), Arm(method="ddpm", steps=4)), strict=True):
         for i, seed in ((0, 3), (-1, 9)):
             own = engine.final(Recipe(arms=(arm,), model="tiny", precision="fp32", seed=seed))[0][0]
             assert float((strip[i] - own).abs().max()) <= PIXEL
@@ -296,3 +305,19 @@ def test_smaller_steps_are_smoother() -> None:
     ends = on_oracle(recipe(frames=5)).pictures[0][[0, -1]]
     assert coarse < float(rmse(ends[:1], ends[1:]))
     assert all(a < b for a, b in pairwise(recipe(frames=9).at))
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [({"frames": 32}, 2), ({"frames": 33, "start": -0.5}, 9), ({"frames": 5}, None),
+     ({"mode": "loop", "frames": 32, "ends": seeds(7, 8, 9)}, 8), ({"mode": "grid", "ends": seeds(1, 2, 3, 4)}, None)],
+)  # fmt: skip
+def test_a_coarser_path_has_some_of_the_same_frames(changes: dict[str, Any], count: int | None) -> None:
+    fine = recipe(**changes)
+    coarse = fine.coarser()
+    assert (coarse and coarse.frames) == count
+    if coarse is None:
+        return
+    keys = initial_noise([end.seed for end in fine.ends if end.seed is not None], SHAPE)
+    stride = (fine.frames - (fine.mode == "line")) // (coarse.frames - (fine.mode == "line"))
+    torch.testing.assert_close(coarse.path(keys)(keys), fine.path(keys)(keys)[::stride], rtol=0, atol=1e-6)

@@ -11,6 +11,7 @@ from ddim_app.diffusion.noise import initial_noise
 from ddim_app.diffusion.sampler import drive
 from ddim_app.diffusion.schedule import Schedule, betas, cumulative
 from ddim_app.errors import FieldError
+from ddim_app.models.classes import UNCONDITIONAL
 from ddim_app.runs import lessons
 from ddim_app.runs.kinds import from_json
 from ddim_app.runs.lessons import LessonRecipe
@@ -24,7 +25,9 @@ DATA = Gaussian(0.2, 0.5)
 
 
 class Toy:
-    """A model whose network is the best there is for N(0.2, 0.25 I)."""
+    """A model without classes whose network is the best there is for N(0.2, 0.25 I)."""
+
+    classes = UNCONDITIONAL
 
     def __init__(self, schedule=LINEAR):
         self.schedule, self.shape, self.sha256 = schedule, SHAPE, "0" * 64

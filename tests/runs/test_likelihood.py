@@ -16,6 +16,7 @@ from ddim_app.diffusion.sampler import Query, drive
 from ddim_app.diffusion.schedule import Schedule, betas, cumulative
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
+from ddim_app.models.classes import UNCONDITIONAL
 from ddim_app.runs import kinds, likelihood
 from ddim_app.runs.likelihood import COLUMNS, LikelihoodPlan, LikelihoodRecipe, TermCollector
 from ddim_app.runs.sources import Source, of_pixels
@@ -90,7 +91,9 @@ SHAPE = (3, 4, 4)
 
 
 class Toy:
-    """A model whose network knows that pictures are N(0, 0.25 I)."""
+    """A model without classes whose network knows that pictures are N(0, 0.25 I)."""
+
+    classes = UNCONDITIONAL
 
     def __init__(self):
         self.schedule, self.shape, self.sha256 = SCHEDULE, SHAPE, "0" * 64
@@ -107,7 +110,7 @@ def measured(run: LikelihoodPlan):
     collector = TermCollector(run)
     for terms in drive(run.process(torch.device("cpu")), lambda x, t: network(x.double(), t)):
         collector.add(*run.frames(terms))
-    return collector.bounds()
+    return collector.result
 
 
 def test_a_run_measures_what_the_formulas_say():
@@ -185,14 +188,14 @@ def test_the_engine_runs_it_and_a_seed_names_its_numbers(tiny_root):
     collector = TermCollector(run)
     for terms in engine.run(wanted):
         collector.add(terms)
-    first, second = collector.bounds()
+    first, second = collector.result
     assert run.evaluations == 2 * len(run.design) <= 200
     assert len(collector.evaluated(1)) == len(run.design)
     again = TermCollector(run)
     alone = likelihood.with_picture(wanted, source)
     for terms in engine.run(alone):
         again.add(terms)
-    assert again.bounds()[0].total() == first.total() != second.total()  # one picture, two noises
+    assert again.result[0].total() == first.total() != second.total()  # one picture, two noises
 
 
 def test_a_network_of_epsilon_without_a_picture_at_its_last_level_has_no_bound():

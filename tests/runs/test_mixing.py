@@ -13,10 +13,9 @@ from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
 from ddim_app.media.images import to_pixels
 from ddim_app.models.loading import Model
-from ddim_app.runs.interpolation_plan import FramesStep
 from ddim_app.runs.kinds import from_json, plan
-from ddim_app.runs.mixing import FIG_9, MixRecipe, MixSourceStep, MixStart, levels_from
-from ddim_app.runs.path_files import CollectedFrames
+from ddim_app.runs.mixing import FIG_9, MixRecipe, MixSourceStep, levels_from
+from ddim_app.runs.path_frames import FramesStep, MixStart
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source, of_tensor
 from tests.oracle import Gaussian
@@ -166,9 +165,6 @@ def test_on_the_bundled_model_the_ends_come_back_the_better_the_less_they_were_n
     chain = Arm(method="ddpm", steps=1000)
     asked = MixRecipe(ends=(Source(seed=7), Source(seed=8)), source=Arm(steps=10), levels=(10, 50), frames=2, chain=chain)
     bundled = Engine(allow_hub=False, device=CPU)
-    gathered = CollectedFrames(bundled.plan(asked))
-    for frame in bundled.run(asked):
-        gathered.add(frame)
-    for slightly, more in zip(*gathered.reconstructions(), strict=True):
+    for slightly, more in zip(*bundled.run(asked).result.reconstructions(), strict=True):
         assert slightly < 5
         assert slightly < more

@@ -1,5 +1,6 @@
 """What a run is handed out as, and the command that does it, on a tiny random model."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from ddim_app import __main__ as main
 from ddim_app import engine as engine_package
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
+from ddim_app.media.images import to_pixels
 from ddim_app.runs import latent_files, path_files
 from ddim_app.runs.interpolation import MovingArm, PathRecipe
 from ddim_app.runs.kinds import from_json
 from ddim_app.runs.mixing import MixRecipe
+from ddim_app.runs.path_frames import CollectedFrames
 from ddim_app.runs.sources import Source
 
 CPU = torch.device("cpu")
@@ -27,13 +30,9 @@ def engine(tiny_root):
     return Engine([tiny_root], allow_hub=False, device=CPU)
 
 
-def collected(engine: Engine, recipe: PathRecipe | MixRecipe) -> path_files.CollectedFrames:
-    found = path_files.CollectedFrames(engine.plan(recipe))
-    assert not found.is_complete
-    for frame in engine.run(recipe):
-        found.add(frame)
-    assert found.is_complete
-    return found
+def collected(engine: Engine, recipe: PathRecipe | MixRecipe) -> CollectedFrames:
+    result: CollectedFrames = engine.run(recipe).result
+    return result
 
 
 def path(**changes: Any) -> PathRecipe:
@@ -71,10 +70,30 @@ def test_files_carry_the_recipe_and_what_was_drawn(engine: Engine) -> None:
         path_files.file_of("latents", mix, collected(engine, mix))
 
 
+def test_a_film_is_large_has_a_caption_and_a_loop_no_seam(engine: Engine) -> None:
+    """No frame stands twice where a loop begins again, and none stays longer than the others."""
+    for recipe, width, frames in ((path(arms=(MovingArm(steps=2),), mode="loop"), 512, 3), (path(), 2 * 256, 4)):
+        found = collected(engine, recipe)
+        with Image.open(io.BytesIO(path_files.file_of("webp", recipe, found))) as film:
+            assert film.n_frames == frames
+            assert width < film.width < width + 40
+            shown, long = [], set()
+            for i in range(frames):
+                film.seek(i)
+                shown.append(film.convert("RGB"))
+                long.add(film.info["duration"])
+        assert long == {path_files.MILLISECONDS}
+        below = [picture.crop((10, picture.height - 20, 20, picture.height - 10)) for picture in shown]
+        exact = to_pixels(found.pictures[0])[:, -1, 0]  # the lowest pixel at the left
+        assert [picture.getpixel((0, 0)) for picture in below[:3]] == [tuple(map(int, pixel)) for pixel in exact]
+        captions = [picture.crop((0, 0, picture.width, 28)).tobytes() for picture in shown]
+        assert len(set(captions)) == 3
+
+
 def test_the_command_writes_files_and_says_how_smooth_the_strips_are(
     tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(engine_package, "Engine", lambda: Engine([tiny_root], allow_hub=False, device=CPU))
+    monkeypatch.setattr(engine_package, "Engine", lambda **settings: Engine([tiny_root], allow_hub=False, device=CPU))
 
     def command(*arguments: str) -> str:
         common = ["interpolate", "--model", "tiny", "--steps", "2", "--frames", "3", "--output", str(tmp_path)]

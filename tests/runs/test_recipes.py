@@ -23,7 +23,7 @@ SETTINGS = {
 
 seeds = st.integers(0, 2**32 - 1)
 arms = st.builds(
-    Arm, method=st.sampled_from(sampling.METHODS), steps=st.integers(1, 1000), spacing=st.sampled_from(SPACINGS),
+    Arm, method=st.sampled_from(tuple(sampling.METHODS)), steps=st.integers(1, 1000), spacing=st.sampled_from(SPACINGS),
     timesteps=st.none() | st.lists(st.integers(0, 999), min_size=1, max_size=5, unique=True).map(tuple),
     eta=st.floats(0, 2), variance=st.sampled_from(VARIANCES), clip=st.sampled_from(CLIP_RULES),
 )  # fmt: skip
@@ -93,7 +93,7 @@ def test_recipes_are_frozen_values():
         ("noise_seed", "a", "noise_seed must be a whole number from 0 to 4294967295; got 'a'"),
         ("branch", 0.5, "branch must be a whole number from 0 to 4294967295; got 0.5"),
         ("spacing", "karras", f"spacing must be one of {', '.join(SPACINGS)}; got 'karras'"),
-        ("variance", "learned", "variance must be one of small, large; got 'learned'"),
+        ("variance", "middling", "variance must be one of small, large, learned, analytic; got 'middling'"),
         ("clip", None, "clip must be one of clip, off, dynamic; got nothing"),
         ("precision", "fp16", "precision must be one of fast, fp32, fp64; got 'fp16'"),
         ("model", "", "model must be the name of a model; got ''"),

@@ -50,6 +50,10 @@ def written(folder: Path) -> list[np.ndarray]:
             Arm(steps=25, seed=3),
             {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "beta_schedule": "scaled_linear"},
         ),
+        (Arm(method="2m", steps=10), {}),
+        (Arm(method="2m", steps=20, spacing="log-snr", clip="off"), {"beta_schedule": "squaredcos_cap_v2"}),
+        (Arm(method="2m", steps=17, spacing="quadratic", clip="dynamic", seed=3), {"prediction_type": "v_prediction"}),
+        (Arm(method="2m", steps=3, timesteps=(700, 367, 34)), {"prediction_type": "sample"}),
     ],
 )
 @pytest.mark.parametrize("flat", [False, True])
@@ -83,6 +87,13 @@ def test_where_diffusers_cannot_a_comment_says_why(arm, reason):
     assert f"# Left out, arm 2 ({arm.label}): {reason}" in beside
     assert 'picture.save(f"arm-1-picture-{i}.png")' in beside
     assert "arm-2-" not in beside
+    compile(beside, "beside", "exec")
+
+
+def test_an_arm_that_begins_where_another_is_is_left_out():
+    arm = Arm(method="2m", start_arm=0, start_step=2)
+    beside = snippets.diffusers(replace(FP32, arms=(Arm(steps=10), arm)), SCHEDULES["linear"], "models/tiny")
+    assert f"# Left out, arm 2 ({arm.label}): it begins where another arm is" in beside
     compile(beside, "beside", "exec")
 
 

@@ -17,6 +17,7 @@ BASE = Arm(steps=12, eta=0.25, spacing="leading", clip="off")
         (("steps", "5, 10, 20, 50"), ("eta", "0, 0.5, 1, sigma-hat")),
         (("eta", "sigma-hat, 0"), ("steps", "5")),
         (("eta", "0, 0.3"), ("noise_seed", "1, 2, 3")),
+        (("steps", "5, 10"), ("eta", "0, 2m, sigma-hat")),
         (("seed", "1, 2"), ("clip", "clip, off")),
         (("model", "avatars-32, runs/me"), ("spacing", "leading, trailing")),
         (("steps", "7"), ("eta", "0, 1")),

@@ -27,7 +27,7 @@ def folders(tmp_path):
 @pytest.fixture
 def command(monkeypatch, tiny_root):
     """Runs the command line on the tiny model."""
-    monkeypatch.setattr(engine, "Engine", lambda: Engine([tiny_root]))
+    monkeypatch.setattr(engine, "Engine", lambda **settings: Engine([tiny_root]))
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["ddim_app", "likelihood", "--model", "tiny", *map(str, words)])
@@ -56,7 +56,8 @@ def test_the_table_of_two_folders_is_printed_and_saved(folders, command, capsys)
 def test_the_full_bound_of_one_picture_agrees_with_the_quick_one(folders, tiny_root):
     told = []
     runs = [LikelihoodRecipe(model="tiny", **mode) for mode in ({}, {"mode": "full", "draws": 2})]
-    quick, full = (bound_table.measure(Engine([tiny_root]), folders / "mine", run, 1, told.append).bounds[0] for run in runs)
+    measured = [bound_table.measure(Engine([tiny_root]), folders / "mine", run, 1, told.append) for run in runs]
+    quick, full = (folder.pictures["deep/0.png"] for folder in measured)
     assert abs(quick.total()[0] - full.total()[0]) < 4 * (quick.total()[1] + full.total()[1])
     assert len(told) == 2
     assert told[0].startswith("mine/deep/0.png: ")

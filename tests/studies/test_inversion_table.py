@@ -10,8 +10,8 @@ from PIL import Image
 
 from ddim_app import __main__, engine
 from ddim_app.errors import FieldError
-from ddim_app.runs.inversion import METHODS, InversionArm
-from ddim_app.studies import inversion_table, inversion_table_files
+from ddim_app.runs.inversion import METHODS, InversionArm, InvertRecipe
+from ddim_app.studies import inversion_table
 from tests import toys
 from tests.runs.test_inversion_plan import PICTURE
 
@@ -41,7 +41,8 @@ def test_rounding_and_clamping_hide_small_errors_and_show_what_is_seen():
 
 
 def test_the_curve_has_a_line_for_each_method_and_step_count(small):
-    lines = list(inversion_table.curve(small, [PICTURE], [1, 4]))
+    recipe = InvertRecipe(sources=(PICTURE,), arms=(InversionArm(),))
+    lines = [inversion_table.line(arm, result) for arm, result in inversion_table.curve(small, recipe, [1, 4])]
     assert [(line.method, line.steps) for line in lines] == [
         *((method, 1) for method in METHODS if not method.startswith("o-belm")), *((method, 4) for method in METHODS),
     ]  # fmt: skip
@@ -71,7 +72,7 @@ def test_step_counts_and_methods_are_read():
 
 
 def run(monkeypatch, small, *words):
-    monkeypatch.setattr(engine, "Engine", lambda: small)
+    monkeypatch.setattr(engine, "Engine", lambda **settings: small)
     monkeypatch.setattr(sys, "argv", ["ddim_app", "invert", *map(str, words)])
     __main__.main()
 
@@ -121,5 +122,5 @@ def test_wrong_options_get_a_sentence(monkeypatch, small, tmp_path, words, sente
 
 def test_a_line_is_one_row():
     line = inversion_table.TableLine("o-belm", 50, 50, 49, 1e-12, 2e-12, 0.0, None, 1.0, 0.01, None, 0.9)
-    assert "\n" not in inversion_table_files.row(line)
-    assert "cosine to the true x_T 0.9000" in inversion_table_files.row(line)
+    assert "\n" not in inversion_table.row(line)
+    assert "cosine to the true x_T 0.9000" in inversion_table.row(line)

@@ -32,13 +32,17 @@ def test_everybody_draws_in_turns_and_the_table_says_how_fast(engine, capsys):
 
 def test_repeats_take_turns_after_an_untimed_round():
     calls = []
-    timings = sampling_benchmark.interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
+    timings = contenders.interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
     assert "".join(calls) == "ababab"
     assert timings.keys() == {"a", "b"}
 
 
-def test_growth_is_a_line_and_the_knee_is_the_fewest_rows_near_the_best(engine):
-    assert sampling_benchmark.line([5, 10, 20], [12, 22, 42]) == pytest.approx((2, 2))
+def test_growth_is_a_line_and_the_knee_is_the_fewest_rows_near_the_best(engine, monkeypatch):
+    seconds = {5: 12, 10: 22, 20: 42, 40: 82}
+    with monkeypatch.context() as patched:
+        patched.setattr(sampling_benchmark, "interleaved", lambda rivals, n: {S: contenders.spread([seconds[S]]) for S in rivals})
+        figures = sampling_benchmark.growth(engine, engine.model("tiny"), 1)
+    assert figures == {"seconds per step": pytest.approx(2), "intercept in steps": pytest.approx(1)}
     model = engine.model("tiny")
     found = sampling_benchmark.knee(engine, model, 1)
     assert found["knee"] in found["milliseconds per row"]
@@ -47,6 +51,12 @@ def test_growth_is_a_line_and_the_knee_is_the_fewest_rows_near_the_best(engine):
 
 def test_the_network_of_cifars_shape_is_the_published_one():
     assert contenders.cifar().parameters == 35_746_307
+
+
+def test_what_tracing_gains_is_measured(engine):
+    gains = engine.loop.call(contenders.traced_gain, engine.model("tiny"), engine.device, ["fp32", "bf16"], 1)
+    assert gains.keys() == {"fp32", "bf16"}
+    assert min(gains.values()) > 0
 
 
 def test_quick_measures_less(tmp_path: Path):

@@ -61,9 +61,9 @@ class Request:
 
 arms = st.builds(
     Arm,
-    method=st.sampled_from(["ddim", "ddpm"]),
+    method=st.sampled_from(["ddim", "ddpm", "2m"]),
     steps=st.integers(1, 9),
-    spacing=st.sampled_from(["leading", "trailing", "linspace", "quadratic"]),
+    spacing=st.sampled_from(["leading", "trailing", "linspace", "quadratic", "log-snr"]),
     eta=st.sampled_from([0.0, 0.5, 1.0]),
     variance=st.sampled_from(["small", "large"]),
     clip=st.sampled_from(["clip", "off", "dynamic"]),
@@ -138,7 +138,7 @@ def test_on_the_bundled_model_neighbours_change_no_bit_in_a_checked_bucket_and_l
     among = Request(engine, recipe)
     for request in (among, *crowd):
         assert request.ended.wait(120)
-    used = {bucket_of(size) for size in among.ticket.sizes} | {bucket_of(4), bucket_of(2)}
+    used = {bucket_of(size) for size in among.ticket.ticket.sizes} | {bucket_of(4), bucket_of(2)}
     for arm, pictures in enumerate(alone):
         apart = float((among.finals[arm] - pictures).abs().max()) / 2 * 255
         assert apart <= levels

@@ -1,15 +1,14 @@
 """A model handed out in fp16: the same one within its rounding, loaded by us and by stock diffusers, the card's words kept."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 from diffusers import DDPMPipeline
 from safetensors.torch import load_file, save_file
 
-from ddim_app.models.loading import WEIGHTS, load
+from ddim_app.models.loading import load
+from ddim_app.models.model_files import WEIGHTS
 from ddim_app.train import bundle
 from tests import toys
 
@@ -58,17 +57,19 @@ def test_the_model_itself_and_one_without_a_pipeline_are_refused(run, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-def test_the_command_says_what_it_made_and_what_it_cannot(run, tmp_path):
-    def command(*arguments):
-        return subprocess.run([sys.executable, "-m", "ddim_app.train.bundle", *arguments], capture_output=True, text=True)
+def test_the_command_says_what_it_made_and_what_it_cannot(run, tmp_path, capsys):
+    def refused(model):
+        with pytest.raises(SystemExit) as ended:
+            bundle.main([str(model), str(tmp_path / "made")])
+        assert isinstance(ended.value.code, str)  # which is printed, with exit code 1
+        assert "\n" not in ended.value.code
+        return ended.value.code
 
-    made = command(run, tmp_path / "made")
-    assert load(tmp_path / "made").sha256 in made.stdout
-    wrong = command(tmp_path / "nothing", tmp_path / "made")
-    assert wrong.returncode == 1
-    assert wrong.stderr.count("\n") == 1
+    bundle.main([str(run), str(tmp_path / "made")])
+    made = str(load(tmp_path / "made").file_sha256)
+    assert made in capsys.readouterr().out
+    refused(tmp_path / "nothing")
     weights = load_file(run / "unet" / WEIGHTS)
     save_file(weights | {"conv_in.bias": weights["conv_in.bias"] + 1e6}, run / "unet" / WEIGHTS, {"format": "pt"})
-    wrong = command(run, tmp_path / "made")
-    assert "beyond the range of fp16, 65504" in wrong.stderr
-    assert load(tmp_path / "made").sha256 in made.stdout
+    assert "beyond the range of fp16, 65504" in refused(run)
+    assert str(load(tmp_path / "made").file_sha256) == made

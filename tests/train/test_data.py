@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import struct
 import zlib
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from ddim_app.media import folders
+from ddim_app.media import folders, images
 from ddim_app.train import data
 from ddim_app.train.config import TrainError
-from ddim_app.train.data import PictureForm
+from ddim_app.train.picture_cache import PictureForm
 from tests.train_tools import drawings, save_drawings
 
 FORM = PictureForm(8, 3)
@@ -153,7 +154,9 @@ def test_too_few_pictures_are_one_sentence(tmp_path, count):
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path):
-    with pytest.raises(TrainError, match=r"^--data must be a folder of pictures or an .npz file; there is none at "):
+    with pytest.raises(
+        TrainError, match=r"^--data must be a folder of pictures, or a .zip, .tar, .* file of them; there is none at "
+    ):
         prepare(tmp_path / "none", tmp_path / "cache")
 
 
@@ -246,3 +249,57 @@ def test_grey_models_get_grey_pictures(tmp_path):
     found = prepare(save_drawings(tmp_path / "in", 12), tmp_path / "cache", form=PictureForm(8, 1))
     wanted = np.asarray(ImageOps.grayscale(Image.fromarray(drawings(12)[4])))
     assert np.array_equal(found.pixels[4, ..., 0], wanted)
+
+
+def test_a_folder_one_level_too_high_lists_its_folders_and_names_what_is_to_be_held_out(tmp_path):
+    for name, count in (("set/train/cats", 9), ("set/train/dogs", 10), ("set/val/cats", 4)):
+        save_drawings(tmp_path / name, count, seed=count)
+    text = data.report(prepare(tmp_path, tmp_path / "cache"))
+    assert "folders: 19 in set/train/, 4 in set/val/" in text
+    assert "set/val/ is among them and is trained on: if it is there to be held out, name it as --holdout" in text
+    below = data.report(prepare(tmp_path / "set" / "train", tmp_path / "cache"))
+    assert "folders: 10 in dogs/, 9 in cats/" in below
+    assert "is among them" not in below
+    apart = data.report(prepare(tmp_path / "set", tmp_path / "cache", str(tmp_path / "set" / "val")))
+    assert "is among them" not in apart
+    assert "folders" not in data.report(prepare(tmp_path / "set" / "train" / "cats", tmp_path / "cache"))
+
+
+def test_the_same_pictures_are_the_same_data_wherever_and_among_whatever_they_lie(tmp_path):
+    first = prepare(save_drawings(tmp_path / "in", 20), tmp_path / "cache")
+    shutil.copytree(tmp_path / "in", tmp_path / "other" / "place")
+    (tmp_path / "other" / "place" / "Thumbs.db").write_bytes(b"thumbs")
+    moved = prepare(tmp_path / "other" / "place", tmp_path / "other cache")
+    assert (moved.content, moved.key == first.key) == (first.content, False)
+    drawing(77, 8).save(tmp_path / "in" / "003.png")
+    assert prepare(tmp_path / "in", tmp_path / "cache").content != first.content
+    assert prepare(tmp_path / "other" / "place", tmp_path / "cache", "2").content != first.content
+
+
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_an_archive_holds_the_data_of_its_folder(tmp_path, kind):
+    save_drawings(tmp_path / "in" / "a", 12)
+    (tmp_path / "in" / "a" / "001.json").write_text("{}")
+    packed = prepare(shutil.make_archive(str(tmp_path / "x"), kind, tmp_path / "in"), tmp_path / "cache", "2")
+    plain = prepare(tmp_path / "in", tmp_path / "cache", "2")
+    assert np.array_equal(packed.pixels, plain.pixels)
+    assert np.array_equal(packed.held_out, plain.held_out)
+    assert (
+        packed.facts["rejected"]
+        == plain.facts["rejected"]
+        == [["a/001.json", "it is not a picture in one of the formats " + ", ".join(images.formats())]]
+    )
+
+
+def test_many_files_rejected_alike_are_one_line(tmp_path):
+    save_drawings(tmp_path / "in", 12)
+    for i in range(30):
+        (tmp_path / "in" / f"{i:02}.txt").write_text("a label")
+    lines = data.report(prepare(tmp_path / "in", tmp_path / "cache")).splitlines()
+    assert lines[-2] == "30 files rejected:"
+    assert lines[-1].startswith("  30 .txt files, such as 00.txt: it is not a picture")
+
+
+@pytest.mark.parametrize(("total", "count"), [(8, 0), (9, 1), (12, 2), (30, 5), (60, 8), (160, 8), (200, 10), (9000, 256)])
+def test_of_few_pictures_more_are_held_out(total, count):
+    assert data.usual_held_out(total) == count

@@ -1,6 +1,7 @@
 """What a training step computes: keyed randomness, batches, loss, average, learning rate, dropout."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -14,9 +15,8 @@ from ddim_app.media.images import from_pixels
 from ddim_app.train import keyed_random, loop
 from ddim_app.train.batches import Batches, BatchesAhead, cosine_edges
 from ddim_app.train.config import Settings, TrainError, presets, read_preset, resolve
-from ddim_app.train.evaluate import held_out, nearest
-from ddim_app.train.loop import learning_rate, make_optimizer
-from ddim_app.train.loss import bucket_means, loss, row_losses, target, weight
+from ddim_app.train.evaluate import bucket_means, held_out
+from ddim_app.train.loop import learning_rate, loss, make_optimizer, row_losses, target, weight
 from tests import toys
 from tests.train_tools import drawings
 
@@ -105,7 +105,7 @@ def test_mirroring_and_crops_use_all_their_choices():
 
 
 def test_ahead_gives_the_steps_in_order():
-    ahead = BatchesAhead(lambda step: [batches().rows(step, 0, 2)], range(3, 8), 3)
+    ahead = BatchesAhead(lambda step: [batches().rows(step, 0, 2)], itertools.count(3), 3)
     assert [ahead.next()[0].step for _ in range(5)] == [3, 4, 5, 6, 7]
     ahead.close()
 
@@ -187,6 +187,17 @@ def test_the_average_spans_a_tenth_of_a_short_run():
     assert loop.ema_decay(10**6, 0.9995) == 0.9995
 
 
+@pytest.mark.parametrize(("name", "share"), [("short", 0.04), ("", 0.1), ("long", 0.26)])
+def test_the_averages_span_different_parts_of_a_run(name, share):
+    """The mean age of what is averaged, as a part of a run of 3000 steps."""
+    average, current = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        for step in range(3000):
+            current.weight.fill_(step + 1.0)
+            loop.update_average(average, current, step, 0.9999, loop.EMA_LENGTHS[name])
+    assert 1 - float(average.weight.detach()) / 3000 == pytest.approx(share, rel=0.2)
+
+
 def test_the_learning_rate_rises_and_falls():
     settings = Settings(data="x", lr=1.0, warmup=4)
     rates = [learning_rate(step, 100, settings) for step in range(100)]
@@ -237,20 +248,10 @@ def test_held_out_loss_is_the_same_at_every_call():
     def predict(x, t):
         return x * 0.5
 
-    first = held_out(predict, drawings(7), toys.LINEAR, torch.device("cpu"), lambda: None)
-    assert first == held_out(predict, drawings(7), toys.LINEAR, torch.device("cpu"), lambda: None)
+    first = held_out(predict, drawings(7), toys.LINEAR, torch.device("cpu"), lambda: None, 100)
+    assert first == held_out(predict, drawings(7), toys.LINEAR, torch.device("cpu"), lambda: None, 100)
     assert sum(first.buckets) / 10 == pytest.approx(first.loss)
-    assert held_out(predict, drawings(0), toys.LINEAR, torch.device("cpu"), lambda: None) is None
-
-
-def test_the_nearest_training_picture_is_found():
-    pixels = drawings(60)
-    nearly = pixels[[11, 42]].copy()
-    nearly[:, 0, 0] ^= 1
-    found = nearest(nearly, pixels, np.arange(40), lambda: None)
-    assert found.which[0] == 11
-    assert found.which[1] != 42  # it is not trained on
-    assert found.psnr[0] > 40
+    assert held_out(predict, drawings(0), toys.LINEAR, torch.device("cpu"), lambda: None, 100) is None
 
 
 # Settings.
@@ -259,7 +260,7 @@ def test_the_nearest_training_picture_is_found():
 def test_presets_build_and_say_why():
     from ddim_app.models.loading import build
 
-    assert presets() == ["cifar-32", "small-64", "tiny-32"]
+    assert presets() == ["cifar-32", "small-64", "tiny-32", "tiny-64"]
     for name in presets():
         with torch.device("meta"):
             build(read_preset(name)["unet"], 0)
@@ -270,7 +271,10 @@ def test_presets_build_and_say_why():
     ("given", "sentence"),
     [
         ({}, "--data is needed"),
-        ({"preset": "huge"}, "--preset must be one of cifar-32, small-64, tiny-32, or the path of such a .toml file; got 'huge'"),
+        (
+            {"preset": "huge"},
+            "--preset must be one of cifar-32, small-64, tiny-32, tiny-64, or the path of such a .toml file; got 'huge'",
+        ),
         ({"preset": "../../x"}, "--preset must be one of"),
         ({"batch_size": 0}, "--batch-size must be a whole number in 1..4096; got 0"),
         ({"lr": math.nan}, "--lr must be a number in 1e-08..1.0; got nan"),

@@ -16,9 +16,9 @@ from tests.train_tools import ROOT
 class Hub(ThreadingHTTPServer):
     """Takes a repository and one commit whose files travel inside it."""
 
-    def __init__(self, refuse=False):
+    def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.refuse, self.files, self.asked = refuse, {}, []
+        self.files, self.refuses = {}, False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,15 +45,15 @@ class Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def do_GET(self):
-        self.server.asked.append(self.path)
         self.answer({"id": "me/model", "sha": "0" * 40, "siblings": [], "private": False})
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name
 
     def do_POST(self):
         body = self.body()
-        self.server.asked.append(self.path)
-        if self.server.refuse:
+        if self.path.endswith("/repos/create"):
+            self.server.refuses = json.loads(body)["name"] == "refused"
+        if self.server.refuses:
             return self.answer({"error": "You have no right to do this"}, 403)
         if self.path.endswith("/repos/create"):
             return self.answer({"url": f"http://127.0.0.1:{self.server.server_port}/me/model", "id": "me/model"})
@@ -75,23 +75,26 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer({})
 
 
-@pytest.fixture
-def run_folder(tmp_path):
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory):
+    """The files that have come to the Hub, and what was said of an upload that it took and of one that it refused.
+
+    In an interpreter of its own, since the Hub's address is read when its library is imported.
+    """
+    folder = tmp_path_factory.mktemp("run")
     names = ["README.md", "model_index.json", "preview.png", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
              "scheduler/scheduler_config.json", "run.json", "metrics.jsonl", "checkpoints/step-000000001.safetensors",
              "previews/nearest.png"]  # fmt: skip
     for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"---\ntags:\n- ddpm\n---\n" if name == "README.md" else name.encode())
-    return tmp_path
-
-
-def push(folder, hub):
-    """In an interpreter of its own, since the Hub's address is read when its library is imported."""
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"---\ntags:\n- ddpm\n---\n" if name == "README.md" else name.encode())
     code = (
         "import sys; from pathlib import Path; from ddim_app.train import bundle\n"
-        "try: print(bundle.push(Path(sys.argv[1]), 'me/model'))\nexcept ValueError as error: print('error:', error)"
+        "for name in ('model', 'refused'):\n"
+        "    try: print(bundle.push(Path(sys.argv[1]), f'me/{name}'))\n"
+        "    except ValueError as error: print('error:', error)"
     )
+    hub = Hub()
     environment = {
         **os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_TOKEN": "hf_stub", "HF_HUB_OFFLINE": "0",
         "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
@@ -105,20 +108,20 @@ def push(folder, hub):
         hub.shutdown()
         hub.server_close()
     assert ran.returncode == 0, ran.stderr
-    return ran.stdout.strip().splitlines()[-1]
+    return hub.files, *ran.stdout.strip().splitlines()[-2:]
 
 
-def test_only_the_model_is_uploaded(run_folder):
-    hub = Hub()
-    assert push(run_folder, hub).endswith("/me/model")
-    assert sorted(hub.files) == [
+def test_only_the_model_is_uploaded(pushed):
+    files, taken, _ = pushed
+    assert taken.endswith("/me/model")
+    assert sorted(files) == [
         "README.md", "model_index.json", "preview.png", "scheduler/scheduler_config.json", "unet/config.json",
         "unet/diffusion_pytorch_model.safetensors",
     ]  # fmt: skip
-    assert hub.files["unet/config.json"] == b"unet/config.json"
+    assert files["unet/config.json"] == b"unet/config.json"
 
 
-def test_a_refused_upload_is_one_sentence(run_folder):
-    said = push(run_folder, Hub(refuse=True))
-    assert said.startswith("error: --push-to-hub me/model: the upload failed (")
-    assert said.endswith("and the same command tries again")
+def test_a_refused_upload_is_one_sentence(pushed):
+    *_, refused = pushed
+    assert refused.startswith("error: --push-to-hub me/refused: the upload failed (")
+    assert refused.endswith("and the same command tries again")

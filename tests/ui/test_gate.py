@@ -1,20 +1,11 @@
 """The gate that every request passes."""
 
 import asyncio
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from ddim_app.ui.hosting.gate import OpenStreams, RequestGate
-
-
-def run(task: Coroutine[Any, Any, None]) -> None:
-    """On a thread of its own: the tests in a browser leave this one with a loop that runs."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, task).result()
 
 
 @pytest.mark.parametrize(
@@ -41,7 +32,7 @@ def test_an_answer_about_a_run_counts_until_its_last_byte_is_sent(path: str, cou
     async def send(message: Message) -> None:
         seen.append(streams.open)
 
-    run(RequestGate(app, streams)({"type": "http", "path": path, "method": "GET", "headers": []}, receive, send))
+    asyncio.run(RequestGate(app, streams)({"type": "http", "path": path, "method": "GET", "headers": []}, receive, send))
     assert seen == [counted] * 3
     assert streams.open == 0
 
@@ -61,5 +52,5 @@ def test_an_answer_that_fails_is_counted_out() -> None:
 
     scope = {"type": "http", "path": "/gradio_api/queue/data", "method": "GET", "headers": []}
     with pytest.raises(ConnectionError):
-        run(RequestGate(app, streams)(scope, receive, send))
+        asyncio.run(RequestGate(app, streams)(scope, receive, send))
     assert streams.open == 0

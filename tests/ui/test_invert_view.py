@@ -2,14 +2,19 @@
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ddim_app.runs.inversion import InversionArm
-from ddim_app.ui.invert import reading, view
+from ddim_app.runs import latent_files
+from ddim_app.runs.decoding import of_file
+from ddim_app.runs.inversion import METHODS, InversionArm
+from ddim_app.runs.sources import of_pixels
+from ddim_app.ui import build_ui
+from ddim_app.ui.invert import reading, view, ways
 from ddim_app.ui.invert.view import PAPER, InversionView
 from tests.runs.test_inversion_plan import PICTURE, asked, engine  # noqa: F401
 
@@ -23,31 +28,93 @@ def pixels(uri):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
 
 
-def test_a_run_is_shown_with_its_errors_and_its_latent(engine):  # noqa: F811
+def test_a_run_is_shown_with_its_verdict_its_way_and_its_numbers(engine):  # noqa: F811
     board, value = board_of(engine, asked(InversionArm(method="fixed-point", steps=5)))
     assert value["complete"]
-    assert value["pictures"].keys() == {"original", "latent", "back", "error"}
-    assert [table["title"] for table in value["tables"]] == ["Round trip", "Latent"]
-    table, x, _ = board.plot()
-    assert (len(table), x) == (5, "step up, from the clean picture")
-    assert reading.single_latent(board.latent) == board.latent
+    assert value["verdict"]["first"]
+    assert [(frame["phase"], frame["k"]) for frame in value["frames"]] == [(p, k) for p in ("up", "down") for k in range(1, 6)]
+    assert pixels(value["back"]).shape == pixels(value["original"]).shape == (8, 8, 3)
+    assert [row[0] for row in board.tables()["rows"] if row][0::7] == ["Round trip", "Its noise"]
+    (residuals,) = board.plot()["series"]
+    assert [step for step, _ in residuals["points"]] == [1, 2, 3, 4, 5]
+    assert reading.single_latent(latent_files.save(noise_like(board)))
+
+
+def noise_like(board):
+    """The latent that a board has found, as wide as noise: that of a random network is not."""
+    latent = latent_files.load(board.latent)
+    return replace(latent, x=latent.x / latent.x.std(correction=0))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10, 11, 50, 999])
+def test_of_many_steps_a_few_are_shown_and_the_last_always(steps):
+    kept = [step for step in range(steps) if view.is_kept(step, steps)]
+    assert len(kept) == min(steps, view.FRAMES)
+    assert kept[-1] == steps - 1
+
+
+def test_a_new_run_begins_with_its_own_picture_and_nothing_of_the_one_before(engine):  # noqa: F811
+    plan = engine.plan(replace(asked(InversionArm(steps=5)), sources=(of_pixels(torch.zeros(3, 8, 8)),)))
+    value = InversionView(plan).add([])
+    assert value["fresh"]
+    assert (pixels(value["original"]) == 128).all()
 
 
 def test_a_curve_has_the_papers_points_behind_it(engine):  # noqa: F811
-    ways = [InversionArm(method=method, steps=steps) for steps in (5, 10) for method in ("ddim-target", "o-belm")]
-    board, value = board_of(engine, asked(*ways))
-    assert len(value["tables"][0]["rows"]) == 4
-    assert board.latent is None
-    table, _, _ = board.plot()
-    assert table[table["series"] == PAPER]["x"].tolist() == ["10"]
+    recipe = asked(*(InversionArm(method=method, steps=steps) for steps in (5, 10) for method in ("ddim-target", "o-belm")))
+    found = dict(enumerate(engine.run(recipe).result))
+    table, plot = view.curve_of(recipe.arms, found)
+    assert [row[1] for row in table["rows"]] == ["5", "5", "10", "10"]
+    assert [(line["name"], [steps for steps, _ in line["points"]]) for line in plot["series"]] == [
+        (METHODS["ddim-target"], [5, 10]), (METHODS["o-belm"], [5, 10]), (PAPER, [10]),
+    ]  # fmt: skip
+
+
+def test_ways_are_known_once_they_were_gone_and_o_belm_comes_first(engine):  # noqa: F811
+    known, recipe = ways.KnownWays(), asked(InversionArm(method="fixed-point", steps=3))
+    board = ways.WaysBoard(recipe, ["hash"], known)
+    assert [[arm.method for arm in missing.arms] for missing in board.missing()][:2] == [["o-belm"], ["fixed-point"]]
+    assert sum(len(missing.arms) for missing in board.missing()) == len(METHODS) == len(board.value()["rows"])
+    for missing in board.missing():
+        for arm, result in zip(missing.arms, engine.run(missing).result, strict=True):
+            board.add(arm, result)
+    rows = {row["method"]: row for row in board.value()["rows"]}
+    assert rows["o-belm"]["equal"]
+    assert rows["o-belm"]["evaluations"] == "3 + 2"
+    assert rows["sdedit"]["shown"] > 1
+    # Another method of the same picture has the same card, other weights have another.
+    other = ways.WaysBoard(asked(InversionArm(method="sdedit", steps=3)), ["hash"], known)
+    assert (other.key, other.missing()) == (board.key, [])
+    assert ways.WaysBoard(recipe, ["other"], known).missing()
+
+
+def test_of_one_step_there_is_no_o_belm(engine):  # noqa: F811
+    board = ways.WaysBoard(asked(InversionArm(method="fixed-point", steps=1)), ["hash"], ways.KnownWays())
+    assert {"o-belm", "o-belm-single"} == set(METHODS) - {row["method"] for row in board.value()["rows"]}
+
+
+def test_a_latent_that_is_drawn_another_way_says_how_far_it_is(engine):  # noqa: F811
+    source = of_pixels(torch.linspace(-1, 1, 192).view(3, 8, 8))
+    board, _ = board_of(engine, replace(asked(InversionArm(method="fixed-point", steps=5)), sources=(source,)))
+    _, value = board_of(engine, of_file(board.latent, model="a", eta=0.5))
+    assert value["verdict"]["first"].startswith("Drawn with η = 0.5: ")
+    assert value["verdict"]["first"].endswith(" dB from your picture.")
+    assert (pixels(value["original"]) == pixels(f"data:image/png;base64,{source.png}")).all()
 
 
 def test_a_pair_is_not_sent_on(engine):  # noqa: F811
     board, _ = board_of(engine, asked(InversionArm(method="o-belm", steps=5)))
-    with pytest.raises(ValueError, match="this is a pair latent"):
+    with pytest.raises(ValueError, match="it holds a pair latent"):
         reading.single_latent(board.latent)
     with pytest.raises(ValueError, match="must be found or loaded first"):
         reading.single_latent(None)
+
+
+def test_where_a_host_lets_nothing_run_unasked_a_picture_waits_for_run(engine):  # noqa: F811
+    computing = [
+        sum(fn.validator is not None for fn in build_ui(engine, live=live).fns.values()) for live in (True, False)
+    ]  # fmt: skip
+    assert computing[0] - computing[1] == 10  # of Invert, and of Interpolate
 
 
 def test_the_error_map_has_a_fixed_scale():

@@ -1,9 +1,11 @@
-"""The Learn tab's panels without a browser: what they show for the settings, and the endpoint behind panel 7."""
+"""The Learn tab's chapters without a browser: what they show for the settings, what is stored, and the endpoint of the bound."""
 
+import base64
 import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,20 @@ from PIL import Image
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
 from ddim_app.runs.likelihood import TermCollector
-from ddim_app.ui.learn import figures, picture, tour
+from ddim_app.ui.compare.tab import EXAMPLES
+from ddim_app.ui.learn import figures, picture, stored_chapters, world_card
 from ddim_app.ui.learn import panel as panels
 from ddim_app.ui.learn.bound_panels import BoundPanel, LossPanel, RatePanel
 from ddim_app.ui.learn.chain_panels import DenoisePanel, ProgressPanel
+from ddim_app.ui.learn.chapters import FIRST, WORLD, chapters
 from ddim_app.ui.learn.family_panel import FamilyPanel
 from ddim_app.ui.learn.forward_panel import ForwardPanel
+from ddim_app.ui.learn.inversion_panel import InversionPanel
 from ddim_app.ui.learn.panel import LessonScene, Panel, RunPanel
 from ddim_app.ui.learn.schedule_panel import SchedulePanel
 from ddim_app.ui.learn.score_panel import ScorePanel
 from ddim_app.ui.learn.step_panel import StepPanel
+from ddim_app.ui.learn.tab import PANELS
 from ddim_app.ui.learn.variance_panel import VariancePanel
 from tests import toys
 from tests.wire import patient_client, served
@@ -37,7 +43,7 @@ NAMED = {
 }  # fmt: skip
 VALUES: dict[type[Panel], tuple[Any, ...]] = {
     ForwardPanel: (250,), FamilyPanel: (500,), SchedulePanel: ("beta",), StepPanel: (499,), DenoisePanel: (400,),
-    ProgressPanel: (), BoundPanel: ("quick",), VariancePanel: (0.3, 10), ScorePanel: (300,),
+    ProgressPanel: (), BoundPanel: ("quick",), VariancePanel: (0.3, 10), ScorePanel: (300,), InversionPanel: (4,),
 }  # fmt: skip
 
 
@@ -75,7 +81,7 @@ def test_every_panel_fills_all_it_shows_and_every_number_of_its_formula(
             assert "$" in value
             assert not re.search("<[a-z_0-9]+>", value)
         else:
-            assert len(value) if hasattr(value, "columns") else value["rows"]
+            assert value.get("rows") or all(line["points"] for line in value["series"])
 
 
 @pytest.mark.parametrize("kind", [DenoisePanel, ProgressPanel, BoundPanel, ScorePanel])
@@ -91,7 +97,7 @@ def test_runs_fill_their_outputs(kind: type[Panel], engine: Engine, made: dict[t
         assert isinstance(each, RunPanel)
         filled = each.last(board, scene)
         assert len(filled) == len(each.run_outputs)
-        assert all(len(value["value"]) if value.get("visible") else value["rows"] for value in filled)
+        assert all(value.get("rows") or all(line["points"] for line in value["series"]) for value in filled)
 
 
 def test_the_identity_that_ends_the_derivation_holds_to_rounding(engine: Engine, made: dict[type[Panel], Panel]) -> None:
@@ -119,11 +125,11 @@ def test_wrong_values_are_said(engine: Engine, made: dict[type[Panel], Panel]) -
         at(engine, steps=1001)
 
 
-def test_a_learned_variance_is_said_and_turns_off_what_needs_the_network(engine: Engine, made: dict[type[Panel], Panel]) -> None:
+def test_a_refused_model_is_said_and_turns_off_what_needs_the_network(engine: Engine, made: dict[type[Panel], Panel]) -> None:
     scene = at(engine, model="learned")
-    assert "a learned variance is not supported" in scene.reason
+    assert "needs twice as many out_channels" in scene.reason
     for kind in (StepPanel, DenoisePanel, ScorePanel):
-        with pytest.raises(FieldError, match=r"learned variance.*so it is off"):
+        with pytest.raises(FieldError, match=r"needs twice as many out_channels.*so it is off"):
             made[kind].show(scene, *VALUES[kind])
     with pytest.raises(FieldError, match="so it is off"):
         made[BoundPanel].recipe_of(scene, "quick")  # type: ignore[attr-defined]
@@ -132,13 +138,115 @@ def test_a_learned_variance_is_said_and_turns_off_what_needs_the_network(engine:
         assert made[kind].show(scene, *VALUES[kind])
 
 
-def test_the_tour_has_six_stops_at_panels_that_there_are(made: dict[type[Panel], Panel]) -> None:
-    stops = tour.stops()
-    names = {panel.name for panel in made.values()}
-    assert len(stops) == 6
-    assert all(stop.panel in names and stop.question.endswith("?") and stop.answer for stop in stops)
-    assert not any(re.search("<[a-z_0-9]+>", stop.answer) for stop in stops)
-    assert "t=258" in stops[0].answer
+def test_a_models_own_variance_lies_between_the_two_once_it_is_estimated(engine: Engine, made: dict[type[Panel], Panel]) -> None:
+    scene = at(engine)
+    without = made[VariancePanel].show(scene, 0.3, 10)
+    assert {line["name"] for line in without[1]["series"]} == {"true", "small, β̃", "large, β"}
+    assert "Analytic" not in without[0]
+    assert scene.model is not None
+    ab = scene.schedule.alphas_cumprod
+    residuals = tuple((0.25 * (1 - ab) / (0.25 * ab + 1 - ab)).tolist())  # of normal data with a deviation of 0.5
+    text, data = made[VariancePanel].show(replace(scene, model=replace(scene.model, residuals=residuals)), 0.3, 10)
+    assert not re.search("<[a-z_0-9]+>", text)
+    assert f"V_t={figures.number(residuals[10])}$" in text
+    by_line = {line["name"]: [y for _, y in line["points"]] for line in data["series"]}
+    bounds = zip(by_line["small, β̃"], by_line["analytic, this model"], by_line["large, β"], strict=True)
+    assert all(small < own < large for small, own, large in bounds)
+
+
+def test_every_panel_has_its_chapter_and_every_question_its_answer() -> None:
+    every = chapters()
+    assert {chapter.name for chapter in every} == {WORLD, *(kind.name for kind in PANELS)}
+    assert len({chapter.slug for chapter in every}) == len(every)
+    for chapter in every:
+        assert chapter.lead
+        assert chapter.link in {"", "invert", *EXAMPLES}
+        if chapter.name != WORLD:  # which asks with its own numbers
+            assert bool(chapter.question) == bool(chapter.options) == bool(chapter.answer) == bool(chapter.right)
+            assert not chapter.right or chapter.right in chapter.options
+        assert not re.search("<[a-z_0-9]+>", chapter.answer)
+    assert all(chapter.options and chapter.link for chapter in every[:FIRST])
+    assert "t = 258" in every[0].answer
+
+
+def test_going_back_is_less_exact_with_fewer_steps(engine: Engine, made: dict[type[Panel], Panel]) -> None:
+    text, table, chart = made[InversionPanel].show(at(engine), 4)
+    assert "epsilon=$" not in text
+    backwards, fixed = (float(line[2]) for line in table["rows"])
+    assert backwards > 0
+    assert fixed > 0
+    for line in chart["series"]:
+        distances = [distance for _, distance in line["points"]]
+        assert distances == sorted(distances, reverse=True)
+    with pytest.raises(FieldError, match="inversion steps must be a whole number from 1 to 100"):
+        made[InversionPanel].show(at(engine), 0)
+
+
+def told(**values: Any) -> dict[str, Any]:
+    return world_card.of_values(world_card.BEGIN | values)
+
+
+def test_the_stored_world_is_what_its_run_gives() -> None:
+    kept, found = world_card.stored(), told()
+    assert kept.keys() == json.loads(json.dumps(found)).keys()
+    for name in ("question", "answer", "right", "numbers", "note", "away", "frames", "columns"):
+        assert json.loads(json.dumps(found[name])) == kept[name]
+    for name in ("paths", "swarms", "references", "data", "ends"):
+        places = [np.frombuffer(base64.b64decode(value[name]), "<i2").astype(int) for value in (kept, found)]
+        assert abs(places[0] - places[1]).max() <= 2
+
+
+def test_what_is_said_of_a_world_follows_its_numbers() -> None:
+    few, many, one = told(steps=4), told(steps=16), told(steps=1, step=1)
+    assert (few["right"], told()["right"], many["right"]) == ("Neither", "DDIM", "Both")
+    assert "nearly straight" in told()["answer"]
+    assert few["question"].startswith("With 4 steps")
+    assert "no noise goes into the last" in one["answer"]
+    assert "the 250 steps that the others are measured to" in told(steps=250, step=250)["answer"]
+    assert "another draw" not in told(world="own", centres=[[0.5, 0.5]])["answer"].lower()
+    assert "to another moon" in told(world="moons")["answer"]
+    assert told(step=8)["note"].startswith("Step 8 of 8, from t = 124 to the points themselves")
+
+
+def test_the_step_that_is_written_out_is_the_paths() -> None:
+    shown = told(step=6)
+    numbers = [np.array(json.loads(text.replace("−", "-").replace("(", "[").replace(")", "]"))) for text in shown["numbers"][:5]]
+    x_next, signal, pred_x0, noise, eps = numbers
+    assert x_next == pytest.approx(signal * pred_x0 + noise * eps, abs=0.02)
+    paths = np.frombuffer(base64.b64decode(shown["paths"]), "<i2").reshape(2, 9, -1, 2) / shown["scale"]
+    assert paths[0, 6, shown["point"]] == pytest.approx(x_next, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"steps": 251}, "steps must be a whole number from 1 to 250"),
+        ({"starts": "7"}, "starts must be a whole number from 0 to 999"),
+        ({"point": 12}, "point must be a whole number from 0 to 11"),
+        ({"step": 0}, "step must be a whole number 1 or more"),
+        ({"world": "own"}, "clouds must be 1 to 8 places"),
+    ],
+)
+def test_what_a_world_cannot_show_is_said(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(FieldError, match=sentence):
+        told(**values)
+
+
+def test_the_chapters_open_on_what_the_bundled_model_gives() -> None:
+    names = set(figures.stored_panels())
+    assert {chapter.name for chapter in chapters()[:FIRST]} <= names | {WORLD}
+    engine = Engine(allow_hub=False)
+    scene = panels.scene(engine, NAMED | {"model": "avatars-32", "eta": 0.0, "precision": "fast"}, picture.samples()[0])
+    with gr.Blocks():
+        shown = [kind() for kind in stored_chapters.KINDS if not kind.needs_model]
+    for panel in shown:
+        values = panel.show(scene, *(field.value for field in panel.inputs))  # type: ignore[attr-defined]
+        for part, value in zip(panel.outputs, values, strict=True):
+            kept = figures.begun(part.elem_id, None)
+            if isinstance(part, gr.Markdown):
+                assert value == kept
+            elif "rows" in kept:
+                assert len(value["rows"]) == len(kept["rows"])
 
 
 def test_numbers_are_written_in_latex() -> None:
@@ -179,7 +287,7 @@ def test_the_endpoint_measures_an_upload(client: Client, tmp_path: Path) -> None
         ({"mode": "slow"}, "mode must be one of quick, full; got 'slow'"),
         ({"evaluations": 5}, "evaluations must be a whole number from 60 to 1000; got 5"),
         ({"draws": 1}, "draws must be a whole number from 2 to 16; got 1"),
-        ({"model": "learned"}, "a learned variance is not supported"),
+        ({"model": "learned"}, "needs twice as many out_channels"),
         ({}, "picture cannot be used: it is not a picture"),
     ],
 )

@@ -98,6 +98,21 @@ def test_files_beyond_the_limit_go_oldest_first(tmp_path: Path) -> None:
     assert (tmp_path / "new.png").exists()
 
 
+def test_files_are_trimmed_after_the_clock_jumped_back(tmp_path: Path) -> None:
+    """Those of before the jump have a time to come: they go first, and what was made since is fresh."""
+    for hours in (5, 6):
+        (tmp_path / f"{hours}.png").write_bytes(bytes(1000))
+        os.utime(tmp_path / f"{hours}.png", (time.time() + 3600 * hours,) * 2)
+    (tmp_path / "old.png").write_bytes(bytes(1000))
+    os.utime(tmp_path / "old.png", (time.time() - 1000,) * 2)
+    (tmp_path / "new.png").write_bytes(bytes(1000))
+    assert server.trim(tmp_path, 4000) == 0
+    assert server.trim(tmp_path, 3000) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["6.png", "new.png", "old.png"]
+    assert server.trim(tmp_path, 0) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["new.png"]
+
+
 def test_what_nobody_reads_is_dropped(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, built = Engine([tiny_root], allow_hub=False), []
     monkeypatch.setattr(wire, "build_ui", lambda *arguments, **options: built.append(build_ui(*arguments, **options)) or built[0])
@@ -107,7 +122,7 @@ def test_what_nobody_reads_is_dropped(tiny_root: Path, monkeypatch: pytest.Monke
         queue = built[0]._queue
         wait_for(lambda: engine.request_log.counters["runs_done"] == 3 and not queue.event_ids_to_events)
         assert len(queue.pending_messages_per_session) == 3
-        unread = gradio_patches.UnreadMessages(built[0])
+        unread = gradio_patches.EventQueue(built[0])
         assert unread.sweep(0) == 0
         assert unread.sweep(gradio_patches.UNREAD_SECONDS - 1) == 0
         session = next(iter(queue.pending_event_ids_session))

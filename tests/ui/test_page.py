@@ -15,8 +15,6 @@ from PIL import Image
 
 from ddim_app.engine import Engine
 from ddim_app.ui import build_ui
-from ddim_app.ui.compare.tab import EXAMPLES
-from ddim_app.ui.interpolate.tab import VIEWS
 from tests.wire import patient_client, served
 
 
@@ -44,29 +42,31 @@ def test_every_event_that_computes_is_in_the_device_group_and_only_endpoints_are
     functions = build_ui(engine).fns.values()
     computing = [fn for fn in functions if fn.validator is not None]
     assert {fn.concurrency_id for fn in computing} == {"device"}
-    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == [
-        "compare", "generate", "invert", "likelihood", "interpolate",
-    ]  # fmt: skip
-    assert len(computing) == 10 + len(EXAMPLES) + len(VIEWS)  # five tabs, five endpoints, and what starts by one button
+    endpoints = ["compare", "generate", "ladder", "invert", "likelihood", "interpolate"]
+    assert [fn.api_name for fn in functions if fn.api_visibility == "public"] == endpoints
+    assert len(computing) > 5 + len(endpoints)  # five tabs, what starts by one button, and the endpoints
 
 
 def test_the_api_names_its_parameters_as_the_recipe_does(client: Client) -> None:
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     shared = ["model", "steps", "eta", "seed", "pictures"]
+    classes = ["class_label", "guidance"]
     ending = ["spacing", "variance", "clip", "precision", "noise_seed", "branch"]
     names = {name: [p["parameter_name"] for p in endpoint["parameters"]] for name, endpoint in named.items()}
     assert names == {
-        "/compare": [*shared, "ddpm_steps", *ending, "second_model", "bucket"],
-        "/generate": ["method", *shared, *ending, "bucket", "timesteps"],
+        "/compare": [*shared, "ddpm_steps", *ending, "second_model", "bucket", *classes],
+        "/generate": ["method", *shared, *ending, "bucket", "timesteps", *classes],
+        "/ladder": ["model", "eta", "seed", *ending, "columns", "reference", *classes],
         "/interpolate": [
             *shared[:-1], "ddpm_steps", *ending, "mode", "seeds", "noise", "method", "way", "frames", "start", "stop", "rows",
             "columns", "strength", "level", "table", "q_noise", "bucket", "end_a", "end_b", "end_c", "end_d", "file_kind",
+            *classes,
         ],
         "/invert": [
             "picture", "method", "strength", "decode_steps", "evaluations", "clamped", "model", "steps", "eta", "seed", "spacing",
-            "noise_seed", "precision", "second_model",
+            "noise_seed", "precision", "second_model", "class_label",
         ],
-        "/likelihood": ["picture", "model", "mode", "evaluations", "draws", "seed", "clip", "precision"],
+        "/likelihood": ["picture", "model", "mode", "evaluations", "draws", "seed", "clip", "precision", "class_label"],
     }  # fmt: skip
     assert all(endpoint["description"] for endpoint in named.values())
 
@@ -123,8 +123,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("pictures", 0, "pictures must be a whole number from 1 to 16; got 0"),
     ("pictures", 10_000, "pictures must be a whole number from 1 to 16; got 10000"),
     ("ddpm_steps", -3, "ddpm_steps must be a whole number from 0 to 1000; got -3"),
-    ("spacing", "even", "spacing must be one of leading, trailing, linspace, quadratic, quadratic-paper; got 'even'"),
-    ("variance", 3, "variance must be one of small, large; got 3"),
+    ("spacing", "even", "spacing must be one of leading, trailing, linspace, quadratic, quadratic-paper, log-snr; got 'even'"),
+    ("variance", 3, "variance must be one of small, large, learned, analytic; got 3"),
     ("clip", "hard", "clip must be one of clip, off, dynamic; got 'hard'"),
     ("precision", "bf16", "precision must be one of fast, fp32, fp64; got 'bf16'"),
     ("noise_seed", "-1", "noise_seed must be a whole number from 0 to 4294967295; got '-1'"),
@@ -150,7 +150,7 @@ def test_a_wrong_value_gets_one_sentence_on_its_field_and_nothing_is_computed(
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("method", "ddpmm", "method must be one of ddim, ddpm; got 'ddpmm'"),
+        ("method", "ddpmm", "method must be one of ddim, ddpm, 2m; got 'ddpmm'"),
         ("timesteps", "5, x", "timesteps must be a whole number from 0 to 999; got 'x'"),
         ("timesteps", "7, 7", "timesteps must not name a timestep twice; got [7, 7]"),
         ("timesteps", 7, "timesteps must be a list of whole numbers such as 999, 500, 0; got 7"),
@@ -170,7 +170,7 @@ def test_generate_refuses_in_the_same_way(client: Client, engine: Engine, field:
 def test_numbers_that_json_does_not_know_are_refused(url: str, engine: Engine, number: str) -> None:
     calls = engine.loop.calls
     for position in (1, 2, 3):  # steps, eta, seed
-        values = ['"tiny"', "5", "0", "7", "1", "0", '"trailing"', '"small"', '"clip"', '"fast"', '""', "0", '""', "0"]
+        values = ['"tiny"', "5", "0", "7", "1", "0", '"trailing"', '"small"', '"clip"', '"fast"', '""', "0", '""', "0", '""', "1"]
         values[position] = number
         body = '{"data": [' + ", ".join(values) + "]}"
         request = urllib.request.Request(f"{url}/gradio_api/call/compare", body.encode(), {"Content-Type": "application/json"})

@@ -13,7 +13,8 @@ from gradio_client.exceptions import AppError, ValidationError
 
 from ddim_app import backends
 from ddim_app.engine import Engine
-from ddim_app.models.loading import WEIGHTS, ModelError
+from ddim_app.models.loading import ModelError
+from ddim_app.models.model_files import WEIGHTS
 from ddim_app.ui import build_ui
 from tests import toys
 from tests.wire import Brake, calls_after, patient_client, served, wait_for
@@ -45,7 +46,7 @@ def edit(folder: Path, change: Any) -> None:
     ("damage", "sentence"),
     [
         (truncated, "model bad: diffusion_pytorch_model.safetensors cannot be read or does not fit its config.json"),
-        (pickled, "model bad: diffusion_pytorch_model.bin is a pickle, which can run code when it is opened; convert it"),
+        (pickled, "model bad: diffusion_pytorch_model.bin is a pickle, and is not opened: it is in the format of before torch 1.6"),
         (other_class, "model bad: config.json must describe a UNet2DModel; got UNet2DConditionModel"),
         (unknown_key, "model bad: config.json has unknown keys (temperature)"),
         (shutil.rmtree, "model must be one of the models here (good)"),
@@ -130,7 +131,7 @@ def test_a_cancelled_job_costs_at_most_one_more_network_call(slow_engine: Engine
 
 def test_a_dropped_stream_costs_at_most_one_more_network_call(slow_engine: Engine) -> None:
     with served(slow_engine) as address:
-        body = json.dumps({"data": ["tiny", 400, 0, 7, 1, 0, "trailing", "small", "clip", "fast", "", 0, "", 0]}).encode()
+        body = json.dumps({"data": ["tiny", 400, 0, 7, 1, 0, "trailing", "small", "clip", "fast", "", 0, "", 0, "", 1]}).encode()
         request = urllib.request.Request(f"{address}/gradio_api/call/compare", body, {"Content-Type": "application/json"})
         event = json.load(urllib.request.urlopen(request))["event_id"]
         with urllib.request.urlopen(f"{address}/gradio_api/call/compare/{event}") as stream:
@@ -149,5 +150,7 @@ def test_no_line_of_costs_downloads_a_model(tiny_root: Path, monkeypatch: pytest
         if fn.name in ("say", "cost_line", "_cost_line") and any(block.label == "Model" for block in fn.inputs):
             values = ["somebody/faces" if block.label == "Model" else block.value for block in fn.inputs]
             said.append(fn.fn(*values))
-    assert said == ["This model is downloaded when you run it."] * 3
+    here_first = {"wrong": {"model": "Model must be here already: run it once in Compare, which downloads it"}}
+    # Compare, the matrix and Interpolate; Invert, which cuts pictures to the model's size; Learn, which costs nothing by itself.
+    assert said == ["This model is downloaded when you run it."] * 3 + [here_first, ""]
     assert loaded == []

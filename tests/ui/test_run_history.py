@@ -8,18 +8,24 @@ import numpy as np
 import pytest
 
 from ddim_app.engine import Engine
+from ddim_app.runs import codecs
 from ddim_app.runs.codecs import StoppedRun
+from ddim_app.runs.interpolation import MovingArm, PathRecipe
+from ddim_app.runs.inversion import InversionArm, InvertRecipe
 from ddim_app.runs.sampling import Arm, Recipe
+from ddim_app.runs.sources import Source
 from ddim_app.ui import build_ui, run_history
 from ddim_app.ui import controls as settings
 from ddim_app.ui.compare.tab import CompareTab
 from ddim_app.ui.components import history
+from ddim_app.ui.last_visit import remembered
 from ddim_app.ui.page_runs import PageRuns
-from ddim_app.ui.recipe_bar import RecipeBar
+from ddim_app.ui.recipe_bar import RecipeBar, ShareButtons
 from ddim_app.ui.run_history import RunHistory
 from ddim_app.ui.share_texts import link, text_of
 
 RECIPE = Recipe(arms=(Arm(steps=2), Arm(method="ddpm", steps=3)), model="tiny", pictures=2)
+ENDS = (Source(seed=7), Source(seed=8))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +95,21 @@ def test_comparison_of_two_runs(ran):
     assert history.heat(black, black + 255).reshape(-1, 3).tolist() == [[255, 240, 190]] * 64
 
 
+def test_captions_are_short_and_differ_where_runs_differ():
+    def past(number, line, **changed):
+        arms = tuple(Arm(method=method, **changed) for method in ("ddim", "ddpm"))
+        return run_history.PastRun(number, Recipe(arms=arms, model="tiny", seed=7), line, (), tab="Compare")
+
+    runs = [
+        past(3, "tiny · both, 10 steps · seed 7 · x₀ clipped", steps=10),
+        past(2, "tiny · both, 10 steps · seed 7 · x₀ not clipped", steps=10),
+        past(1, "tiny · both, 20 steps · seed 7 · x₀ clipped", steps=20, eta=0.5),
+    ]
+    assert history.captions(runs) == ["10 steps, seed 7, x₀ clipped", "10 steps, seed 7, x₀ not clipped", "η 0.5, 20 steps, seed 7"]
+    equal = [runs[0], runs[0]]
+    assert history.captions(equal) == ["10 steps, seed 7"] * 2
+
+
 @pytest.mark.parametrize("sent", [None, "x", {}, {"index": 1}, {"index": {"act": "a"}}, {"index": {"act": "rm", "number": 1}}])
 def test_what_no_button_sends_picks_nothing(ran, sent):
     plan, frames = ran
@@ -97,6 +118,37 @@ def test_what_no_button_sends_picks_nothing(ran, sent):
     assert history.picked(kept, "me", SimpleNamespace(_data=sent)) is None
     assert history.picked(kept, "me", SimpleNamespace(_data={"index": {"act": "a", "number": 1}}))[0].number == 1
     assert history.picked(kept, "you", SimpleNamespace(_data={"index": {"act": "a", "number": 1}})) is None
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words", "arms"),
+    [
+        (PathRecipe(mode="line", ends=ENDS, frames=5, arms=(MovingArm(steps=2),), model="tiny"), "line 7, 8", [5]),
+        (
+            InvertRecipe(sources=ENDS[:1], arms=(InversionArm(method="fixed-point", steps=2),), model="tiny"),
+            "fixed-point, 2 steps, seed 7",
+            [1, 1],
+        ),
+    ],
+)
+def test_paths_and_inversions_are_kept_too(engine, recipe, words, arms):
+    kept, frames = RunHistory(), [frame for frame in engine.run(recipe) if isinstance(frame, run_history.Drawn)]
+    kept.add("me", engine.plan(recipe), newest(frames), finished=True, tab="Interpolate")
+    [run] = kept.runs("me")
+    assert [len(pixels) for _, pixels in run.arms] == arms
+    assert run.stopped is None
+    [entry] = history.value([run])["runs"]
+    assert entry["words"] == words
+    assert codecs.read_json(entry["recipe"]).recipe == recipe
+    assert kept.current("me") == recipe
+
+
+@pytest.mark.parametrize(
+    "sent", [None, 1, {"index": 1}, {"index": {"act": "a", "recipe": "{}"}}, {"index": {"act": "restore", "recipe": 1}}]
+)
+def test_only_a_restored_run_brings_its_recipe(sent):
+    assert history.kept_recipe(SimpleNamespace(_data=sent)) == ""
+    assert history.kept_recipe(SimpleNamespace(_data={"index": {"act": "restore", "recipe": "{}"}})) == "{}"
 
 
 # What the browser remembers is anybody's.
@@ -109,7 +161,7 @@ def bar(engine):
     with gr.Blocks(analytics_enabled=False):
         runs = PageRuns(engine)
         controls = settings.build(engine)
-        return RecipeBar(runs, controls, [CompareTab(runs, controls)])
+        return RecipeBar(runs, controls, [CompareTab(runs, controls)], ShareButtons())
 
 
 GOOD = {
@@ -118,9 +170,12 @@ GOOD = {
 }  # fmt: skip
 
 
-def test_settings_are_remembered(bar):
-    found = bar._remembered(GOOD | {"extra": 1})
-    assert {name: found[name] for name in GOOD} == GOOD
+def test_settings_are_remembered(bar, engine):
+    found, settings = remembered(engine, bar.settings, GOOD | {"extra": 1, "steps_invert": 33}), bar.settings
+    assert {name: found[field] for name, field in settings.fields.items() if field in found} == GOOD  # those of classes stay
+    of_class = remembered(engine, settings, GOOD | {"class_label": "dog", "guidance": 2.5})
+    assert [of_class[settings.fields[name]] for name in ("class_label", "guidance")] == ["dog", 2.5]
+    assert (found[settings.own["invert"]["steps"]], found[settings.own["interpolate"]["steps"]]) == (33, 17)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +187,8 @@ def test_settings_are_remembered(bar):
     ],
     ids=str,
 )  # fmt: skip
-def test_what_is_no_settings_is_forgotten(bar, memory):
-    assert bar._remembered(memory) == {}
+def test_what_is_no_settings_is_forgotten(bar, engine, memory):
+    assert remembered(engine, bar.settings, memory) == {}
 
 
 # Links.

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from app import JsonLine
+from ddim_app.engine.limits import HOSTED
 from ddim_app.engine.options import read
-from tests.server import Server, app, call, drop, events, free_port, get, named, post
+from tests.server import ROOT, Server, app, call, drop, events, free_port, get, named, post
 from tests.wire import patient_client, wait_for
 
 
@@ -37,6 +38,19 @@ def test_health_says_model_device_and_queue(server: Server) -> None:
     health = json.loads(body)
     assert (health["status"], health["model"], health["device"], health["max_waiting"]) == ("ok", "avatars-32", "cpu", 64)
     assert {"running", "waiting", "number_format"} <= health.keys()
+
+
+def test_who_follows_all_links_is_asked_to_follow_none_that_may_run(server: Server) -> None:
+    """A link opens on its finished run, and has a query."""
+    assert get(server.url, "/robots.txt") == (200, b"User-agent: *\nDisallow: /*?\n")
+
+
+def test_hugging_face_is_told_nothing() -> None:
+    """Its client reads this as it is imported, which nothing above it may do."""
+    begin = (ROOT / "app.py").read_text("utf-8").split("if os.environ")[0]
+    code = f"{begin}\nprint(os.environ['HF_HUB_DISABLE_TELEMETRY'], 'huggingface_hub' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, check=True).stdout
+    assert told == "1 False\n"
 
 
 def test_a_run_is_a_line_in_the_log_and_a_count(server: Server, tiny_root: Path) -> None:
@@ -84,13 +98,13 @@ def test_a_body_too_large_is_refused_in_words(server: Server) -> None:
 
 @contextmanager
 def nginx(folder: Path, upstream: str) -> Iterator[str]:
-    """Debian's nginx with the README's lines for a sub-path; skips where there is none, and fails in continuous integration."""
+    """Debian's nginx with docs/hosting.md's lines for a sub-path; skips where there is none, fails in continuous integration."""
     binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if binary is None:
         reason = "no nginx: install Debian's `nginx-light`"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
-    lines = readme.split("```nginx\n")[1].split("```")[0].replace("http://127.0.0.1:7860", upstream)
+    page = (Path(__file__).parent.parent.parent / "docs" / "hosting.md").read_text()
+    lines = page.split("```nginx\n")[1].split("```")[0].replace("http://127.0.0.1:7860", upstream)
     port = free_port()
     temporary = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (folder / "nginx.conf").write_text(
@@ -178,8 +192,12 @@ def test_options_come_from_line_and_environment(tmp_path: Path) -> None:
     assert (options.hosted, options.allow_hub, options.first_model) == (True, ("ab/cd",), "one")
     local = read([], {})
     assert (local.host, local.port, local.hosted, local.allow_hub, local.budget.max_runs) == (None, None, False, True, None)
+    assert (local.live, read(["--live", "off"], {}).live, read([], {"DDIM_LIVE": "off"}).live) == (True, False, False)
     assert read([], {"GRADIO_SERVER_NAME": "0.0.0.0"}).hosted
     assert read(["--host", "::1"], {}).hosted is False
+    strangers = read(["--hosted", "--max-evaluations-per-minute", "9"], {"DDIM_MAX_ADDRESS_EVALUATIONS_PER_MINUTE": "99"}).budget
+    assert (strangers.max_evaluations_per_minute, strangers.max_address_evaluations_per_minute) == (9, 99)
+    assert (HOSTED.max_evaluations_per_minute, HOSTED.max_address_evaluations_per_minute) == (3_000, 20_000)
     assert read([], {"DDIM_NO_HUB": "1", "DDIM_SHARE": "false"}).allow_hub is False
 
 
@@ -194,6 +212,7 @@ def test_options_come_from_line_and_environment(tmp_path: Path) -> None:
         (["--auth-file", "/no/such"], "--auth-file must be a readable text file; got '/no/such'"),
         (["--root-path", "ddim"], "--root-path must begin with / or be a whole address; got 'ddim'"),
         (["--model", " "], "--model must be the name of a model; got nothing"),
+        (["--live", "no"], "--live must be one of on, off; got 'no'"),
         (["--grace", "1e9"], "--grace must be a whole number from 0 to 3600; got '1e9'"),
     ],
 )

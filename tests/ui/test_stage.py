@@ -27,7 +27,7 @@ def plan_of(*steps, pictures=2, side=8):
     """A plan without a network: an arm for each number of steps."""
     recipe = Recipe(arms=tuple(Arm(steps=count) for count in steps), pictures=pictures, seed=3)
     model = SimpleNamespace(shape=(3, side, side), schedule=LINEAR)
-    return SamplingPlan(recipe, (model,), tuple(arm_row(arm, LINEAR) for arm in recipe.arms))
+    return SamplingPlan(recipe, (model,), tuple(arm_row(arm, model) for arm in recipe.arms))
 
 
 def frames_of(plan, picture):

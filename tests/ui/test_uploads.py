@@ -34,7 +34,15 @@ GIF = [Image.new("P", (9, 9), colour) for colour in (1, 2, 3)]
 )
 def test_every_picture_is_fitted(data):
     assert uploads.fitted(data, (3, 8, 8)).tensor((3, 8, 8)).shape == (1, 3, 8, 8)
-    assert max(uploads.opened(data).size) <= uploads.MAX_SIDE
+    size = uploads.opened(data).size
+    assert min(size) <= uploads.SHORTER_SIDE
+    assert max(size) <= uploads.MAX_SIDE
+
+
+def test_a_panorama_keeps_its_detail():
+    wide = Image.new("RGB", (6000, 1500))
+    assert uploads.opened(encoded(wide)).size == (4096, 1024)
+    assert uploads.opened(encoded(wide, "JPEG")).size == (4096, 1024)
 
 
 def test_a_picture_turned_by_exif_is_upright():

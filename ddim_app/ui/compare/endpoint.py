@@ -11,10 +11,11 @@ import torch
 from ddim_app.diffusion.noise import picture_seed
 from ddim_app.media.images import to_pixels
 from ddim_app.runs import codecs, forms
-from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
+from ddim_app.runs.methods import METHODS
+from ddim_app.runs.sampling import Recipe, SamplingPlan
 from ddim_app.ui.components import stage
-from ddim_app.ui.controls import Controls, checked
-from ddim_app.ui.endpoints import Endpoint, Outcome
+from ddim_app.ui.controls import NO_CLASS, Controls, checked
+from ddim_app.ui.endpoints import Endpoint, Outcome, class_fields
 from ddim_app.ui.fields import raw
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.served_files import keep_picture
@@ -27,26 +28,17 @@ def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
     with gr.Row(visible=False):
         pictures, others = (gr.Gallery(format="png", label=label) for label in ("DDIM", "DDPM"))
         summary = gr.JSON(label="Summary")
-        method = raw(gr.Radio(["ddim", "ddpm"], value="ddim", label="Method"))
+        method = raw(gr.Radio(list(METHODS), value="ddim", label="Method"))
         timesteps = raw(gr.Textbox("", label="Explicit timesteps, such as 999, 500, 0; empty: none"))
         bucket = raw(gr.Number(0, label="Rows of every network call; 0: whatever comes"))
+        classes = class_fields()
         buttons = [gr.Button(name) for name in ("compare", "generate")]
-    fields = {**settings.fields, "bucket": bucket}
+    shared = {name: field for name, field in settings.fields.items() if name not in NO_CLASS} | {"bucket": bucket}
+    fields = shared | classes
     _compare(runs, fields, [pictures, others, summary]).add(runs, buttons[0], queued)
-    fields = {"method": method, **fields, "timesteps": timesteps}
+    fields = {"method": method, **shared, "timesteps": timesteps, **classes}
     del fields["ddpm_steps"], fields["second_model"]
     _generate(runs, fields, [pictures, summary]).add(runs, buttons[1], queued)
-
-
-class FinalPictures:
-    """The finished pictures of each arm, (pictures, C, H, W)."""
-
-    def __init__(self, plan: SamplingPlan) -> None:
-        self.arms: dict[int, torch.Tensor] = {}
-
-    def add(self, frame: Frame) -> None:
-        if frame.is_last:
-            self.arms[frame.arm] = frame.x_t
 
 
 def _compare(runs: PageRuns, fields: dict[str, Any], outputs: list[Any]) -> Endpoint:
@@ -57,12 +49,13 @@ def _compare(runs: PageRuns, fields: dict[str, Any], outputs: list[Any]) -> Endp
     return Endpoint(
         "compare", "Draws the same seeds by DDIM(eta) and by DDPM from the same starting noise.",
         "DDIM's pictures, DDPM's pictures (each model's in turn), and a summary with recipe, NFE, seconds, PSNR and SSIM",
-        fields, outputs, functools.partial(checked, runs.engine, forms.compare), FinalPictures, answer,
+        fields, outputs, functools.partial(checked, runs.engine, forms.compare), answer,
         {
             "eta": "DDIM's stochasticity, 0 to 2; 0 is deterministic, 1 has DDPM's variance",
             "ddpm_steps": "DDPM's own step count; 0 means the same",
             "second_model": "another model to sample in the same way from the same noise; empty: none",
         },
+        NO_CLASS,
     )  # fmt: skip
 
 
@@ -72,18 +65,18 @@ def _generate(runs: PageRuns, fields: dict[str, Any], outputs: list[Any]) -> End
 
     return Endpoint(
         "generate", "Draws pictures by one method.", "the pictures, and a summary with recipe, NFE and seconds",
-        fields, outputs, functools.partial(checked, runs.engine, forms.generate), FinalPictures, answer,
+        fields, outputs, functools.partial(checked, runs.engine, forms.generate), answer,
         {
-            "method": "ddim or ddpm",
+            "method": "ddim, ddpm or 2m, which is DPM-Solver++ (2M)",
             "timesteps": "the train timesteps to visit, such as 999, 500, 0; takes the place of steps and spacing",
         },
+        NO_CLASS,
     )  # fmt: skip
 
 
 def _shown(outcome: Outcome) -> list[Shown]:
     """The pictures of each arm, with their captions."""
-    arms = outcome.collected.arms
-    return [_captioned(arms[arm], arm, outcome.plan.recipe) for arm in range(len(outcome.plan.rows))]
+    return [_captioned(pictures, arm, outcome.plan.recipe) for arm, pictures in enumerate(outcome.result)]
 
 
 def _captioned(pictures: torch.Tensor, arm: int, recipe: Recipe) -> Shown:
@@ -99,8 +92,8 @@ def _summary(runs: PageRuns, outcome: Outcome) -> dict[str, Any]:
     return {
         "recipe": json.loads(plan.recipe.to_json()),
         "number_format": runs.engine.number_format(plan.recipe.precision),
-        "nfe": [row.transitions for row in plan.rows],
+        "nfe": [arm.nfe for arm in plan.arms],
         "first_timestep": [row.levels[0].t for row in plan.rows],
         "seconds": round(outcome.seconds, 3),
-        "scores": stage.scores(outcome.collected.arms),
+        "scores": stage.scores(dict(enumerate(outcome.result))),
     }

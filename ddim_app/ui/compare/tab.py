@@ -1,92 +1,169 @@
 """The Compare tab: DDIM(eta) and DDPM side by side from the same noise."""
 
 import uuid
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import gradio as gr
 from PIL import Image
 
+from ddim_app.errors import FieldError, shown
 from ddim_app.media.images import contact_sheet, enlargement, to_pixels
 from ddim_app.runs import codecs, forms
 from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
 from ddim_app.ui import text
-from ddim_app.ui.compare.charts import StepCharts
+from ddim_app.ui.compare.ladder import Ladder
 from ddim_app.ui.components import stage
-from ddim_app.ui.controls import Controls, checked
-from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.controls import MAX_ARMS, MORE_ARMS, NO_CLASS, Controls, checked
+from ddim_app.ui.fields import HERE, PRIVATE
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_films import RunFilms
 from ddim_app.ui.run_tab import KEEP, RunTab
 
-EXAMPLE_FIELDS = ("steps", "eta", "ddpm_steps", "variance", "spacing", "clip")
-EXAMPLES: dict[str, tuple[Any, ...]] = {
-    "10 steps: DDIM clean, DDPM (σ̂) noisy": (10, 0.0, 0, "large", "trailing", "clip"),
-    "eta 1: DDIM is DDPM": (25, 1.0, 0, "small", "trailing", "clip"),
-    "eta 0.5: between": (25, 0.5, 0, "small", "trailing", "clip"),
-    "Same seed, 5 steps": (5, 0.0, 0, "small", "trailing", "clip"),
-    "20 steps": (20, 0.0, 0, "small", "trailing", "clip"),
-    "50 steps": (50, 0.0, 0, "small", "trailing", "clip"),
-}
-"""Runs that start in one click, by the values of EXAMPLE_FIELDS."""
+EXAMPLE_FIELDS = ("steps", "eta", "ddpm_steps", "variance", "spacing", "clip", "second_model")
+TRAIN = "python -m ddim_app.train --data FOLDER --output runs/mine"
+BASE_AND_FINE_TUNED = "Base and fine-tuned"
+
+
+class Example(NamedTuple):
+    """A run that starts in one click, and what it shows."""
+
+    values: tuple[Any, ...]
+    """Those of EXAMPLE_FIELDS."""
+    title: str
+    sentence: str
+    more_arms: tuple[str, ...] = ()
+
+
+EXAMPLES = {
+    "How few steps are enough?": Example(
+        (10, 0.0, 0, "small", "trailing", "clip", ""), "Same noise. Same network. How many steps do you need?",
+        "DDIM follows one smooth path, so big steps land near the same place. "
+        "DDPM adds new noise at each step, so its picture keeps changing until the steps are small.",
+    ),
+    "What does η do?": Example(
+        (20, 0.5, 0, "small", "trailing", "clip", ""), "η lets noise in.",
+        "At η = 0 DDIM adds none; the larger η, the more of DDPM's noise each step adds, and the more the picture depends on it.",
+    ),
+    "Same noise, more steps": Example(
+        (50, 0.0, 0, "small", "trailing", "clip", ""), "The same noise, with more steps.",
+        "DDIM's picture stays nearly as it was with few steps; DDPM's becomes another one.",
+    ),
+    "DDPM’s two variances": Example(
+        (10, 0.0, 0, "small", "trailing", "clip", ""), "DDPM has two variances.",
+        "With few steps the larger one, σ̂, leaves grain in the picture; the smaller one makes it smooth, and still another one.",
+        ("ddpm-large",),
+    ),
+    "η = 1 is DDPM": Example(
+        (20, 1.0, 0, "small", "trailing", "clip", ""), "At η = 1 DDIM is DDPM.",
+        "One family of samplers: with η = 1 and the same noise at each step, the two pictures are equal to the last bit.",
+    ),
+    BASE_AND_FINE_TUNED: Example(
+        (20, 0.0, 0, "small", "trailing", "clip", ""), "The same noise, two sets of weights.",
+        f"The chosen model, and the newest one that was fine-tuned here at equal seeds; {TRAIN} makes one.",
+    ),
+}  # fmt: skip
+
+
+def with_more(recipe: Recipe, names: Any) -> Recipe:
+    """The recipe of a comparison with more arms, by the names of MORE_ARMS; raises FieldError."""
+    if not isinstance(names, list | tuple) or not all(name in MORE_ARMS for name in names):
+        raise FieldError("arms", f"must be among {', '.join(MORE_ARMS)}; got {shown(names)}")
+    more = (replace(recipe.arms[0], **{"eta": 0.0, **MORE_ARMS[name][1]}) for name in MORE_ARMS if name in names)
+    arms = (*recipe.arms, *more)
+    if len(arms) > MAX_ARMS:
+        raise FieldError("arms", f"must be at most {MAX_ARMS} in all; got {len(arms)}: a second model takes two")
+    return recipe.with_arms(*arms)
 
 
 class CompareTab(RunTab):
     """DDIM(eta) beside DDPM, step by step, from the same noise."""
 
-    title, name = "Compare", "compare"
+    title, name, more_fields = "Compare", "compare", ("arms",)
+    headline, sentence = next(iter(EXAMPLES.values()))[1:3]
 
     def __init__(self, runs: PageRuns, settings: Controls) -> None:
         super().__init__(runs, settings)
         first = stage.stored_run()
+        self.inputs = [*self.settings.inputs, self.settings.more_arms]
+        self.also = self._examples()
         self.stage = stage.component(first)
+        self.ladder = Ladder(self)
+        stage.replay()
         with gr.Accordion("Wipe between the two", open=False, elem_id="wipe-fold"):
             self.wipe = gr.ImageSlider(
                 None, format="png", label="DDIM left, DDPM right", interactive=False, elem_id="wipe", buttons=["fullscreen"]
             )
-        self.charts = StepCharts()
         self.tape = gr.State(None)
-        RunFilms(self.tape)
+        self.films = RunFilms(self.tape)
         self.recipe = text.line(first["recipe"], "recipe")
-        self.inputs = settings.inputs
-        self.also = self._examples()
-        self.outputs = [self.stage, self.wipe, self.recipe, settings.last_seed, self.tape, *self.charts.outputs]
+        self.outputs = [self.stage, self.wipe, self.recipe, self.tape]
+
+    def connect(self, demo: gr.Blocks) -> None:
+        self.ladder.connect()
+
+    def share_gif(self, button: gr.Button, file: gr.HTML) -> None:
+        self.films.make_on(button, file, js=f"tape => {{ {HERE.format(self.name)} return [tape, 'gif', 'pred_x0', 10]; }}")
 
     def _examples(self) -> list[Any]:
         """Buttons that set all that their words speak of, after which a run is to start.
 
         Not gr.Examples, which sends each component anew with its properties, and so loses those that hand over raw values.
         """
-        inputs = [self.settings.fields[name] for name in EXAMPLE_FIELDS]
-        with gr.Row(elem_id="examples"):
-            buttons = {gr.Button(words, size="sm", min_width=60): values for words, values in EXAMPLES.items()}
-        return [button.click(lambda values=values: list(values), None, inputs, **PRIVATE) for button, values in buttons.items()]
+        outputs = [*(self.settings.fields[name] for name in EXAMPLE_FIELDS), self.settings.more_arms]
+        with gr.Row(elem_classes="chips", elem_id="examples"):
+            buttons = {words: gr.Button(words, size="sm", min_width=60) for words in EXAMPLES}
+
+        def setter(words: str) -> Any:
+            return lambda: self._example(words)
+
+        # Queued where it may be refused: Gradio tells a page nothing of why an event failed that was not.
+        return [
+            button.click(setter(words), None, outputs, **PRIVATE | {"queue": words == BASE_AND_FINE_TUNED})
+            for words, button in buttons.items()
+        ]
+
+    def _example(self, words: str) -> list[Any]:
+        """Values of EXAMPLE_FIELDS, and the arms besides."""
+        example = EXAMPLES[words]
+        *values, second = example.values
+        if words == BASE_AND_FINE_TUNED:
+            second = next((name for name in self.runs.engine.catalogue.names() if name.startswith("runs/")), "")
+        return [*values, second, list(example.more_arms)]
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
-        return checked(self.runs.engine, forms.compare, self.settings.named(values)), None
+        recipe = checked(self.runs.engine, forms.compare, self.settings.named(values[:-1]))
+        return with_more(recipe, values[-1]) if values[-1] else recipe, None
 
     def values_of(self, recipe: BaseRecipe) -> list[Any] | None:
-        values = codecs.compare_values(recipe)
-        return None if values is None else [values[name] for name in self.settings.fields]
+        values, more = codecs.compare_values(recipe), []
+        if values is None and isinstance(recipe, Recipe) and 2 < len(recipe.arms) <= MAX_ARMS:
+            two = recipe.with_arms(*recipe.arms[:2])
+            values = codecs.compare_values(two)
+            more = [name for name in MORE_ARMS if values and any(with_more(two, [name]).arms[2] == arm for arm in recipe.arms[2:])]
+            if values is None or with_more(two, more).arms != recipe.arms:
+                return None
+        return None if values is None else [*({**NO_CLASS, **values}[name] for name in self.settings.fields), more]
 
-    def board(self, plan: SamplingPlan, about: None) -> stage.StageFrames:
-        return stage.StageFrames(plan, uuid.uuid4().hex)
+    def behind(self, recipe: Recipe) -> int:
+        return self.ladder.evaluations(recipe)
+
+    def board(self, plan: SamplingPlan, about: int | None) -> stage.StageFrames:
+        """What collects the frames; `about` is the serial of a live run."""
+        return stage.StageFrames(plan, f"live {about}" if about else uuid.uuid4().hex, about or 0)
 
     def before(self, recipe: Recipe) -> list[Any]:
         # The pictures of the run before stay, with their own recipe, until there are new ones; the wipe would outlive them.
-        return [KEEP, None, KEEP, recipe.seed, KEEP, *self._charts_stay]
+        return [KEEP, None, KEEP, KEEP]
 
     def update(self, board: stage.StageFrames, plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
-        return [board.add(frames), KEEP, text.recipe_line(plan), KEEP, board.tape, *self._charts_stay]
+        return [board.add(frames), KEEP, text.recipe_line(plan), board.tape]
 
     def last(self, board: stage.StageFrames, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
         board.add(frames)
         sheets = KEEP if error else final_sheets(plan, board)
-        return [board.complete(plan.recipe), sheets, text.recipe_line(plan), KEEP, board.tape, *self.charts.values(board.curves())]
-
-    @property
-    def _charts_stay(self) -> list[Any]:
-        return [KEEP] * len(self.charts.outputs)
+        return [board.complete(plan.recipe), sheets, text.recipe_line(plan), board.tape]
 
 
 def final_sheets(plan: SamplingPlan, reel: stage.StageFrames) -> tuple[Image.Image, Image.Image]:

@@ -1,13 +1,5 @@
 // Draws the strip of past runs and the comparison of two. Values come as JSON; texts are set with textContent, never as markup.
-const [strip, versus, hint] = ['.strip', '.versus', '.hint'].map(selector => element.querySelector(selector));
-
-const make = (name, className, parent, words = '') => {
-  const node = document.createElement(name);
-  if (className) node.className = className;
-  node.textContent = words;
-  parent.append(node);
-  return node;
-};
+const [root, strip, versus, hint, pair] = ['.history', '.strip', '.versus', '.head .hint', '.pair'].map(selector => element.querySelector(selector));
 
 // Only pictures that this app made itself, as data; whatever else a value says is not fetched.
 function picture(source, words, parent) {
@@ -20,7 +12,7 @@ function tool(words, act, run, parent, label) {
   const button = make('button', act === 'restore' ? 'picture' : '', parent, words);
   button.type = 'button';
   button.setAttribute('aria-label', `${label}: ${run.line}`);
-  button.addEventListener('click', () => trigger('select', {index: {number: run.number, act}}));
+  button.addEventListener('click', () => trigger('select', {index: {number: run.number, act, recipe: run.old ? run.recipe : null}}));
   return button;
 }
 
@@ -31,12 +23,13 @@ function entry(run, value) {
   restore.title = 'Restore these settings';
   picture(run.picture, '', restore);
   const tools = make('div', 'tools', item);
-  for (const name of ['a', 'b']) {
+  for (const name of run.old ? [] : ['a', 'b']) {
     const on = value[name] === run.number;
     tool(name.toUpperCase(), name, run, tools, `Set as ${name.toUpperCase()}`).setAttribute('aria-pressed', String(on));
     if (on) item.classList.add('chosen');
   }
-  make('p', 'line', item, run.line);
+  make('b', '', item, run.tab);
+  make('p', 'line', item, run.words).title = run.line;
   if (run.note) make('p', 'note', item, run.note);
 }
 
@@ -56,19 +49,30 @@ function compare(found) {
   }
 }
 
+// Runs of before a reload, of which the server knows no more; each has its recipe.
+const MOST = 12, older = (window.kept('history') ?? []).map(run => ({...run, old: true, number: null}));
+const all = () => [...(props.value?.runs ?? []), ...older].slice(0, MOST);
+window.keepers.history = all;
+window.keepers.recipe = () => all()[0]?.recipe;   // of the run that is shown
+
 function show() {
   const value = props.value;
   if (!value || !Array.isArray(value.runs)) return;
   const focused = element.contains(document.activeElement) ? document.activeElement.getAttribute('aria-label') : null;
   strip.replaceChildren();
   versus.replaceChildren();
-  value.runs.forEach(run => entry(run, value));
+  const runs = all();
+  runs.forEach(run => entry(run, value));
   if (value.versus) compare(value.versus);
-  hint.textContent = value.runs.length === 0 ? 'Your last runs are kept here while the page is open.'
-    : value.versus ? '' : 'A picture brings its settings back; A and B lay two runs side by side.';
+  hint.textContent = runs.length ? 'While this page is open. A press brings pictures and settings back.' : 'Your last runs are kept here while the page is open.';
+  pair.hidden = value.runs.length < 2;
   if (focused) [...element.querySelectorAll('button')].find(button => button.getAttribute('aria-label') === focused)?.focus();
   strip.dataset.drawn = String(value.runs.length ? value.runs[0].number : -1);
 }
 
+pair.addEventListener('click', () => {
+  const on = root.classList.toggle('pairing');
+  pair.setAttribute('aria-pressed', String(on));
+});
 watch('value', show);
 show();

@@ -7,12 +7,16 @@ import numpy as np
 
 from ddim_app.media.images import Pixels, contact_sheet, data_uri, from_pixels, heat_map, to_pil
 from ddim_app.runs.sampling import Recipe
+from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import stage
+from ddim_app.ui.hosting.gradio_patches import event_data
 from ddim_app.ui.run_history import PastRun, RunHistory
 
 MAX_THUMBNAIL = 4
 """Pictures of a run's thumbnail."""
+MAX_RECIPE = 20_000
+"""Characters of a recipe that the page keeps over a reload; one with pictures inside has more."""
 MAX_ARMS = 4
 """Arms of two runs that are laid side by side."""
 
@@ -20,7 +24,7 @@ MAX_ARMS = 4
 def component() -> gr.HTML:
     """The list of runs; a press of one of its buttons is its `select`, with the run's number and what is to be done."""
     return gr.HTML(
-        {"runs": []}, **component_files("history"),
+        {"runs": []}, **component_files("history", "make"),
         apply_default_css=False, elem_id="history",
     )  # fmt: skip
 
@@ -30,7 +34,7 @@ def value(runs: list[PastRun], a: int | None = None, b: int | None = None) -> di
     by_number = {run.number: run for run in runs}
     pair = [by_number.get(number) if number is not None else None for number in (a, b)]
     return {
-        "runs": [_entry(run) for run in runs],
+        "runs": [_entry(run, words) for run, words in zip(runs, captions(runs), strict=True)],
         "a": pair[0] and pair[0].number,
         "b": pair[1] and pair[1].number,
         "versus": versus(pair[0], pair[1]) if pair[0] and pair[1] else None,
@@ -48,17 +52,59 @@ def versus(a: PastRun, b: PastRun) -> dict[str, Any]:
 
 def picked(run_history: RunHistory, page: str | None, event: gr.EventData) -> tuple[PastRun, str] | None:
     """Which run was picked for what: "a", "b" or "restore"; None for what no button sends."""
-    data = event._data.get("index") if isinstance(event._data, dict) else None
+    data = event_data(event).get("index")
     if not isinstance(data, dict) or data.get("act") not in ("a", "b", "restore"):
         return None
     run = run_history.run(page, data.get("number"))
     return (run, data["act"]) if run else None
 
 
-def _entry(run: PastRun) -> dict[str, Any]:
-    first = run.arms[0][1] if len(run.arms) > 2 else np.concatenate([pixels[:2] for _, pixels in run.arms])
+def kept_recipe(event: gr.EventData) -> str:
+    """The recipe of a run of before the page was loaded anew, which only the page knows; "" for any other."""
+    data = event_data(event).get("index")
+    recipe = data.get("recipe") if isinstance(data, dict) and data.get("act") == "restore" else None
+    return recipe if isinstance(recipe, str) else ""
+
+
+def captions(runs: list[PastRun]) -> list[str]:
+    """A few words for each run; what its line says beside is added where another run has the same words."""
+    short = [_words(run) for run in runs]
+    full = []
+    for run, words in zip(runs, short, strict=True):
+        alike = [other.line.split(" · ") for other, other_words in zip(runs, short, strict=True) if other_words == words]
+        own = [part for part in run.line.split(" · ")[1:] if any(part not in other for other in alike)]
+        full.append(", ".join([words, *own]))
+    return full
+
+
+def _words(run: PastRun) -> str:
+    """Steps and seed of a run, and eta where it is not DDIM's."""
+    recipe = run.recipe
+    if not isinstance(recipe, Recipe):
+        return text.kind_words(recipe)
+    seed = f"seed {recipe.seed}"
+    if len(recipe.arms) > MAX_ARMS:
+        return f"{len(recipe.arms)} cells, {seed}"
+    eta = recipe.arms[0].eta
+    steps = sorted({arm.steps for arm in recipe.arms})
+    counts = f"{' and '.join(map(str, steps))} {'step' if steps == [1] else 'steps'}"
+    return ", ".join([*[f"η {eta:g}"] * bool(eta), counts, seed])
+
+
+def _entry(run: PastRun, words: str) -> dict[str, Any]:
+    first = run.arms[0][1] if len(run.arms) != 2 else np.concatenate([pixels[:2] for _, pixels in run.arms])
+    if not isinstance(run.recipe, Recipe):
+        first = first[np.linspace(0, len(first) - 1, min(len(first), MAX_THUMBNAIL)).round().astype(int)]  # from end to end
     note = f"stopped after {run.stopped.executed_steps} of {run.stopped.steps}" if run.stopped else ""
-    return {"number": run.number, "picture": _sheet(first[:MAX_THUMBNAIL]), "line": run.line, "note": note}
+    return {
+        "number": run.number,
+        "picture": _sheet(first[:MAX_THUMBNAIL]),
+        "line": run.line,
+        "words": words,
+        "tab": run.tab,
+        "note": note,
+        "recipe": recipe if len(recipe := run.recipe.to_json()) <= MAX_RECIPE else "",
+    }
 
 
 def _row(label_a: str, a: Pixels, label_b: str, b: Pixels) -> dict[str, Any]:

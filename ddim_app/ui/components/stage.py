@@ -12,9 +12,9 @@ import gradio as gr
 import torch
 
 from ddim_app.diffusion import metrics
-from ddim_app.diffusion.noise import picture_seed
+from ddim_app.diffusion.noise import initial_noise, picture_seed
 from ddim_app.media.images import data_uri, side_by_side, to_pixels
-from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
+from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan
 from ddim_app.ui.assets import asset, component_files
 from ddim_app.ui.text import grid_note, recipe_line, replay_note
 
@@ -22,6 +22,8 @@ REPLAY_BYTES, FINAL_BYTES = 10_000_000, 5_000_000
 """Text of one run's pictures that server and page keep: those on the way, and the last ones. A visitor has one run at a time."""
 BYTES_PER_PIXEL = 4.2
 """Bytes that a pixel of noise takes as PNG in base64; pictures take less."""
+NOISE_SIDE = 48
+"""Pixels of a side up to which the noise at the start is sent whole; of larger ones every second, third, ... is."""
 FEWEST_FRAMES = 12
 """Steps that a replay has at least; pictures too large for that are kept smaller."""
 
@@ -29,10 +31,49 @@ FEWEST_FRAMES = 12
 def component(value: dict[str, Any]) -> gr.HTML:
     return gr.HTML(
         value,
-        **component_files("stage"),
+        **component_files("stage", "make"),
         apply_default_css=False,
         elem_id="stage",
     )
+
+
+def replay() -> gr.HTML:
+    """What plays the stage's run: its steps as a film and in charts."""
+    return gr.HTML({}, **component_files("replay", "make", "lines"), apply_default_css=False, elem_id="replay")
+
+
+def preview(recipe: Recipe, pictures: list[torch.Tensor], serial: int) -> dict[str, Any]:
+    """The value that shows the finished first picture of each arm, (1, C, H, W), before the live run of that serial."""
+    shrink = _factor(sum(x.numel() for x in pictures) * BYTES_PER_PIXEL, FINAL_BYTES)
+    _, _, height, width = pictures[0].shape
+    about = {"run": f"live {serial}", "serial": serial, "height": height, "width": width, "hint": ""}
+    arms = [_arm(recipe, arm, arm.steps) for arm in recipe.arms]
+    return {
+        **about,
+        **_start(recipe, tuple(pictures[0].shape[1:])),
+        "arms": arms,
+        "frames": [],
+        "preview": [_data_uri(x, shrink) for x in pictures],
+    }
+
+
+def _arm(recipe: Recipe, arm: Arm, steps: int) -> dict[str, Any]:
+    """What the stage says of an arm: its name and its settings where they are not the usual ones."""
+    name = arm.sampler.heading(arm.variance)
+    notes = [f"η {arm.eta:g}"] if arm.sampler.eta is None and arm.eta else []
+    notes += [f"w {arm.guidance:g}"] if arm.guidance is not None else []
+    notes += [grid_note(steps, arm.spacing).removesuffix(", trailing")]
+    notes += [arm.model] if arm.model else []
+    return {"label": arm.label, "name": name, "steps": steps, "note": ", ".join(notes)}
+
+
+def _start(recipe: Recipe, shape: Any) -> dict[str, Any]:
+    """The seeds of a run's pictures, and the noise that all arms start from; "" where they do not start from the same."""
+    seeds = [picture_seed(recipe.seed, i) for i in range(recipe.pictures)]
+    if any(arm.seed is not None or arm.start_arm is not None for arm in recipe.arms):
+        return {"seeds": seeds, "noise": ""}
+    thinned = math.ceil(max(shape[1:]) / NOISE_SIDE)
+    return {"seeds": seeds, "noise": _data_uri(initial_noise(seeds, shape)[..., ::thinned, ::thinned])}
 
 
 def stored_run() -> dict[str, Any]:
@@ -48,7 +89,7 @@ class StageFrames:
     that would leave too few steps, pictures on the way are kept smaller.
     """
 
-    def __init__(self, plan: SamplingPlan, run_id: str) -> None:
+    def __init__(self, plan: SamplingPlan, run_id: str, serial: int = 0) -> None:
         recipe, (_, height, width) = plan.recipe, plan.model.shape
         step = 2 * recipe.pictures * height * width * BYTES_PER_PIXEL  # one arm's pictures of one step
         arms = len(recipe.arms)
@@ -61,11 +102,12 @@ class StageFrames:
         """The finished pictures of each arm that is through."""
         self._about: dict[str, Any] = {
             "run": run_id,
+            "serial": serial,
             "height": height,
             "width": width,
-            "seeds": [picture_seed(recipe.seed, i) for i in range(recipe.pictures)],
+            **_start(recipe, plan.model.shape),
             "arms": [
-                {"label": arm.label, "steps": row.transitions, "note": grid_note(row.transitions, arm.spacing)}
+                _arm(recipe, arm, row.transitions) | ({"width": row.width} if row.width > 1 else {})
                 for arm, row in zip(recipe.arms, plan.rows, strict=True)
             ],
             "title": recipe_line(plan),
@@ -91,7 +133,7 @@ class StageFrames:
     def complete(self, recipe: Recipe) -> dict[str, Any]:
         """The value that holds the whole run, made by `recipe`, with the distances of finished arms to the first."""
         apart = {str(arm): values for arm, values in distances(self.finals).items()}
-        self.tape |= {"recipe_json": recipe.to_json(), "complete": True, "scores": apart}
+        self.tape |= {"recipe_json": recipe.to_json(), "complete": True, "scores": apart, "curves": self.curves()}
         return self.tape
 
     def curves(self) -> list[dict[str, Any]]:

@@ -1,20 +1,53 @@
-"""What is changed inside Gradio's own objects, each with its reason."""
+"""All that is read or changed inside Gradio's own objects, each with its reason; a test of each fails where Gradio changes it."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import gradio as gr
+from gradio.components import Component
 
 UNREAD_SECONDS = 120
 """Seconds after which the messages of an ended run are dropped if nobody reads them."""
+LAUNCH = {"_frontend": False}
+"""Option of `launch`: else gradio asks its own address within 3 s, and gives up where a busy machine takes longer."""
+AnyComponent = TypeVar("AnyComponent", bound=Component)
 
 
-class UnreadMessages:
-    """Finds what was posted and never read. Gradio keeps the messages of such a run, with its pictures, for 2,000 sessions."""
+class EventQueue:
+    """A page's queue of runs, which Gradio tells nothing about.
+
+    It also keeps the messages of a run that nobody reads, with its pictures, for 2,000 sessions: `sweep` drops them.
+    """
 
     def __init__(self, demo: gr.Blocks) -> None:
         self._queue = demo._queue
         self._since: dict[str, tuple[frozenset[str], float]] = {}
         """The ended runs of each session, and since when there are these and no others."""
+
+    @property
+    def waiting(self) -> int:
+        """Runs that wait for their turn."""
+        return len(self._queue)
+
+    @property
+    def most(self) -> int | None:
+        """Runs that may wait."""
+        return self._queue.max_size
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run waits or is going on."""
+        return bool(self._queue.event_ids_to_events)
+
+    @property
+    def unread(self) -> int:
+        """Sessions with messages that nobody has read yet."""
+        return len(self._queue.pending_messages_per_session)
+
+    def events(self, concurrency_id: str) -> list[Any]:
+        """The waiting events of that concurrency id, each with `session_hash` and `request`."""
+        queued = self._queue.event_queue_per_concurrency_id.get(concurrency_id)
+        return list(queued.queue) if queued else []
 
     def sweep(self, now: float) -> int:
         """Drops messages that have waited for UNREAD_SECONDS since their runs ended; how many sessions lost theirs."""
@@ -63,3 +96,53 @@ def keep_to_uploads(component: Any) -> None:
         return await move(source)
 
     component.async_move_resource_to_block_cache = move_file
+
+
+def raw(component: AnyComponent) -> AnyComponent:
+    """The component, its payloads passed on untouched: Gradio's own would round 3.7, pass `true`, or fail on "x".
+
+    An attribute rather than a subclass: gradio writes a .pyi file beside the source of every component class it meets. A
+    component that is changed by gr.update loses it, so those are kept out of such updates.
+    """
+    return preprocessed(component, lambda payload: payload)
+
+
+def preprocessed(component: AnyComponent, read: Callable[[Any], Any]) -> AnyComponent:
+    """The component, with `read` in place of what Gradio makes of its payloads."""
+    component.preprocess = read  # type: ignore[method-assign,assignment]
+    return component
+
+
+def event_data(event: gr.EventData) -> dict[str, Any]:
+    """What a component of ours has sent with an event; nothing where that is no object."""
+    return event._data if isinstance(event._data, dict) else {}
+
+
+def keep_progress_to(demo: gr.Blocks, place: Component) -> None:
+    """Events that show no progress of their own tell how they stand to `place` alone.
+
+    At every turn of any event the browser goes over all components that were ever told so, which with every output of every
+    event takes it longer than most answers take to come.
+    """
+    for fn in demo.fns.values():
+        if fn.show_progress == "hidden":
+            fn.show_progress_on = [place]
+
+
+def wrap_validators(demo: gr.Blocks, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Replaces the validators of all events."""
+    for fn in demo.fns.values():
+        if fn.validator is not None:
+            fn.validator = wrap(fn.validator)
+
+
+def wrap_server_functions(demo: gr.Blocks, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Replaces the functions that components of ours call past the queue."""
+    for block in demo.blocks.values():
+        for function in getattr(block, "server_fns", ()):
+            setattr(block, function.__name__, wrap(function))
+
+
+def files_of_page(demo: gr.Blocks) -> frozenset[str]:
+    """The files that belong to the page itself, which live in the cache with those of its answers."""
+    return frozenset(path for block in demo.blocks.values() for path in getattr(block, "keep_in_cache", ()))

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import gradio as gr
-
 from ddim_app.engine import Engine
+from ddim_app.ui.hosting.gradio_patches import EventQueue
 
 
-def status(engine: Engine, demo: gr.Blocks) -> dict[str, Any]:
+def status(engine: Engine, queue: EventQueue) -> dict[str, Any]:
     """What /health tells: whether runs are taken, on what, and how many there are."""
     names = engine.catalogue.names()
     return {
@@ -17,14 +16,14 @@ def status(engine: Engine, demo: gr.Blocks) -> dict[str, Any]:
         "device": engine.device.type,
         "number_format": engine.number_format("fast"),
         "running": engine.running,
-        "waiting": len(demo._queue),
-        "max_waiting": demo._queue.max_size,
+        "waiting": queue.waiting,
+        "max_waiting": queue.most,
     }
 
 
-def gauges(engine: Engine, demo: gr.Blocks) -> str:
+def gauges(engine: Engine, queue: EventQueue) -> str:
     figures = {
-        "runs": engine.running, "waiting": len(demo._queue), "visitors": len(engine.visitors),
-        "unread_sessions": len(demo._queue.pending_messages_per_session),
+        "runs": engine.running, "waiting": queue.waiting, "visitors": len(engine.visitors),
+        "unread_sessions": queue.unread,
     }  # fmt: skip
     return "".join(f"# TYPE ddim_{name} gauge\nddim_{name} {value}\n" for name, value in figures.items())

@@ -11,7 +11,13 @@ import gradio as gr
 from ddim_app.engine.limits import SERVER
 from ddim_app.errors import FieldError
 from ddim_app.ui.controls import Verdicts
-from ddim_app.ui.hosting.gradio_patches import keep_to_uploads, remember_config
+from ddim_app.ui.hosting.gradio_patches import (
+    EventQueue,
+    keep_to_uploads,
+    remember_config,
+    wrap_server_functions,
+    wrap_validators,
+)
 from ddim_app.ui.hosting.server import log
 from ddim_app.ui.page_runs import PageRuns
 
@@ -31,28 +37,27 @@ def check_room(folder: Path) -> None:
 
 def guard(demo: gr.Blocks, runs: PageRuns) -> None:
     """Counts every refusal of the page's validators, and refuses a visitor who has too much under way before the queue does."""
-    for fn in demo.fns.values():
-        if fn.validator is not None:
-            fn.validator = _judged(fn.validator, demo, runs)
+    wrap_validators(demo, lambda validator: _judged(validator, demo, runs))
+    wrap_server_functions(demo, lambda function: _counted(function, runs))
     for block in demo.blocks.values():
         remember_config(block)
         if isinstance(block, gr.components.Component):
             keep_to_uploads(block)
-        for function in getattr(block, "server_fns", ()):
-            setattr(block, function.__name__, _counted(function, runs))
 
 
 def _judged(validator: Callable[..., Verdicts], demo: gr.Blocks, runs: PageRuns) -> Callable[..., list[dict[str, Any]]]:
+    queue = EventQueue(demo)
+
     def judge(request: gr.Request, *values: Any) -> list[dict[str, Any]]:
         try:
-            runs.engine.budget.check_share(_waiting(demo, runs, request) + runs.engine.visitors.runs(runs.visitor(request)))
+            runs.engine.budget.check_share(_waiting(queue, runs, request) + runs.engine.visitors.runs(runs.visitor(request)))
             check_room(Path(demo.GRADIO_CACHE))
             if runs.engine.closing:
                 raise FieldError(SERVER, "is about to be restarted, and takes no new runs: try again in a minute")
         except FieldError as error:
             runs.engine.request_log.refused(error.field)
             return [gr.validate(i > 0, str(error)) for i in range(len(values))]
-        verdicts = validator(*values)
+        verdicts = validator(request, *values)
         if verdicts.refused is not None:
             runs.engine.request_log.refused(verdicts.refused)
         return list(verdicts)
@@ -60,12 +65,10 @@ def _judged(validator: Callable[..., Verdicts], demo: gr.Blocks, runs: PageRuns)
     return judge
 
 
-def _waiting(demo: gr.Blocks, runs: PageRuns, request: gr.Request) -> int:
+def _waiting(queue: EventQueue, runs: PageRuns, request: gr.Request) -> int:
     """Runs of the visitor's that wait in the queue."""
-    queued = demo._queue.event_queue_per_concurrency_id.get("device")
-    events = list(queued.queue) if queued else []
-    visitor = runs.visitor(request)
-    return sum(runs.callers.name(event.session_hash, event.request) == visitor for event in events)
+    name = runs.visitor(request).name
+    return sum(runs.callers.of(event.session_hash, event.request).name == name for event in queue.events("device"))
 
 
 def _counted(function: Callable[..., Any], runs: PageRuns) -> Callable[..., Any]:
@@ -73,7 +76,7 @@ def _counted(function: Callable[..., Any], runs: PageRuns) -> Callable[..., Any]
 
     @wraps(function)
     def counted(request: gr.Request, *values: Any) -> Any:
-        with runs.engine.visitors.counted(runs.callers.name(None, request)):
+        with runs.engine.visitors.counted(runs.callers.of(None, request)):
             return function(*values)
 
     counted.__annotations__ = {"request": gr.Request}

@@ -14,13 +14,14 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
+from ddim_app.ui.assets import FOLDER
 from ddim_app.ui.hosting.gate import OpenStreams, RequestGate
-from ddim_app.ui.hosting.gradio_patches import UNREAD_SECONDS, UnreadMessages
+from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page
 from ddim_app.ui.hosting.health import gauges, status
 
 log = logging.getLogger(__name__)
@@ -38,13 +39,26 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Open
     `streams` is told of the answers that are being sent.
     """
 
+    queue = EventQueue(demo)
+
     async def health(request: Request) -> JSONResponse:
-        return JSONResponse(status(engine, demo))
+        return JSONResponse(status(engine, queue))
 
     async def metrics(request: Request) -> PlainTextResponse:
-        return PlainTextResponse(engine.request_log.text() + gauges(engine, demo))
+        return PlainTextResponse(engine.request_log.text() + gauges(engine, queue))
 
-    routes = [Route("/health", health), *([Route("/metrics", metrics)] if options.metrics else [])]
+    async def font(request: Request) -> Response:
+        return for_ever(FOLDER / "fonts" / "inter.woff2")
+
+    async def stored(request: Request) -> Response:
+        return for_ever(FOLDER / "stored" / Path(request.path_params["name"]).with_suffix(".png").name)
+
+    async def robots(request: Request) -> PlainTextResponse:
+        """Opening a link may run it, so whoever follows all links follows none of ours."""
+        return PlainTextResponse(f"User-agent: *\nDisallow: {'/' if options.share else '/*?'}\n")
+
+    routes = [Route("/health", health), Route("/robots.txt", robots), Route("/inter.woff2", font), Route("/stored/{name}", stored)]
+    routes += [Route("/metrics", metrics)] if options.metrics else []
     return {
         "app_kwargs": {
             "routes": routes,
@@ -56,8 +70,15 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Open
         "auth": list(options.auth) or None,
         "server_name": options.host,
         "server_port": options.port,
-        "_frontend": False,  # gradio would ask its own address within 3 s, and give up where a busy machine takes longer
+        **LAUNCH,
     }
+
+
+def for_ever(path: Path) -> Response:
+    """A file that a browser may keep for ever, since another one has another name."""
+    if not path.is_file():
+        return PlainTextResponse("There is no such file.", 404)
+    return FileResponse(path, headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
 
 @contextlib.asynccontextmanager
@@ -70,32 +91,28 @@ async def _lifespan(demo: gr.Blocks) -> AsyncIterator[None]:
 
 
 async def _sweep_for_ever(demo: gr.Blocks) -> None:
-    unread = UnreadMessages(demo)
+    queue = EventQueue(demo)
     while True:
         await asyncio.sleep(UNREAD_SECONDS / 4)
-        unread.sweep(time.monotonic())
-        await asyncio.to_thread(trim, Path(demo.GRADIO_CACHE), MAX_FILES_BYTES, _kept(demo))
-
-
-def _kept(demo: gr.Blocks) -> frozenset[str]:
-    """The files that belong to the page itself."""
-    return frozenset(path for block in demo.blocks.values() for path in getattr(block, "keep_in_cache", ()))
+        queue.sweep(time.monotonic())
+        await asyncio.to_thread(trim, Path(demo.GRADIO_CACHE), MAX_FILES_BYTES, files_of_page(demo))
 
 
 def trim(folder: Path, most: int, kept: frozenset[str] = frozenset()) -> int:
     """Deletes the oldest files until the folder has at most that many bytes; how many went.
 
-    None of the last minutes goes, and none of those `kept`, which do not count.
+    None of the last minutes goes, and none of those `kept`, which do not count. What was made in the future, by a clock that has
+    jumped back since, is the oldest.
     """
-    files = []
+    files, now = [], time.time()
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):  # another sweep may be quicker
             if path.is_file() and str(path) not in kept:
                 files.append((path.stat().st_mtime, path.stat().st_size, path))
-    files.sort(key=lambda file: file[0])
+    files.sort(key=lambda file: (file[0] <= now, file[0]))
     total, gone = sum(size for _, size, _ in files), 0
     for made, size, path in files:
-        if total <= most or made > time.time() - FRESH_SECONDS:
+        if total <= most or now - FRESH_SECONDS < made <= now:
             break
         with contextlib.suppress(OSError):
             path.unlink()
@@ -116,6 +133,7 @@ def serve(demo: gr.Blocks, engine: Engine, options: Options, launch: dict[str, A
     log.info(json.dumps({"event": "stop", "running": engine.running}))
     engine.close(options.grace)
     limit = time.monotonic() + LAST_WORDS_SECONDS
-    while (demo._queue.event_ids_to_events or streams.open) and time.monotonic() < limit:
+    queue = EventQueue(demo)
+    while (queue.is_busy or streams.open) and time.monotonic() < limit:
         time.sleep(0.05)
     demo.close(verbose=False)

@@ -1,7 +1,11 @@
 """Who a request comes from, as far as sharing the machine goes: the page it was made on, else the address it came from."""
 
+import contextlib
+import ipaddress
 from collections import OrderedDict
 from typing import Any
+
+from ddim_app.engine.limits import Visitor
 
 PAGES = 10_000
 """Open pages that are remembered."""
@@ -34,12 +38,18 @@ class VisitorNames:
         """Whether the session is a page that has loaded and was not closed."""
         return session in self._pages
 
-    def name(self, session: str | None, request: Any) -> str:
+    def of(self, session: str | None, request: Any) -> Visitor:
         """The visitor behind a request of gradio's or starlette's."""
-        return f"page {session}" if self.is_open(session) else f"address {self.address(request)}"
+        address = f"address {self._address(request)}"
+        return Visitor(f"page {session}" if self.is_open(session) else address, address)
 
-    def address(self, request: Any) -> str:
+    def _address(self, request: Any) -> str:
+        """Where a request comes from; of IPv6, whose users have many addresses each, the first 64 bits."""
         forwarded = request.headers.get("x-forwarded-for", "") if self._behind_proxy else ""
         last = forwarded.split(",")[-1].strip()[:45]
         client = getattr(request, "client", None)
-        return last or (client.host if client else "unknown")
+        address = last or (client.host if client else "unknown")
+        with contextlib.suppress(ValueError):
+            number = ipaddress.IPv6Address(address)
+            return str(number.ipv4_mapped or ipaddress.IPv6Network((number, 64), strict=False))
+        return str(address)

@@ -9,16 +9,16 @@ from ddim_app.errors import FieldError
 from ddim_app.media.animation import AnimationError
 from ddim_app.media.images import RECIPE_KEY, to_pixels
 from ddim_app.runs import path_files
-from ddim_app.ui.controls import Controls
-from ddim_app.ui.endpoints import Endpoint, Outcome
+from ddim_app.runs.path_frames import CollectedFrames
+from ddim_app.ui.controls import NO_CLASS, Controls
+from ddim_app.ui.endpoints import Endpoint, Outcome, class_fields
 from ddim_app.ui.fields import raw
 from ddim_app.ui.interpolate import tab
-from ddim_app.ui.interpolate.view import PathView
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.served_files import keep, keep_picture
 
-LEFT_OUT = ("pictures", "second_model")
-"""Fields of the settings column that a path has no use for."""
+LEFT_OUT = ("pictures", "second_model", *NO_CLASS)
+"""Fields of the settings column that a path has no use for, or has behind its own."""
 FILES = ("end_a", "end_b", "end_c", "end_d")
 PARAMETERS = {
     "steps": "network evaluations per picture, 1 to the model's train timesteps",
@@ -52,6 +52,7 @@ def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
     with gr.Row(visible=False):
         own = {name: raw(component) for name, component in _fields().items()}
         files = {name: gr.File(None, label=f"End {name[-1].upper()}", type="binary") for name in FILES}
+        classes = class_fields()
         kind = raw(gr.Dropdown(["", *path_files.KINDS], value="", label="File to make"))
         outputs = [gr.Gallery(format="png", label="Frames"), gr.File(label="File"), gr.JSON(label="Summary")]
         button = gr.Button("interpolate")
@@ -60,15 +61,15 @@ def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
     def recipe_of(values: dict[str, Any]) -> Any:
         if values["file_kind"] not in ("", *path_files.KINDS):
             raise FieldError("file_kind", f"must be empty or one of {', '.join(path_files.KINDS)}; got {values['file_kind']!r}")
-        column = [values.get(name) for name in settings.fields]
-        rest = {name: values[name] for name in own}
-        return tab.recipe_of(runs, settings, rest, (*column, *rest.values(), *(values[name] for name in FILES)))
+        column = {name: values.get(name) for name in settings.fields}
+        own_files = [data if isinstance(data, bytes) else None for data in map(values.get, FILES)]
+        return tab.recipe_of(runs, {**column, **{name: values[name] for name in own}}, own_files)
 
     Endpoint(
         "interpolate", "Draws pictures between pictures.",
         "the frames strip by strip, the file, and a summary with recipe, NFE, seconds, norms, and distances of neighbours",
-        {**fields, **own, **files, "file_kind": kind}, outputs, recipe_of, _CollectedPath, _answer, PARAMETERS,
-        {**dict.fromkeys(FILES), "file_kind": ""},
+        {**fields, **own, **files, "file_kind": kind, **classes}, outputs, recipe_of, _answer, PARAMETERS,
+        {**dict.fromkeys(FILES), "file_kind": "", **NO_CLASS},
     ).add(runs, button, queued)  # fmt: skip
 
 
@@ -82,31 +83,20 @@ def _fields() -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _CollectedPath:
-    """A view of the path that is told its events."""
-
-    def __init__(self, plan: Any) -> None:
-        self.view = PathView(plan)
-        self.add = self.view.collected.add
-
-
 def _answer(outcome: Outcome, values: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    return _result(outcome.collected.view, outcome.plan, values["file_kind"], outcome.seconds)
-
-
-def _result(film: PathView, plan: Any, kind: str, seconds: float) -> tuple[Any, Any, dict[str, Any]]:
-    collected, where = film.collected, path_files.layout(plan)
+    collected, plan, kind = outcome.result, outcome.plan, values["file_kind"]
+    where = path_files.layout(plan)
     captions = getattr(plan.recipe, "captions", where.columns)
     shown = []
-    for frame_row, pictures in zip(where.frame_rows, collected.pictures(), strict=True):
+    for frame_row, pictures in zip(where.frame_rows, collected.pictures, strict=True):
         for caption, pixels in zip(captions, to_pixels(pictures), strict=True):
             path = keep_picture(pixels, [(RECIPE_KEY, plan.recipe.to_json())])
             shown.append((path, f"{frame_row.label}, {caption}"))
     smooth = zip(where.frame_rows, collected.smoothness(), strict=True)
     summary = {
         "recipe": asdict(plan.recipe),
-        "nfe": [row.transitions for row in plan.rows],
-        "seconds": round(seconds, 3),
+        "nfe": [arm.nfe for arm in plan.arms],
+        "seconds": round(outcome.seconds, 3),
         "norms": [round(value, 5) for value in collected.norms()] or collected.levels,
         "neighbours": [{"strip": frame_row.label, "rmse": result.rmse, "ssim": result.ssim} for frame_row, result in smooth],
         "reconstructions": collected.reconstructions(),
@@ -114,7 +104,7 @@ def _result(film: PathView, plan: Any, kind: str, seconds: float) -> tuple[Any, 
     return shown, _written(kind, plan.recipe, collected) if kind else None, summary
 
 
-def _written(kind: str, recipe: Any, collected: path_files.CollectedFrames) -> str:
+def _written(kind: str, recipe: Any, collected: CollectedFrames) -> str:
     """Path of the file; raises gr.Error."""
     try:
         data = path_files.file_of(kind, recipe, collected)

@@ -1,7 +1,8 @@
 """The Interpolate tab: ways between pictures, in x_T as DDIM does it and through noised pictures as DDPM does."""
 
-import base64
-import uuid
+import re
+from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -9,165 +10,176 @@ from gradio.components import Component
 
 from ddim_app.errors import FieldError
 from ddim_app.media.animation import AnimationError, ffmpeg
-from ddim_app.runs import forms, path_files
+from ddim_app.runs import codecs, forms, methods, path_files
+from ddim_app.runs.base import BaseRecipe
+from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.interpolation_plan import PathPlan
 from ddim_app.runs.mixing import MixPlan
 from ddim_app.ui import text
-from ddim_app.ui.assets import asset
-from ddim_app.ui.controls import Controls, num_train_timesteps
-from ddim_app.ui.fields import PRIVATE, on_any, raw
+from ddim_app.ui.bundled import STORED
+from ddim_app.ui.components import chart, download
+from ddim_app.ui.controls import NO_CLASS, Controls, num_train_timesteps
+from ddim_app.ui.fields import HERE, OLD, PRIVATE, raw, told_files
 from ddim_app.ui.interpolate import view
+from ddim_app.ui.interpolate.against import Against
+from ddim_app.ui.interpolate.ends import EndCards, values_of
+from ddim_app.ui.interpolate.stored_path import LOOP, finished, stored_path
 from ddim_app.ui.interpolate.view import PathView
 from ddim_app.ui.page_runs import PageRuns
-from ddim_app.ui.run_tab import KEEP, RunTab
+from ddim_app.ui.run_tab import GOES, KEEP, RunTab, RunView
 
 MODES = [
-    ("Line", "line"), ("Grid", "grid"), ("Loop", "loop"), ("DDPM's way", "mix"), ("Arithmetic", "arithmetic"),
+    ("Line", "line"), ("Loop", "loop"), ("Grid", "grid"), ("DDPM's way", "mix"), ("Arithmetic", "arithmetic"),
     ("Variation", "variation"), ("Truncation", "truncation"),
 ]  # fmt: skip
-METHODS = [("DDIM", "ddim"), ("DDPM", "ddpm"), ("DDIM and DDPM", "both"), ("DDIM, and DDPM with each noise", "all")]
+METHODS = [
+    *((method.title, name) for name, method in methods.METHODS.items()),
+    ("DDIM and DDPM", "both"), ("DDIM, and DDPM with each noise", "all"),
+]  # fmt: skip
 NOISES = [("moves along", "slerp"), ("one for all frames", "shared"), ("fresh per frame", "fresh")]
 WAYS = [("slerp", "slerp"), ("lerp", "lerp"), ("lerp, norm restored", "restored")]
 KINDS = [("Sheet (PNG)", "sheet"), ("GIF", "gif"), ("WebP", "webp"), ("MP4", "mp4"), ("Latents", "latents")]
-PLOT: dict[str, Any] = {"height": 240, "min_width": 300}
-SHOWN = {
-    "steps": ("line", "loop", "arithmetic", "variation", "truncation", "mix"),
-    "reach": ("line", "arithmetic", "truncation"),
-    "grid": ("grid",),
-    "strength": ("variation",),
-    "mix": ("mix",),
-    "path": tuple(name for _, name in MODES if name != "mix"),
-}
-"""The modes in which each group of fields is shown."""
-VIEWS: dict[str, dict[str, Any]] = {
-    "A line": {"mode": "line", "method": "ddim", "way": "slerp", "frames": 9, "start": 0, "stop": 1},
-    "Why DDPM does not, and how it does": {
-        "mode": "line", "method": "all", "way": "slerp", "frames": 9, "start": 0, "stop": 1,
-    },
-    "Lerp dips": {"mode": "line", "method": "ddim", "way": "lerp", "frames": 9, "start": 0, "stop": 1},
-    "Grid of four": {"mode": "grid", "method": "ddim", "way": "slerp", "rows": 5, "columns": 5},
-    "Loop of four": {"mode": "loop", "method": "ddim", "frames": 24},
-    "Fig. 9": {"mode": "mix", "table": True, "frames": 9, "q_noise": "independent"},
-}  # fmt: skip
-"""Buttons that set these fields and run."""
+
+LIVE = "(...values) => { if (!document.body.classList.contains('live')) throw 'not live'; return values; }"
 
 
 class InterpolateTab(RunTab):
     """Lines, grids, loops, DDPM's mixes, arithmetic, variations and scales of x_T."""
 
     title, name, go = "Interpolate", "interpolate", "Interpolate"
+    headline = "What lies between two pictures?"
+    sentence = "With DDIM a starting noise is a picture, so a smooth way between two noises is a film."
 
     def __init__(self, runs: PageRuns, settings: Controls) -> None:
         super().__init__(runs, settings)
-        self.fields, groups = _fields()
-        self.files = _files()
-        self.inputs = [*settings.inputs, *self.fields.values(), *self.files]
-        self.more_fields = (*self.fields, "file", "file B", "file C", "file D")
-        self.also = self._views()
-        self.cost = text.line("", "interpolate-cost")
-        self.film = view.component()
+        stored = stored_path()
+        with gr.Row(elem_id="path-modes"):
+            self.fields = _fields()
+        with gr.Column(elem_classes="card", elem_id="path-card"):
+            self.ends = EndCards(
+                runs.engine, self.settings.fields["model"], [end.seed for end in LOOP.ends if end.seed is not None]
+            )
+            self.film = view.component(stored["film"])
+        self.against = Against(self, stored["against"])
+        with gr.Accordion("Sampler, step noise, way between latents", open=False, elem_id="path-more"):
+            self.fields |= _rarer_fields()
         self.recipe = text.line("", "interpolate-recipe")
-        self._plots()
+        self._charts(stored["charts"])
         self._saving()
-        self.outputs = [self.film, self.recipe, self.rmse, self.ssim, self.norm, self.done, settings.last_seed]
-        self.fields["mode"].change(  # type: ignore[attr-defined]
-            lambda mode: [gr.update(visible=mode in SHOWN[name]) for name in groups],
-            self.fields["mode"],
-            list(groups.values()),
-            **PRIVATE,
-        )
+        self.inputs = [*self.settings.inputs, *self.fields.values(), self.ends.cards, self.ends.files]
+        self.more_fields = (*self.fields, "seeds", "files")
+        self.outputs = [self.film, self.recipe, *self.charts, self.done]
+        self.unasked = self._live() if runs.makes_unasked else []
 
-    def _plots(self) -> None:
-        with gr.Accordion("Smoothness and norms", open=True, elem_id="smoothness-fold"), gr.Row():
-            self.rmse = gr.LinePlot(None, x="step", y="RMSE of 255", color="sampler", elem_id="smoothness",
-                                    title="Distance of neighbouring frames", **PLOT)  # fmt: skip
-            self.ssim = gr.LinePlot(None, x="step", y="SSIM", color="sampler", elem_id="ssim", title="Their likeness", **PLOT)
-            self.norm = gr.LinePlot(
-                None, x="frame", y="norm", color="way", elem_id="norms", title="Norm of the latent / √D", **PLOT
-            )
+    def _live(self) -> list[Any]:
+        """What draws by itself while Live is on: another end, or another mode."""
+        goes = gr.Checkbox(False, visible=False)
+        options: dict[str, Any] = {**PRIVATE, "js": LIVE, "trigger_mode": "multiple"}
+        changes = [self.ends.cards.input, self.ends.uploaded.then, self.fields["mode"].input]  # type: ignore[attr-defined]
+        asks = [change(self._goes, self.inputs, goes, **options) for change in changes]
+        return [ask.then(None, goes, None, js=GOES, **PRIVATE) for ask in asks]
 
-    def _saving(self) -> None:
-        """The finished run, and the row that hands it out as a file."""
-        self.done = gr.State(None)
-        with gr.Row(elem_id="strips-files"):
-            kind = raw(
-                gr.Dropdown(
-                    [kind for kind in KINDS if kind[1] != "mp4" or ffmpeg()],
-                    value="sheet",
-                    label="File",
-                    elem_id="strips-kind",
-                    scale=1,
-                    min_width=120,
-                )
-            )
-            make = gr.Button("Save", size="sm", elem_id="strips-save", scale=0, min_width=100)
-            saved = gr.HTML(
-                None, html_template='<p role="status" aria-live="polite"></p>', css_template="p { margin: 0; }",
-                js_on_load=asset("components/download.js"), apply_default_css=False, elem_id="strips-saved", elem_classes="line",
-            )  # fmt: skip
-        handed = make.click(_save, [kind, self.done], saved, show_progress="hidden", api_visibility="private")
-        # What was handed over is not kept for the session.
-        handed.then(dict, None, saved, **PRIVATE)
-
-    def _views(self) -> list[Any]:
-        with gr.Row(elem_classes="views"):
-            buttons = {gr.Button(words, size="sm", min_width=60): values for words, values in VIEWS.items()}
-        names = sorted({name for values in VIEWS.values() for name in values})
-        outputs = [self.fields[name] for name in names]
-
-        def setter(values: dict[str, Any]) -> Any:
-            return lambda: [values.get(name, KEEP) for name in names]
-
-        return [button.click(setter(values), None, outputs, **PRIVATE) for button, values in buttons.items()]
+    def _goes(self, *values: Any) -> bool:
+        """Whether the run of changed ends goes on: not where a file was refused, nor where it would take long."""
+        cards = values[-2]
+        return isinstance(cards, dict) and "said" not in cards and self.is_quick(values)
 
     def connect(self, demo: gr.Blocks) -> None:
-        changes = [field.change for field in self.inputs]  # type: ignore[attr-defined]
-        on_any([demo.load, *changes], self._cost_line, self.inputs, [self.cost])
+        self.against.connect()
+        moved = [field.input for field in self.inputs if hasattr(field, "input")]
+        gr.on(moved, None, None, None, **OLD)
+        self.ends.uploaded.then(None, None, None, **OLD)
+
+    def _charts(self, stored: list[dict[str, Any]]) -> None:
+        with gr.Accordion("Smoothness and norms", open=False, elem_id="smoothness-fold"), gr.Row():
+            self.charts = [chart.component(*each, min_width=280) for each in zip(("likeness", "norms"), stored, strict=True)]
+
+    def _saving(self) -> None:
+        """The finished run, and the buttons that hand it out as a file."""
+        self.done = gr.State(STORED)
+        with gr.Row(elem_classes="views", elem_id="strips-files"):
+            buttons = {
+                form: gr.Button(words, size="sm", min_width=60, elem_id=f"save-{form}")
+                for words, form in KINDS
+                if form != "mp4" or ffmpeg()
+            }
+        saved = download.place("strips-saved")
+        for form, button in buttons.items():
+            self.share_gif(button, saved, form)
+
+    def share_gif(self, button: gr.Button, saved: gr.HTML, form: str = "gif") -> None:
+        """Hands out the run's file of that form when the button is pressed."""
+        js = f"done => {{ {HERE.format(self.name)} return [done, document.body.classList.contains('old-{self.name}')]; }}"
+        save, is_old = partial(self._save, form), gr.Checkbox(False, visible=False)
+        handed = button.click(save, [self.done, is_old], saved, js=js, show_progress="hidden", api_visibility="private")
+        handed.then(dict, None, saved, **PRIVATE)  # what was handed over is not kept for the session
+
+    def _save(self, form: str, done: Any, is_old: bool) -> dict[str, Any]:
+        """The run's file of that form, for the browser to save."""
+        if done is None:
+            return {"note": "The run is not through: let it end first."}
+        if is_old:
+            return {"note": "What is shown is of the settings before: press Interpolate first."}
+        recipe, frames = finished(self.runs.engine) if done == STORED else done
+        try:
+            data = path_files.file_of(form, recipe, frames)
+        except (AnimationError, ValueError) as error:
+            return {"note": str(error)}
+        stem, suffix = path_files.file_name(form, recipe).split(".", 1)
+        name = "-".join(re.findall(r"\w+", f"{stem} {view.ends_line(recipe)}"))
+        return download.file(f"{name}.{suffix}", "application/octet-stream", data)
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Any, None]:
-        return recipe_of(self.runs, self.settings, self.fields, values), None
+        *column, cards, files = values
+        named = dict(zip((*self.settings.fields, *self.fields), column, strict=True))
+        own, given = values_of(cards, files, named["mode"])
+        return recipe_of(self.runs, {**named, **own}, given), None
 
-    def _cost_line(self, *values: Any) -> str:
-        engine = self.runs.engine
-        try:
-            recipe, _ = self.recipe_of(values)
-            if not engine.is_here(recipe.model):
-                return text.DOWNLOADED
-            plan = engine.plan(recipe)
-        except FieldError as error:
-            return str(error)
-        words = f"Ends {view.ends_line(recipe)} · {text.cost_line(plan, engine.calls(plan), engine.seconds(plan))}"
+    def values_of(self, recipe: BaseRecipe) -> list[Any] | None:
+        values = codecs.path_values(recipe)
+        if values is None or not isinstance(recipe, PathRecipe):
+            return None
+        column = [{**NO_CLASS, **values}.get(name, KEEP) for name in (*self.settings.fields, *self.fields)]
+        return [*column, {"ends": [{"seed": end.seed} for end in recipe.ends]}, {}]
+
+    async def run_unasked(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
+        """First a few of the frames, then all of them."""
+        planned, about = await self.runs.prepared(request, self.name, values, self.prepare)
+        coarse = planned.recipe.coarser() if isinstance(planned, PathPlan) else None
+        for recipe in filter(None, (coarse, planned)):
+            show = RunView(recipe, about)
+            async for shown in self.streamed(show, request, live=coarse is not None):  # what was shown stays until then
+                yield shown
+            if show.made is None or show.error:  # another run has begun, or the page has left
+                return
+
+    def stop(self, request: gr.Request) -> Any:
+        self.runs.end((request.session_hash, Against.place))
+        return super().stop(request)
+
+    def ends_words(self, plan: PathPlan | MixPlan) -> str:
         few = isinstance(plan, PathPlan) and plan.before and plan.before < 50
-        return words + ("\nPictures come back exactly from 50 steps on; with fewer they differ a little." if few else "")
+        return f"{'Pictures come back exactly from 50 steps on. ' if few else ''}Ends {view.ends_line(plan.recipe)} · "
 
     def board(self, plan: PathPlan | MixPlan, about: None) -> PathView:
         return PathView(plan)
 
     def before(self, recipe: Any) -> list[Any]:
-        first = recipe.ends[0].seed
-        return [KEEP, KEEP, KEEP, KEEP, KEEP, None, KEEP if first is None else first]
+        return [KEEP, KEEP, KEEP, KEEP, None]
 
     def update(self, board: PathView, plan: PathPlan | MixPlan, frames: list[Any]) -> list[Any]:
-        return [board.add(frames), view.recipe_line(plan), *[KEEP] * 5]
+        return [board.add(frames), view.recipe_line(plan), *[KEEP] * 3]
 
     def last(self, board: PathView, plan: PathPlan | MixPlan, frames: list[Any], error: str | None) -> list[Any]:
         board.add(frames)
         line = view.recipe_line(plan)
         if error or not board.collected.is_complete:
-            return [board.complete(), line, *[KEEP] * 5]
-        rmse, ssim = board.smoothness()
-        plots = [
-            gr.LinePlot(rmse, x="step", y="RMSE of 255", color="sampler"),
-            gr.LinePlot(ssim, x="step", y="SSIM", color="sampler"),
-            gr.LinePlot(board.norms(), x="frame", y="norm", color="way"),
-        ]
-        return [board.complete(), line, *plots, (plan.recipe, board.kept()), KEEP]
+            return [board.complete(), line, *[KEEP] * 3]
+        return [board.complete(), line, *board.charts(), (plan.recipe, board.kept())]
 
 
-def recipe_of(runs: PageRuns, settings: Controls, fields: dict[str, Any], values: tuple[Any, ...]) -> Any:
-    """The recipe of raw values: the settings column's, the tab's own, then the four files; raises FieldError."""
-    named = {**settings.named(values[: len(settings.fields)]), **dict(zip(fields, values[len(settings.fields) : -4], strict=True))}
-    files = [data if isinstance(data, bytes) else None for data in values[-4:]]
+def recipe_of(runs: PageRuns, named: dict[str, Any], files: list[bytes | None]) -> Any:
+    """The recipe of raw values by their names, with files in the place of the first ends; raises FieldError."""
     engine = runs.engine
     T = num_train_timesteps(engine, named["model"])
     shape = engine.model(named["model"]).shape if any(files) and engine.is_here(named["model"]) else None
@@ -175,76 +187,48 @@ def recipe_of(runs: PageRuns, settings: Controls, fields: dict[str, Any], values
         return forms.interpolation(named, files, T, shape)
     except FieldError as error:
         if error.field in ("latent", "file", "source"):
-            error.field = "seeds"  # the field that stands beside the files, and shows what is wrong
+            error.field = "seeds"  # the field that has the files, and shows what is wrong
         raise
 
 
-def _fields() -> tuple[dict[str, Component], dict[str, gr.Row]]:
-    """The tab's own inputs by their names, and the groups that come and go with the mode."""
+def _fields() -> dict[str, Component]:
+    """The mode and its numbers; page.css shows the rows that it makes use of."""
     fields: dict[str, Component] = {}
-    fields["mode"] = gr.Radio(MODES, value="line", label="What", elem_id="mode")
-    groups: dict[str, gr.Row] = {}
-    with gr.Row(elem_classes="asked"):
-        fields["seeds"] = gr.Textbox("", label="Ends", info="Seeds: 7, 8; empty: Seed and the next", max_lines=1, elem_id="ends",
-                                     min_width=170, scale=2)  # fmt: skip
+    fields["mode"] = gr.HTML(
+        LOOP.mode, **told_files("modes", MODES, "make", "icon"), apply_default_css=False, elem_id="mode", label="What",
+    )  # fmt: skip
+    with gr.Row(elem_classes="asked", elem_id="path-frames"):
+        fields["frames"] = gr.Number(LOOP.frames, label="Frames", step=1, elem_id="frames", min_width=90)
+    with gr.Row(elem_classes="asked", elem_id="path-grid"):
+        fields["rows"] = gr.Number(5, label="Rows", step=1, elem_id="grid-rows", min_width=90)
+        fields["columns"] = gr.Number(5, label="Columns", step=1, elem_id="grid-columns", min_width=90)
+    with gr.Row(elem_classes="asked", elem_id="path-strength"):
+        fields["strength"] = gr.Number(0.25, label="Strength", step=0.05, elem_id="strength", min_width=90)
+    with gr.Row(elem_id="path-mix"):
+        fields["level"] = gr.Slider(0, 1000, 500, step=1, label="t", info="Forward steps before the mix", elem_id="level",
+                                    buttons=[], min_width=150)  # fmt: skip
+        fields["table"] = gr.Checkbox(False, label="Table of nine t (Fig. 9)", elem_id="level-table", min_width=120)
+        fields["q_noise"] = gr.Radio([("own for each end", "independent"), ("one for both", "shared")], value="independent",
+                                     label="Noise of the ends", elem_id="q-noise", min_width=150)  # fmt: skip
+    for field in fields.values():
+        raw(field)
+    return fields
+
+
+def _rarer_fields() -> dict[str, Component]:
+    """Which samplers draw the frames, what their step noise does, and how a path goes between latents."""
+    fields: dict[str, Component] = {}
+    with gr.Row():
         fields["noise"] = gr.Dropdown(NOISES, value="slerp", label="Step noise", info="DDPM's, from frame to frame",
                                       elem_id="moving-noise", min_width=150, scale=2)  # fmt: skip
-        with gr.Row(scale=3) as groups["path"]:
+        with gr.Row(scale=3, elem_id="path-way"):
             fields["method"] = gr.Dropdown(METHODS, value="ddim", label="Sampler", info="DDIM has the eta of the left",
                                            elem_id="method", min_width=150)  # fmt: skip
             fields["way"] = gr.Dropdown(WAYS, value="slerp", label="Between latents", info="Arc, chord, or arc of the chord",
                                         elem_id="way", min_width=130)  # fmt: skip
-    with gr.Row(elem_classes="asked"):
-        with gr.Row(scale=1) as groups["steps"]:
-            fields["frames"] = gr.Number(9, label="Frames", info="2 to 121", step=1, elem_id="frames", min_width=90)
-        with gr.Row(scale=2) as groups["reach"]:
+        with gr.Row(scale=2, elem_id="path-reach"):
             fields["start"] = gr.Number(0, label="From", info="Below 0: beyond the first", step=0.25, elem_id="start", min_width=90)
             fields["stop"] = gr.Number(1, label="To", info="Above 1: beyond the second", step=0.25, elem_id="stop", min_width=90)
-        with gr.Row(visible=False, scale=2) as groups["grid"]:
-            fields["rows"] = gr.Number(5, label="Rows", info="2 to 11", step=1, elem_id="grid-rows", min_width=90)
-            fields["columns"] = gr.Number(5, label="Columns", info="2 to 11", step=1, elem_id="grid-columns", min_width=90)
-        with gr.Row(visible=False, scale=2) as groups["strength"]:
-            fields["strength"] = gr.Number(0.25, label="Strength", info="0: the first picture, 1: the other", step=0.05,
-                                           elem_id="strength", min_width=90)  # fmt: skip
-        with gr.Row(visible=False, scale=5) as groups["mix"]:
-            fields["level"] = gr.Slider(0, 1000, 500, step=1, label="t", info="Forward steps before the mix", elem_id="level",
-                                        buttons=[], min_width=150)  # fmt: skip
-            fields["table"] = gr.Checkbox(False, label="Table of nine t (Fig. 9)", elem_id="level-table", min_width=120)
-            fields["q_noise"] = gr.Radio([("own for each end", "independent"), ("one for both", "shared")], value="independent",
-                                         label="Noise of the ends", elem_id="q-noise", min_width=150)  # fmt: skip
     for field in fields.values():
         raw(field)
-    return fields, groups
-
-
-def _files() -> list[Component]:
-    """Four files that may take the place of the first ends."""
-    files: list[Component] = []
-    with gr.Accordion("Pictures or latent files as ends", open=False, elem_id="ends-fold"), gr.Row():
-        for letter in "ABCD":
-            # As bytes by its own setting: a function in the place of `preprocess` would be lost when the page restores a recipe.
-            file = gr.File(
-                None, label=f"End {letter}", type="binary", file_count="single", elem_id=f"end-{letter.lower()}", height=110,
-                min_width=120,
-            )  # fmt: skip
-            files.append(file)
-    return files
-
-
-def _save(kind: Any, done: Any) -> dict[str, str]:
-    """The run's file of that kind, for the browser to save."""
-    if done is None:
-        return {"note": "There is nothing yet: interpolate first."}
-    if kind not in path_files.KINDS:
-        return {"note": f"A file is one of {', '.join(path_files.KINDS)}."}
-    try:
-        data = path_files.file_of(kind, *done)
-    except (AnimationError, ValueError) as error:
-        return {"note": str(error)}
-    encoded = base64.b64encode(data).decode("ascii")
-    return {
-        "id": uuid.uuid4().hex,
-        "name": path_files.file_name(kind, done[0]),
-        "mime": "application/octet-stream",
-        "data": encoded,
-    }
+    return fields

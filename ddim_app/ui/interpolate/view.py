@@ -1,26 +1,28 @@
-"""The frames of one path or mix as the page takes them: rows in a table and a player, and what the charts show of them."""
+"""The frames of one path or mix as the page takes them: a film, a row or table of all frames, and charts of them."""
 
 import uuid
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-import pandas as pd
+from torch.nn.functional import cosine_similarity
 
 from ddim_app.diffusion.latent_paths import WAYS, norms
-from ddim_app.diffusion.metrics import rmse
+from ddim_app.diffusion.metrics import rmse, smoothness
 from ddim_app.media.images import data_uri, side_by_side, to_pixels
 from ddim_app.runs.interpolation import PathRecipe, name_of
-from ddim_app.runs.interpolation_plan import FramesStep, PathPlan
+from ddim_app.runs.interpolation_plan import PathPlan
 from ddim_app.runs.mixing import MixPlan, MixRecipe
-from ddim_app.runs.path_files import CollectedFrames, layout
+from ddim_app.runs.path_files import layout
+from ddim_app.runs.path_frames import CollectedFrames, FramesStep
 from ddim_app.ui.assets import component_files
+from ddim_app.ui.components import chart
 from ddim_app.ui.text import CLIP_WORDS
 
 HINTS = {
     "line": "Every frame is one x_T on the way between two. DDIM(0) maps it to a picture, so a smooth way gives a smooth film.",
     "grid": "Four corners; the sides are interpolated first, then across (DDIM paper, Figs 11 to 13).",
-    "loop": "A closed way through all keys at constant angular speed; the film has no seam.",
+    "loop": "Equal angles on great circles through the noises, so the noise moves at one speed and the film has no seam.",
     "arithmetic": "a + s (b - c): what b has more than c is added to a.",
     "variation": "The first picture, then the same x_T moved towards other seeds.",
     "truncation": "One x_T at several norms. The network was trained on noise of norm 1. Under each frame: contrast, the standard "
@@ -30,11 +32,8 @@ HINTS = {
 }
 
 
-def component() -> gr.HTML:
-    return gr.HTML(
-        {"run": ""}, **component_files("film"),
-        apply_default_css=False, elem_id="strips",
-    )  # fmt: skip
+def component(value: dict[str, Any]) -> gr.HTML:
+    return gr.HTML(value, **component_files("film", "lines", "make"), apply_default_css=False, elem_id="strips")
 
 
 class PathView:
@@ -50,7 +49,7 @@ class PathView:
             "height": height,
             "width": width,
             "mix": self._mix,
-            "strips": [{"label": frame_row.label, "note": frame_row.note} for frame_row in self._layout.frame_rows],
+            "strips": [{"label": row.label, "note": row.note, "colour": i} for i, row in enumerate(self._layout.frame_rows)],
             "rows": list(self._layout.rows),
             "columns": list(self._layout.columns),
             "captions": plan.recipe.captions if isinstance(plan, PathPlan) else list(self._layout.columns),
@@ -66,7 +65,8 @@ class PathView:
         for frame in frames:
             self.collected.add(frame)
         moved = {frame.arm for frame in frames if isinstance(frame, FramesStep)}
-        return {**self._about, **self._sources(not had_ends), "updates": [self._update(arm) for arm in sorted(moved)]}
+        updates = [self._update(arm) for arm in sorted(moved)]
+        return {**self._about, **self._sources(not had_ends), "marks": self._marks(), "updates": updates}
 
     def complete(self) -> dict[str, Any]:
         """The value that holds all rows as they are, with what stands under their frames."""
@@ -77,41 +77,48 @@ class PathView:
             **self._sources(True),
             "updates": [self._update(arm) for arm in everything],
             "complete": True,
+            "marks": self._marks(),
+            "apart": self._apart(),
             "notes": self._notes() if self.collected.is_complete else [],
             "hint": HINTS[recipe.mode if isinstance(recipe, PathRecipe) else "mix"],
         }
 
-    def smoothness(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Distances of neighbours of each finished row: RMSE of 255, and SSIM."""
-        pairs = self.collected.neighbours()
-        tables = []
-        for name in ("RMSE of 255", "SSIM"):
-            table: dict[str, list[Any]] = {"step": [], name: [], "sampler": []}
-            for frame_row, smooth in zip(self._layout.frame_rows, self.collected.smoothness(), strict=False):
-                values = smooth.rmse if name != "SSIM" else smooth.ssim
-                table["step"] += range(1, len(pairs) + 1)
-                table[name] += [round(value, 4) for value in values]
-                table["sampler"] += [short(frame_row.label)] * len(pairs)
-            tables.append(pd.DataFrame(table))
-        return tables[0], tables[1]
+    def charts(self) -> list[dict[str, Any]]:
+        """The likeness of neighbours in each finished row, and the norms along the path."""
+        smooth = zip(self._layout.frame_rows, self.collected.smoothness(), strict=False)
+        likeness = [chart.line(short(row.label), _counted(found.ssim)) for row, found in smooth]
+        norm_lines = [chart.line(way, _counted(values)) for way, values in self._norms().items()]
+        return [
+            chart.lines("Likeness of neighbours (SSIM)", "step", likeness),
+            chart.lines("Norm of the latent / √D", "frame", norm_lines),
+        ]
 
-    def norms(self) -> pd.DataFrame:
+    def _norms(self) -> dict[str, list[float]]:
         """Norms of x_T along the path for slerp, lerp and restored; for a mix the norm of x_t along lambda."""
-        recipe = self.collected.plan.recipe
-        table: dict[str, list[Any]] = {"frame": [], "norm": [], "way": []}
-        named: dict[str, list[float]] = {}
+        recipe, ends = self.collected.plan.recipe, self.collected.ends
         if isinstance(recipe, MixRecipe):
-            named = {row.label: values for row, values in zip(self._layout.frame_rows, self.collected.levels, strict=False)}
-        elif self.collected.ends is not None:
-            named = {"slerp" if recipe.mode == "loop" else "x_T": self.collected.norms()}
-            if recipe.mode not in ("loop", "truncation"):
-                ends = self.collected.ends
-                named = {way: norms(replace(recipe, way=way).path(ends)(ends)).tolist() for way in WAYS}
-        for way, values in named.items():
-            table["frame"] += range(1, len(values) + 1)
-            table["norm"] += [round(value, 4) for value in values]
-            table["way"] += [way] * len(values)
-        return pd.DataFrame(table)
+            return {row.label: values for row, values in zip(self._layout.frame_rows, self.collected.levels, strict=False)}
+        if ends is None or recipe.mode in ("loop", "truncation"):
+            return {"x_T": self.collected.norms()}
+        return {way: norms(replace(recipe, way=way).path(ends)(ends)).tolist() for way in WAYS}
+
+    def _apart(self) -> list[list[float]]:
+        """How far each frame of the film is from the one before (RMSE of 255), in each finished row."""
+        order = self._layout.order
+        pairs = list(zip(order, [*order[1:], *order[:1]] if self._layout.closed else order[1:], strict=False))
+        return [[round(value, 2) for value in smoothness(x, pairs).rmse] for x in self.collected.pictures]
+
+    def _marks(self) -> list[tuple[int, str]]:
+        """The frames at which the ends stand, or next to which they do on a loop, and what these are called."""
+        recipe, ends, latents = self.collected.plan.recipe, self.collected.ends, self.collected.latents
+        if isinstance(recipe, MixRecipe):
+            return [(0, name_of(recipe.ends[0], 0)), (recipe.frames - 1, name_of(recipe.ends[1], 1))]
+        if ends is None or latents is None or recipe.mode not in ("line", "grid", "loop"):
+            return []
+        near = cosine_similarity(latents.flatten(1)[:, None].float(), ends.flatten(1)[None].float(), dim=2)
+        least = 0 if recipe.mode == "loop" else 1 - 1e-5
+        best = [(int(near[:, i].argmax()), float(near[:, i].max()), name_of(end, i)) for i, end in enumerate(recipe.ends)]
+        return [(frame, name) for frame, cosine, name in best if cosine > least]
 
     def kept(self) -> CollectedFrames:
         """What is kept for downloads: everything but the network."""
@@ -137,7 +144,7 @@ class PathView:
 
     def _notes(self) -> list[list[str]]:
         """What stands under the frames of each row."""
-        recipe, pictures = self.collected.plan.recipe, self.collected.pictures()
+        recipe, pictures = self.collected.plan.recipe, self.collected.pictures
         notes = [[""] * len(frame_row) for frame_row in pictures]
         for frame_row, (first, last) in zip(notes, self.collected.reconstructions(), strict=False):
             frame_row[0], frame_row[-1] = f"{first:.1f}", f"{last:.1f}"
@@ -150,6 +157,10 @@ class PathView:
                 own = recipe.ends[i].tensor(shape)
                 notes[0][frame] = f"back within {float(rmse(pictures[0][frame][None], own)):.1f}"
         return notes
+
+
+def _counted(values: list[float]) -> list[tuple[int, float]]:
+    return [(i + 1, round(value, 4)) for i, value in enumerate(values)]
 
 
 def short(label: str) -> str:

@@ -7,13 +7,14 @@ import gradio as gr
 
 from ddim_app.diffusion import gaussianity
 from ddim_app.media.images import RECIPE_KEY, png_bytes, to_pixels
+from ddim_app.models.classes import ANY
 from ddim_app.runs import latent_files
 from ddim_app.runs.inversion import METHODS
-from ddim_app.runs.inversion_plan import InversionResult, InvertPlan
+from ddim_app.runs.inversion_plan import InversionResult
 from ddim_app.runs.sources import MIDDLE
 from ddim_app.studies.inversion_table import scores, scores_as_shown
 from ddim_app.ui.controls import Controls, num_train_timesteps
-from ddim_app.ui.endpoints import Endpoint, Outcome
+from ddim_app.ui.endpoints import Endpoint, Outcome, class_fields
 from ddim_app.ui.fields import raw
 from ddim_app.ui.invert.reading import OWN, OWN_CLAMPED, inversion_of
 from ddim_app.ui.invert.tab import InvertTab
@@ -32,6 +33,7 @@ PARAMETERS = {
     "clamped": "whether the own sample is clamped to [-1, 1] first",
     "eta": "of the way down, 0 to 2; of the stochastic methods 1 where it is 0",
     "seed": "of the own sample",
+    "class_label": "of a model with classes, by its name or number, or none; empty: by the seed, of a picture the null class",
     "noise_seed": "names the noise of the stochastic methods; empty: follows the seed",
     "precision": "fp64, or else fp32",
     "second_model": "another model for the way down; empty: the same",
@@ -46,26 +48,17 @@ def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
         strength = raw(gr.Number(1, label="Strength"))
         decode_steps, evaluations = (raw(gr.Number(0, label=label)) for label in ("Steps down", "Fixed-point evaluations"))
         clamped = raw(gr.Checkbox(False, label="Clamp the own sample"))
+        classes = class_fields("class_label")
         outputs = [gr.Gallery(format="png", label="Pictures"), gr.File(label="Latent"), gr.JSON(label="Summary")]
         button = gr.Button("invert")
     fields = dict(zip(OWN_FIELDS, (picture, method, strength, decode_steps, evaluations, clamped), strict=True))
-    fields |= {name: settings.fields[name] for name in SHARED}
+    fields |= {name: settings.fields[name] for name in SHARED} | classes
     Endpoint(
         "invert", "Turns a picture into its latent and back.",
         "the original and its reconstruction, the latent as a .safetensors file, and a summary with recipe and scores",
-        fields, outputs, functools.partial(_recipe, runs), CollectedInversion, _answer, PARAMETERS,
+        fields, outputs, functools.partial(_recipe, runs), _answer, PARAMETERS,
+        {"class_label": ANY},
     ).add(runs, button, queued)  # fmt: skip
-
-
-class CollectedInversion:
-    """The result of the run's only arm."""
-
-    def __init__(self, plan: InvertPlan) -> None:
-        self.result: InversionResult | None = None
-
-    def add(self, event: Any) -> None:
-        if isinstance(event, InversionResult):
-            self.result = event
 
 
 def _recipe(runs: PageRuns, values: dict[str, Any]) -> Any:
@@ -77,11 +70,11 @@ def _recipe(runs: PageRuns, values: dict[str, Any]) -> Any:
         source = {"file": png_bytes(opened(values["picture"]))}
     own = {name: values[name] for name in ("method", "strength", "decode_steps", "evaluations")}
     own |= {"task": "invert", "between": False, "picture": source, "crop": tuple(MIDDLE)}
-    return inversion_of({name: values[name] for name in SHARED}, own, shape, T)
+    return inversion_of({name: values[name] for name in (*SHARED, "class_label")}, own, shape, T)
 
 
 def _answer(outcome: Outcome, values: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    return _result(outcome.collected.result, outcome.plan.recipe)
+    return _result(outcome.result[0], outcome.plan.recipe)
 
 
 def _result(result: InversionResult, recipe: Any) -> tuple[Any, Any, dict[str, Any]]:

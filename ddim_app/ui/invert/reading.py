@@ -14,10 +14,10 @@ from ddim_app.runs.inversion import STOCHASTIC, InversionArm, InvertRecipe
 from ddim_app.runs.sources import Crop, Source, of_image
 from ddim_app.studies.inversion_table import arms, parse_methods, parse_steps
 
-TASKS = [("Invert", "invert"), ("Error against steps", "curve"), ("Decode a latent", "decode")]
-
-
-OWN, OWN_CLAMPED = {"own": "float"}, {"own": "clamped"}
+TASKS = ("invert", "curve", "decode")
+OWN: dict[str, Any] = {"name": "own", "own": "float"}
+OWN_CLAMPED: dict[str, Any] = {"name": "own", "own": "clamped"}
+"""The model's own sample of the seed, as it came out, or clamped to [-1, 1] as a saved picture is."""
 
 
 NO_LATENT = "must be found or loaded first: run an inversion, or load a latent file"
@@ -28,14 +28,17 @@ def inversion_of(named: dict[str, Any], own: dict[str, Any], shape: tuple[int, i
     precision = "fp64" if named["precision"] == "fp64" else "fp32"
     noise_seed, seed = parse_noise_seed(named["noise_seed"]), whole("seed", named["seed"], 0)
     shared: dict[str, Any] = {"model": named["model"], "precision": precision}
-    shared["noise_seed"] = seed if noise_seed is None else noise_seed
-    if choice("task", own["task"], tuple(name for _, name in TASKS)) == "decode":
+    shared |= {"noise_seed": seed if noise_seed is None else noise_seed, "class_label": named.get("class_label")}
+    if choice("task", own["task"], TASKS) == "decode":
         if not own["latent"]:
             raise FieldError("latent", NO_LATENT)
         latent = latent_files.load(own["latent"])
-        single = latent.kind == "single"
-        return of_file(own["latent"], eta=named["eta"] if single else None, **shared)
+        # Of what belongs to its own eta none is asked for, unless somebody has moved it, who is then told.
+        eta = named["eta"] if latent.kind == "single" or named["eta"] != 0 else None
+        return of_file(own["latent"], eta=eta, **{**shared, "model": named.get("second_model") or named["model"]})
     picture: dict[str, Any] = own["picture"] if isinstance(own["picture"], dict) else dict(OWN)
+    if "refused" in picture:
+        raise FieldError("picture", f"{picture['refused']}. Choose another, or press the one before to go on with it")
     made = "file" not in picture
     source = Source(seed=named["seed"]) if made else of_image(_open(picture["file"]), shape, Crop(*own["crop"]))
     curve = own["task"] == "curve"
@@ -69,10 +72,16 @@ def single_latent(data: bytes | None) -> bytes:
     """The bytes of a latent file, if paths between latents can take it; raises FieldError."""
     if not data:
         raise FieldError("latent", NO_LATENT)
-    kind = latent_files.load(data).kind
-    if kind != "single":
-        raise FieldError("latent", f"must be one ordinary x_T: this is a {kind} latent. Invert by a method that finds one")
+    latent_files.load(data).check_end()
     return data
+
+
+def is_end(data: bytes | None) -> bool:
+    """Whether Interpolate takes the latent."""
+    try:
+        return bool(single_latent(data))
+    except FieldError:
+        return False
 
 
 def _open(data: bytes) -> Image.Image:

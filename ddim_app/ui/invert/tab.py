@@ -1,166 +1,228 @@
-"""The Invert tab: a picture to its latent and back, by many methods, with the error always shown."""
+"""The Invert tab: a picture up to its noise and down again, with what came back said first."""
 
-import math
-import uuid
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from ddim_app.errors import FieldError
-from ddim_app.media.images import data_uri, png_bytes
 from ddim_app.runs import latent_files
 from ddim_app.runs.base import BaseRecipe
-from ddim_app.runs.inversion import METHODS, InvertRecipe
+from ddim_app.runs.inversion import InvertRecipe
+from ddim_app.runs.inversion_plan import InversionResult
 from ddim_app.runs.sources import MIDDLE
-from ddim_app.studies.inversion_table_files import COLOURS
 from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
+from ddim_app.ui.components import chart, download
 from ddim_app.ui.controls import Controls, num_train_timesteps
-from ddim_app.ui.fields import PRIVATE, raw
-from ddim_app.ui.invert.reading import OWN, OWN_CLAMPED, TASKS, inversion_of, single_latent
-from ddim_app.ui.invert.view import COLUMNS, PAPER, InversionView
+from ddim_app.ui.fields import OLD, PRIVATE, dial, raw
+from ddim_app.ui.hosting.gradio_patches import event_data, preprocessed
+from ddim_app.ui.interpolate.ends import EndCards, with_file
+from ddim_app.ui.invert.asking import ASKED, HIDDEN, UPWARD, asked, chosen, cropped, uploaded
+from ddim_app.ui.invert.curve import Curve
+from ddim_app.ui.invert.reading import OWN_CLAMPED, inversion_of, is_end, single_latent
+from ddim_app.ui.invert.samples import FIRST, KEPT, sample_png, shown
+from ddim_app.ui.invert.stored_trip import stored_trip
+from ddim_app.ui.invert.view import InversionView, recipe_line
+from ddim_app.ui.invert.ways import Ways
 from ddim_app.ui.page_runs import PageRuns
-from ddim_app.ui.run_tab import KEEP, RunTab
-from ddim_app.ui.served_files import keep
-from ddim_app.ui.uploads import opened, upload, uploaded_bytes
+from ddim_app.ui.run_tab import GOES, KEEP, RunTab
+from ddim_app.ui.uploads import uploaded_bytes
 
-SAID = {
-    "float": "The model's own sample of the seed, as it came out. The noise that it was made from is a latent of it; others may "
-    "give the same picture, and the cosine below says which was found.",
-    "clamped": "The same sample clamped to [-1, 1], as a saved picture is: the round trip is as good, its latent is another one.",
-}
-UPLOADED = "Fitted to the model. Pictures unlike its own come back too, but their latents look less like noise."
-SERIES_COLOURS = {
-    "residual": COLOURS[0], "std of z": COLOURS[0], PAPER: "#111827", **dict(zip(METHODS.values(), COLOURS, strict=True)),
-}  # fmt: skip
-HIDDEN: dict[str, Any] = {"picture": None}
 FIELDS = (
-    "task", "method", "strength", "decode_steps", "evaluations", "between", "methods", "curve steps", "picture", "crop", "latent",
+    "task", "strength", "decode_steps", "evaluations", "between", "methods", "curve steps", "picture", "crop", "latent",
 )  # fmt: skip
-TOASTED = ("picture", "source", "latent", "crop", "edited")
-"""Fields of messages that stand on no input of the page."""
 
 
 class InvertTab(RunTab):
-    """Picture, latent, reconstruction and error; the error against steps; latents saved, loaded and decoded again."""
+    """A picture, its noise and what comes back; every way up; the noise drawn down another way, saved, and sent on."""
 
-    title, name, go = "Invert", "invert", "Run inversion"
+    title, name, go = "Invert", "invert", "Run"
+    says_itself = ("picture", "source", "latent", "crop", "edited")  # they stand on no input of the page
+    headline = "Any picture, up to its noise and down again."
+    sentence = (
+        "DDIM adds no noise, so its path can be walked backwards. "
+        "With enough steps the way down ends at your picture, to the pixel."
+    )
 
     def __init__(self, runs: PageRuns, settings: Controls) -> None:
         super().__init__(runs, settings)
-        self.task = raw(gr.Radio(TASKS, value="invert", label="What to run", elem_id="invert-task"))
-        with gr.Row():
-            with gr.Column(scale=1, min_width=220):
-                self.upload = upload("Picture: a file, the webcam or the clipboard", "invert-upload", height=190)
-                with gr.Row(elem_classes="tools"):
-                    own = gr.Button("Own sample of the seed", size="sm", min_width=90, elem_id="invert-own")
-                    clamped = gr.Button("The same, clamped", size="sm", min_width=90, elem_id="invert-clamped")
-                self.crop_view = gr.HTML(
-                    HIDDEN, **component_files("crop"),
-                    apply_default_css=False, elem_id="invert-crop",
-                )  # fmt: skip
-                self.said = text.line(SAID["float"], "invert-said", live=True)
-            with gr.Column(scale=1, min_width=220):
-                options = self._options()
-        self.stage = gr.HTML(
-            {"run": ""}, **component_files("invert"),
-            apply_default_css=False, elem_id="invert",
+        stored = stored_trip()
+        first = {"name": FIRST, "file": sample_png(FIRST)}
+        self.pictures = gr.HTML(
+            {"chosen": FIRST, "size": "cropped to a square, 32 × 32"}, samples=list(shown(stored["own"])), kept=KEPT,
+            **component_files("pictures"), apply_default_css=False, elem_id="invert-pictures",
         )  # fmt: skip
-        self.plot = gr.LinePlot(None, x="x", y="y", color="series", height=280, visible=False, elem_id="invert-plot")
-        with gr.Row(elem_classes="tools"):
-            self.download = gr.DownloadButton("Save the latent", size="sm", interactive=False, elem_id="invert-save")
-            self.send = gr.Button("Send to Interpolate", size="sm", visible=False, elem_id="invert-send")
-            self.load = gr.File(label="Load a latent (.safetensors)", height=130, elem_id="invert-load")
-        self.load.preprocess = uploaded_bytes  # type: ignore[method-assign]
-        self.recipe = text.line("", "invert-recipe")
-        self.picture, self.crop, self.latent = gr.State(OWN), gr.State(tuple(MIDDLE)), gr.State(None)
-        """Latent: the bytes of the latent file that was found or loaded last; what Interpolate is sent."""
-        self.inputs = [*settings.inputs, self.task, *options, self.picture, self.crop, self.latent]
+        with gr.Column(elem_id="invert-upload"):  # out of sight: the card's script gives it its files
+            self.upload_button = gr.UploadButton("Your picture", type="binary")
+        self.stage = gr.HTML(stored["stage"], **component_files("invert"), apply_default_css=False, elem_id="invert")
+        self.ways = Ways(self, stored["ways"])
+        self._edit()
+        options = self._folds(stored)
+        self.task = gr.Textbox("invert", visible=False)
+        self.goes = gr.Checkbox(False, visible=False)
+        self.picture, self.upload, self.crop = gr.State(first), gr.State(None), gr.State(tuple(MIDDLE))
+        self.latent = gr.State(stored["latent"])
+        """The bytes of the latent file that was found or loaded last; what Interpolate is sent."""
+        fields = {**self.settings.fields, "eta": self.eta, "second_model": self.second_model}
+        self.settings = replace(self.settings, fields=fields)
+        self.inputs = [*self.settings.inputs, self.task, *options, self.picture, self.crop, self.latent]
         self.more_fields = FIELDS
-        self.outputs = [self.stage, self.plot, self.latent, self.download, self.recipe, settings.last_seed]
-        self._connect(own, clamped)
+        self.outputs = [self.stage, self.tables, self.figures, self.residuals, self.latent, self.send, self.recipe]
+        self.also = self._connect()
 
-    def _options(self) -> list[Component]:
-        method = raw(gr.Dropdown([(label, name) for name, label in METHODS.items()], value="fixed-point", label="Method",
-                                 elem_id="invert-method"))  # fmt: skip
-        strength = raw(gr.Slider(0, 1, 1, step=0.05, label="Strength", buttons=[], elem_id="invert-strength",
-                                 info="How far up: 1 is the whole way to noise"))  # fmt: skip
+    # ---- what is laid out -------------------------------------------------------------------------------------------
+
+    def _edit(self) -> None:
+        """The card that draws the noise down another way, and hands it out."""
+        with gr.Row(elem_id="invert-edit"):
+            gr.HTML("", html_template="<h2>Edit</h2><p>The same noise, drawn down another way.</p>", apply_default_css=False,
+                    elem_classes="card-title")  # fmt: skip
+            self.eta = dial(
+                "η on the way down", "eta-invert", 0, (0, 1), 0.01, blend=True, marks=[0, 0.25, 0.5, 0.75, 1],
+                ticks=[(0, "0 DDIM"), (1, "1 DDPM")],
+            )  # fmt: skip
+            names = self.runs.engine.catalogue.names()
+            self.second_model = gr.Dropdown(
+                [("the same", ""), *names], value="", label="Model on the way down", allow_custom_value=True,
+                elem_id="second-model-invert", min_width=160,
+            )  # fmt: skip
+            self.send = gr.Button("Send to Interpolate", size="sm", elem_id="invert-send", elem_classes="act", min_width=120)
+            self.save = gr.Button("Save the noise", size="sm", elem_id="invert-save", elem_classes="act", min_width=100)
+            self.sent = gr.Checkbox(False, visible=False)
+            self.saved = download.place("invert-saved")
+            self.said = text.line("", "invert-said", live=True)
+
+    def _folds(self, stored: dict[str, Any]) -> list[Any]:
+        """Numbers, residuals, the curve, the crop and rarer settings; returns the inputs among these."""
         with gr.Row():
+            with gr.Accordion("Numbers: MSE, PSNR, SSIM, moments of the noise", open=False, elem_id="invert-numbers"):
+                self.tables = gr.HTML(
+                    stored["tables"], **component_files("numbers"), apply_default_css=False, elem_id="invert-table"
+                )
+                self.figures = gr.HTML(
+                    stored["figures"], **component_files("figures"), apply_default_css=False, elem_id="invert-figures"
+                )
+                self.recipe = text.line("", "invert-recipe")
+            with gr.Accordion("Residual of each step up", open=False, elem_id="invert-residual"):
+                self.residuals = chart.component("invert-plot", stored["residuals"])
+        with gr.Row():
+            with gr.Accordion("Error against steps, as in the DDIM paper's Table 2", open=False, elem_id="invert-curve"):
+                self.curve = Curve(self)
+            with gr.Accordion("Crop", open=False, elem_id="invert-crop-fold"):
+                self.crop_view = gr.HTML(HIDDEN, **component_files("crop"), apply_default_css=False, elem_id="invert-crop")
+                text.line("Of an own picture; press Run then. What is transparent is laid over white.", "invert-crop-hint")
+        with gr.Accordion("Part of the way, own samples, latent files", open=False, elem_id="invert-more"):
+            options = self._options()
+        return [*options, self.curve.methods, self.curve.steps]
+
+    def _options(self) -> list[Any]:
+        with gr.Row():
+            strength = raw(gr.Slider(0, 1, 1, step=0.05, label="Strength", buttons=[], elem_id="invert-strength",
+                                     info="How far up: 1 is the whole way to noise"))  # fmt: skip
             down = raw(gr.Number(0, label="Steps down", step=1, min_width=90, info="0: as many as up", elem_id="invert-down"))
             budget = raw(gr.Number(0, label="Fixed-point evaluations", step=1, min_width=90, info="0: 4 for each step",
                                    elem_id="invert-evaluations"))  # fmt: skip
-        between = raw(gr.Checkbox(False, label="Self-interpolation test (own samples)", elem_id="invert-between"))
-        with gr.Accordion("Error against steps", open=False, elem_id="invert-curve"):
-            steps = raw(gr.Textbox("10, 20, 50", label="Step counts", elem_id="invert-steps", max_lines=1))
-            methods = raw(gr.CheckboxGroup([(label, name) for name, label in METHODS.items()],
-                                           value=["ddim-target", "fixed-point", "o-belm"], label="Methods",
-                                           elem_id="invert-methods"))  # fmt: skip
-        text.line(
-            "The way down takes eta and Second model of the left column; clipping is off, precision fp32 or fp64.", "invert-hint"
-        )
-        return [method, strength, down, budget, between, methods, steps]
+        with gr.Row():
+            between = raw(gr.Checkbox(False, label="Self-interpolation test (own samples)", elem_id="invert-between"))
+            self.clamped = gr.Button("Own sample of the seed, clamped", size="sm", min_width=90, elem_id="invert-clamped")
+            self.load = gr.File(label="Load a latent (.safetensors)", height=110, elem_id="invert-load")
+        preprocessed(self.load, uploaded_bytes)
+        return [strength, down, budget, between]
 
-    def _connect(self, own: gr.Button, clamped: gr.Button) -> None:
-        model = self.settings.fields["model"]
-        chosen = [self.picture, self.crop, self.crop_view, self.said, self.task]
-        self.upload.change(self._uploaded, [self.upload, model], chosen, **PRIVATE)
-        for button, value in ((own, OWN), (clamped, OWN_CLAMPED)):
-            said = [value, tuple(MIDDLE), HIDDEN, SAID[value["own"]], "invert"]
-            button.click(lambda said=said: said, None, chosen, **PRIVATE)
+    # ---- what asks for a run ----------------------------------------------------------------------------------------
+
+    def _connect(self) -> list[Any]:
+        """The events that ask for a run, each behind the gate that lets it go on."""
+        fields = self.settings.fields
+        places = dict(zip(ASKED, [
+            self.picture, self.upload, self.crop, self.crop_view, self.pictures, self.task, self.goes, self.eta, self.second_model,
+            fields["steps"], fields["method"], self.said,
+        ], strict=True))  # fmt: skip
+        model, outputs = fields["model"], list(places.values())
+        often = {**PRIVATE, "trigger_mode": "multiple"}
+        asks = [
+            self.pictures.select(self._chosen, [model, self.upload], outputs, **often),
+            self.upload_button.upload(self._uploaded, [self.upload_button, model, self.picture, self.upload], outputs, **often),
+            self.clamped.click(lambda: asked(picture=OWN_CLAMPED, **UPWARD), None, outputs, **PRIVATE),
+            gr.on([self.stage.select, self.ways.card.select], self._taken, None, outputs, **often),
+            gr.on([fields["steps"].release, fields["method"].select], self._moved, self.inputs, outputs, **often),  # type: ignore[attr-defined]
+            gr.on([self.eta.release, self.second_model.select], lambda: asked(task="decode", goes=True), None, outputs, **often),
+            self.load.upload(self._loaded, [self.load, model], [self.latent, *outputs], **PRIVATE),
+        ]  # fmt: skip
         # "multiple": of the turns of a wheel none may be lost while an earlier one is answered.
-        self.crop_view.select(self._cropped, None, self.crop, trigger_mode="multiple", **PRIVATE)
-        self.load.upload(self._loaded, [self.load, model], [self.latent, self.said, self.task, self.download], **PRIVATE)
+        self.crop_view.select(cropped, None, self.crop, **often)
+        handed = self.save.click(self._saved, self.latent, self.saved, **PRIVATE)
+        handed.then(dict, None, self.saved, **PRIVATE)  # what was handed over is not kept for the session
+        # Where nothing is run unasked all of them only set what Run then takes.
+        return [event.then(None, self.goes, None, js=GOES, **PRIVATE) for event in asks] if self.runs.makes_unasked else []
 
-    def send_to(self, file: gr.File, tab: str) -> None:
-        """Shows the button that puts a single latent into a file input of another tab, and opens that tab."""
+    def connect(self, demo: gr.Blocks) -> None:
+        self.ways.connect()
+        self.curve.connect()
+        moved = [field.input for field in self.inputs if hasattr(field, "input")]
+        brought = [self.pictures.select, self.upload_button.upload, self.clamped.click, self.load.upload]
+        gr.on([*moved, *brought, self.eta.release, self.stage.select, self.ways.card.select], None, None, None, **OLD)
 
-        def send(data: bytes | None) -> list[Any]:
-            try:
-                path = keep(single_latent(data), f"latent{latent_files.SUFFIX}")
+    def send_to(self, ends: EndCards, eta: Component, tab: str) -> None:
+        """Makes the button put a single latent into the first card of another tab, set its eta to 0, and open that tab."""
+
+        def send(data: bytes | None, *shown_ends: Any) -> list[Any]:
+            try:  # at eta 0, where the picture comes back
+                return [*with_file(self.runs.engine, single_latent(data), *shown_ends), 0, f"Sent to {tab} as its first end.", True]
             except FieldError as error:
-                return [KEEP, str(error)]
-            return [path, f"Sent to {tab} as its first end."]
+                return [KEEP, KEEP, KEEP, str(error), False]
 
-        self.send.visible = True
-        tabs = "[...document.querySelectorAll('[role=tab]')]"
-        opened = f"said => said.startsWith('Sent') && {tabs}.find(tab => tab.textContent.trim() === '{tab}')?.click()"
-        self.send.click(send, self.latent, [file, self.said], **PRIVATE).then(None, self.said, None, js=opened, **PRIVATE)
+        find = f"[...document.querySelectorAll('[role=tab]')].find(tab => tab.textContent.trim() === '{tab}')"
+        given = [self.latent, ends.cards, ends.files, self.settings.fields["model"]]
+        sending = self.send.click(send, given, [ends.cards, ends.files, eta, self.said, self.sent], **PRIVATE)
+        opened = f"{{ {find}?.click(); document.body.classList.add('old-interpolate'); }}"
+        sending.then(None, self.sent, None, js=f"sent => {{ if (sent) {opened} return []; }}", **PRIVATE)
 
-    # ---- what is put in ---------------------------------------------------------------------------------------------
+    def _chosen(self, event: gr.EventData, model: Any, upload: Any) -> list[Any]:
+        return chosen(event_data(event).get("value"), upload, self._size(model))
 
-    def _uploaded(self, data: bytes | None, model: Any) -> list[Any]:
-        """The picture of an upload with its crop, or the sentence that says why it cannot be used."""
-        if data is None:
-            return [OWN, tuple(MIDDLE), HIDDEN, SAID["float"], KEEP]
+    def _uploaded(self, data: bytes | None, model: Any, before: Any, upload: Any) -> list[Any]:
+        return uploaded(data, before, upload, self._size(model))
+
+    def _size(self, model: Any) -> tuple[int, int] | None:
+        """(height, width) of the model's pictures, where it is here; of one that is not, the run says it."""
         try:
-            image = opened(data)
             _, height, width = self._shape(model)
-        except FieldError as error:
-            return [OWN, tuple(MIDDLE), HIDDEN, str(error), KEEP]
-        kept = png_bytes(image)
-        small = image.copy()
-        small.thumbnail((480, 480))
-        view = {"id": uuid.uuid4().hex, "picture": data_uri(small), "aspect": width / height}
-        return [{"file": kept}, tuple(MIDDLE), view, UPLOADED, "invert"]
+        except FieldError:
+            return None
+        return height, width
 
-    def _cropped(self, event: gr.EventData) -> Any:
-        said = event._data if isinstance(event._data, dict) else {}
-        try:
-            x, y, zoom = (float(said[name]) for name in ("x", "y", "zoom"))
-        except (KeyError, TypeError, ValueError):
-            return KEEP
-        return (x, y, zoom) if 0 <= x <= 1 and 0 <= y <= 1 and 1 <= zoom <= 20 else KEEP
+    def _taken(self, event: gr.EventData) -> list[Any]:
+        """A button of the verdict, or a row of the ways: other steps, or another method, and the run of it."""
+        said = event_data(event)
+        act = said.get("act")
+        if act not in ("steps", "method"):
+            return asked(goes=False)
+        return asked(**{act: said.get("value")}, **UPWARD)
+
+    def _moved(self, *values: Any) -> list[Any]:
+        """A setting that was let go of: the run of it, where that does not take long."""
+        return asked(**{**UPWARD, "goes": self.is_quick(self._on_the_way_up(values))})
+
+    def _on_the_way_up(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        places = {self.task: "invert", self.eta: 0, self.second_model: ""}
+        return tuple(places.get(field, value) for field, value in zip(self.inputs, values, strict=True))
 
     def _loaded(self, data: bytes | None, model: Any) -> list[Any]:
-        """A latent file for decoding, or the sentence that says why it cannot be used."""
+        """A latent file, which is drawn at once, or the sentence that says why it cannot be used."""
         try:
             latent = latent_files.load(data or b"").check_shape(self._shape(model))
         except FieldError as error:
-            return [KEEP, str(error), KEEP, KEEP]
+            return [KEEP, *asked(said=str(error), goes=False)]
         count = f"{len(latent.x)} latents" if len(latent.x) > 1 else "latent"
-        words = f"Loaded: {latent.kind} {count} on {len(latent.timesteps)} levels, made by {latent.model}. Run decodes it."
-        return [data, words, "decode", gr.skip()]
+        words = f"Loaded: {latent.kind} {count} on {len(latent.timesteps)} levels, made by {latent.model}."
+        return [data, *asked(said=words, task="decode", eta=latent.eta, second_model="", goes=True)]
+
+    def _saved(self, data: bytes | None) -> dict[str, Any]:
+        return download.file(f"latent{latent_files.SUFFIX}", "application/octet-stream", data) if data else {"note": "Nothing yet."}
 
     def _shape(self, model: Any) -> tuple[int, int, int]:
         return self.shape_of(self.runs, model)
@@ -175,60 +237,46 @@ class InvertTab(RunTab):
 
     # ---- the run ----------------------------------------------------------------------------------------------------
 
-    def check(self, values: tuple[Any, ...]) -> None:
-        """What is wrong with the picture or the latent is said by the run itself, as a message of its own."""
-        try:
-            super().check(values)
-        except FieldError as error:
-            if error.field not in TOASTED:
-                raise
-
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[BaseRecipe, None]:
         named = self.settings.named(values[: -len(FIELDS)])
-        own = dict(zip(FIELDS, values[-len(FIELDS) :], strict=True))
+        own = {"method": named["method"], **dict(zip(FIELDS, values[-len(FIELDS) :], strict=True))}
         return inversion_of(named, own, self._shape(named["model"]), num_train_timesteps(self.runs.engine, named["model"])), None
 
+    async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
+        self.runs.end((request.session_hash, Ways.place))
+        async for shown_now in super().run(request, *values):
+            yield shown_now
+
+    def stop(self, request: gr.Request) -> Any:
+        for place in (Ways.place, Curve.place):
+            self.runs.end((request.session_hash, place))
+        return super().stop(request)
+
+    def behind(self, recipe: Any) -> int:
+        return self.ways.evaluations(recipe) if isinstance(recipe, InvertRecipe) and len(recipe.arms) == 1 else 0
+
     def board(self, plan: Any, about: None) -> InversionView:
-        return InversionView(plan)
+        key = self.ways.board(plan.recipe).key if isinstance(plan.recipe, InvertRecipe) else ""
+        return InversionView(plan, key)
 
     def before(self, recipe: Any) -> list[Any]:
-        return [KEEP, gr.update(visible=False), KEEP, gr.update(interactive=False), KEEP, KEEP]
+        return [KEEP, {"rows": []}, {"rows": []}, {}, KEEP, gr.update(interactive=False), KEEP]
 
     def update(self, board: InversionView, plan: Any, frames: list[Any]) -> list[Any]:
-        return [board.add(frames), KEEP, KEEP, KEEP, KEEP, KEEP]
+        return [board.add(frames), *[KEEP] * 6]
 
     def last(self, board: InversionView, plan: Any, frames: list[Any], error: str | None) -> list[Any]:
-        value, data = board.complete(frames, error), board.latent
-        save = KEEP
-        if data is not None:
-            path = keep(data, f"latent{latent_files.SUFFIX}")
-            save = gr.update(value=path, interactive=True)
-        return [value, _plot(board), KEEP if data is None else data, save, recipe_line(plan), KEEP]
-
-
-def recipe_line(plan: Any) -> str:
-    """The run in one line."""
-    recipe = plan.recipe
-    if not isinstance(recipe, InvertRecipe):
-        latent = plan.latent
-        return f"{recipe.model} · {latent.kind} latent on {len(latent.timesteps)} levels · η = {plan.eta:g} · {recipe.precision}"
-    source, arm = recipe.sources[0], recipe.arms[0]
-    picture = "picture" if source.is_picture else f"own sample of seed {source.seed}{', clamped' if recipe.clamped else ''}"
-    models = f"{recipe.model} → {recipe.decode_model}" if recipe.decode_model else recipe.model
-    if len(recipe.arms) > 1:
-        return f"{models} · {picture} · {len(recipe.arms)} ways · {arm.spacing} · {recipe.precision}"
-    strength = "" if arm.strength == 1 else f" · strength {arm.strength:g}"
-    return f"{models} · {picture} · {arm.label} · {text.grid_note(arm.steps, arm.spacing)}{strength} · {recipe.precision}"
-
-
-def _plot(board: InversionView) -> Any:
-    plotted = board.plot()
-    if plotted is None or plotted[0].empty:
-        return gr.update(visible=False)
-    table, x, y = plotted
-    finite = table[table["y"].map(math.isfinite)]
-    return gr.LinePlot(
-        finite[COLUMNS], x="x", y="y", color="series", x_title=x, y_title=y, color_title="", height=280, visible=True,
-        color_map=SERIES_COLOURS,
-        sort=sorted(set(finite["x"]), key=float) if finite["x"].dtype == object else None,
-    )  # fmt: skip
+        value = board.complete(frames, error)
+        if isinstance(board.result, InversionResult):
+            # What the run is recorded with, the hashes of its weights, is no part of what it asked for.
+            self.ways.board(board.recipe).add(board.recipe.arms[0], board.result)
+        data = KEEP if board.latent is None else board.latent
+        return [
+            value,
+            board.tables(),
+            board.figures(),
+            board.plot(),
+            data,
+            gr.update(interactive=is_end(board.latent)),
+            recipe_line(plan),
+        ]

@@ -1,4 +1,4 @@
-"""Panels 7 to 9: the variational bound of the picture, its rate and distortion, and the loss that training minimises instead."""
+"""The variational bound of the picture, its rate and distortion, and the loss that training minimises instead."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ from ddim_app.ui.learn.panel import LessonScene, RunPanel
 class BoundPanel(RunPanel):
     """Totals with standard errors, and every evaluated term."""
 
-    title, name = "7 Likelihood", "likelihood"
+    name = "likelihood"
     fields = ("mode",)
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class BoundPanel(RunPanel):
         modes = [("Quick, 100 evaluations", "quick"), ("Full bound, 2 draws of each", "full")]
         self.mode = raw(gr.Radio(modes, value="quick", label="Estimate", elem_id="likelihood-mode"))
         self.table = figures.table("likelihood-table")
-        self.chart = figures.chart("t", "log10 bits/dim", "Every term", "likelihood-chart", ["small", "large"], waits=True)
+        self.chart = figures.chart("likelihood-chart")
         self.inputs, self.outputs, self.run_outputs = [self.mode], [self.formula], [self.table, self.chart]
 
     def show(self, scene: LessonScene, *values: Any) -> list[Any]:
@@ -36,6 +36,7 @@ class BoundPanel(RunPanel):
         compared = scene.compared
         return LikelihoodRecipe(
             pictures=(scene.source,), model=compared.model, mode=values[0], seed=compared.seed, clip=compared.arms[0].clip,
+            class_label=compared.class_label,
             precision="fp64" if compared.precision == "fp64" else "fp32",
         )  # fmt: skip
 
@@ -47,22 +48,20 @@ class BoundPanel(RunPanel):
         return [gr.skip(), term_chart(board)]
 
     def last(self, board: TermCollector, scene: LessonScene) -> list[Any]:
-        return [totals(board.bounds()[0]), term_chart(board)]
+        return [totals(board.result[0]), term_chart(board)]
 
 
 class RatePanel(RunPanel):
     """The curve, and what the receiver sees; filled by the same run as the bound."""
 
-    title, name = "8 Rate", "rate"
+    name = "rate"
     fields = ("mode",)
     PAPER = "CIFAR-10 (paper)"
 
     def __init__(self, bound: BoundPanel) -> None:
         self.bound = bound
         self.formula = figures.formula(figures.words("rate"), elem_id="rate-formula")
-        self.chart = figures.chart(
-            "rate, bits/dim", "RMSE", "Distortion (RMSE of 255) by rate", "rate-chart", ["this picture", self.PAPER], waits=True
-        )
+        self.chart = figures.chart("rate-chart")
         self.figures = figures.figures("rate-figures")
         self.inputs, self.outputs, self.run_outputs = [bound.mode], [self.formula], [self.chart, self.figures]
 
@@ -76,26 +75,23 @@ class RatePanel(RunPanel):
         return TermCollector(plan)
 
     def last(self, board: TermCollector, scene: LessonScene) -> list[Any]:
-        bound = board.bounds()[0]
+        bound = board.result[0]
         curve = bound.curve("small")
         lines = {"this picture": [(rate, rmse) for _, rate, rmse in curve], self.PAPER: list(elbo.CIFAR10_TABLE_4)}
-        return [figures.drawn(figures.frame(lines, "rate, bits/dim", "RMSE")), receiver(scene, bound)]
+        chart = figures.plotted("Distortion by rate, RMSE of 255", "rate, bits/dim", lines, floor=0)
+        return [chart, receiver(scene, bound)]
 
 
 class LossPanel(RunPanel):
     """Weights and losses per timestep; filled by the same run as the bound."""
 
-    title, name = "9 Losses", "losses"
+    name = "losses"
     fields = ("mode",)
 
     def __init__(self, bound: BoundPanel) -> None:
         self.bound = bound
         self.formula = figures.formula(elem_id="losses-formula")
-        names = ["small", "large", "L_simple"]
-        self.weights = figures.chart("t", "log10 weight", "Weight of the squared error", "losses-weights", names)
-        self.chart = figures.chart(
-            "t", "log10 loss", "This model's losses on the picture", "losses-chart", ["bound", "L_simple"], waits=True
-        )
+        self.weights, self.chart = figures.chart("losses-weights"), figures.chart("losses-chart")
         self.inputs, self.outputs, self.run_outputs = [bound.mode], [self.formula, self.weights], [self.chart]
 
     def show(self, scene: LessonScene, *values: Any) -> list[Any]:
@@ -106,7 +102,8 @@ class LossPanel(RunPanel):
         lines = {name: [(t, log10(float(table[t]))) for t in chosen] for name, table in tables.items()}
         lines["L_simple"] = [(t, 0.0) for t in chosen]
         first, middle = (float(tables["small"][t]) for t in (points[0], points[len(points) // 2]))
-        return [figures.filled(figures.words("losses"), first=first, middle=middle), figures.frame(lines, "t", "log10 weight")]
+        weights = figures.plotted("Weight of the squared error, log10", "t", lines, dashed={"large"})
+        return [figures.filled(figures.words("losses"), first=first, middle=middle), weights]
 
     def recipe_of(self, scene: LessonScene, *values: Any) -> LikelihoodRecipe:
         return self.bound.recipe_of(scene, *values)
@@ -115,12 +112,12 @@ class LossPanel(RunPanel):
         return TermCollector(plan)
 
     def last(self, board: TermCollector, scene: LessonScene) -> list[Any]:
-        bound = board.bounds()[0]
+        bound = board.result[0]
         lines = {
             "bound": [(t, log10(value)) for t, value in bound.by_t(bound.terms("small")).items()],
             "L_simple": [(t, log10(value)) for t, value in bound.by_t(bound.column("simple")).items()],
         }
-        return [figures.drawn(figures.frame(lines, "t", "log10 loss"))]
+        return [figures.plotted("This model's losses on the picture, log10", "t", lines)]
 
 
 def log10(value: float) -> float:
@@ -143,7 +140,7 @@ def totals(bound: Bound) -> dict[str, Any]:
     return figures.cells((f"Variance ({note})", "L_T", "rate", "L_0", "bits/dim", "bits/dim, L_0 by β₁"), lines)
 
 
-def term_chart(board: TermCollector) -> Any:
+def term_chart(board: TermCollector) -> dict[str, Any]:
     """The evaluated terms, finished or not."""
     scale = board.dimensions * math.log(2)
     evaluated = board.evaluated()
@@ -152,7 +149,7 @@ def term_chart(board: TermCollector) -> Any:
         name: [(e.t, log10(float(values[column]) / scale)) for e, values in evaluated[::stride] if e.draw == 0]
         for column, name in enumerate(("small", "large"))
     }
-    return figures.drawn(figures.frame(lines, "t", "log10 bits/dim"))
+    return figures.plotted("Every term, log10 bits/dim", "t", lines, dashed={"large"})
 
 
 def receiver(scene: LessonScene, bound: Bound) -> dict[str, Any]:

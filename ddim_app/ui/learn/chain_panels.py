@@ -1,4 +1,4 @@
-"""Panels 5 and 6: pred_x0 once and over a chain, from a noised picture and from pure noise."""
+"""Pred_x0 once and over a chain, from a noised picture and from pure noise."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ SHOWN = 8
 class DenoisePanel(RunPanel):
     """A real picture noised to t: pred_x0 against the chain from there."""
 
-    title, name = "5 Denoise", "denoise"
+    name = "denoise"
     fields = ("t",)
 
     def __init__(self) -> None:
@@ -55,14 +55,12 @@ class DenoisePanel(RunPanel):
 class ProgressPanel(RunPanel):
     """pred_x0 over the chain from noise, with its distance to the end."""
 
-    title, name = "6 Progressive", "progress"
+    name = "progress"
 
     def __init__(self) -> None:
         self.formula = figures.formula(elem_id="progress-formula")
         self.figures = figures.figures("progress-figures")
-        self.chart = figures.chart(
-            "t", "RMSE", "Distance of x̂₀ to the final picture, RMSE of 255", "progress-chart", ["x̂₀", "x_t"], waits=True
-        )
+        self.chart = figures.chart("progress-chart")
         self.inputs, self.outputs, self.run_outputs = [], [self.formula], [self.figures, self.chart]
 
     def show(self, scene: LessonScene, *values: Any) -> list[Any]:
@@ -89,7 +87,7 @@ class ProgressPanel(RunPanel):
             "x_t": [(t, float(elbo.rmse(final, x))) for t, x in zip(board.timesteps[1:-1], board.x[:-1], strict=False)],
         }
         row = board.row("x̂₀ on the way, and the end of the chain", final, "the end")
-        return [figures.rows(row), figures.drawn(figures.frame(lines, "t", "RMSE"))]
+        return [figures.rows(row), figures.plotted("Distance to the final picture, RMSE of 255", "t", lines, floor=0)]
 
 
 class ChainFrames:

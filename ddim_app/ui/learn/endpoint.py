@@ -6,19 +6,21 @@ from typing import Any
 
 import gradio as gr
 
-from ddim_app.runs.likelihood import Bound, LikelihoodRecipe, TermCollector
+from ddim_app.models.classes import ANY
+from ddim_app.runs.likelihood import Bound, LikelihoodRecipe
 from ddim_app.runs.sources import of_image
 from ddim_app.ui import uploads
-from ddim_app.ui.endpoints import Endpoint, Outcome
+from ddim_app.ui.endpoints import Endpoint, Outcome, class_fields
 from ddim_app.ui.fields import raw
 from ddim_app.ui.page_runs import PageRuns
 
-FIELDS = ("picture", "model", "mode", "evaluations", "draws", "seed", "clip", "precision")
+FIELDS = ("picture", "model", "mode", "evaluations", "draws", "seed", "clip", "precision", "class_label")
 PARAMETERS = {
     "picture": "a picture file; it is cut and resized to the model's size",
     "mode": "quick or full",
     "evaluations": "network evaluations of a quick estimate, 60 to 1000",
     "draws": "noise draws of every term of a full bound, 2 to 16",
+    "class_label": "of a model with classes, by its name or number; empty or none: the null class",
     "seed": "names the noise draws",
     "precision": "fp32, fp64, or fast, which may be bf16",
 }
@@ -37,13 +39,15 @@ def build(runs: PageRuns, queued: dict[str, Any]) -> None:
             raw(gr.Number(0, label="Seed of the noise")),
             raw(gr.Radio(["clip", "off", "dynamic"], value="clip", label="Predicted picture")),
             raw(gr.Radio(["fp32", "fp64", "fast"], value="fp32", label="Precision")),
+            *class_fields("class_label").values(),
         ]
         result, button = gr.JSON(label="Bound"), gr.Button("likelihood")
 
     Endpoint(
         "likelihood", "Measures how many bits a model needs for a picture, by the variational bound.",
         "bits per dimension with standard errors, rate, distortion, RMSE, and the terms, for both variances",
-        dict(zip(FIELDS, inputs, strict=True)), [result], functools.partial(recipe_of, runs), TermCollector, _answer, PARAMETERS,
+        dict(zip(FIELDS, inputs, strict=True)), [result], functools.partial(recipe_of, runs), _answer, PARAMETERS,
+        {"class_label": ANY},
     ).add(runs, button, queued)  # fmt: skip
 
 
@@ -56,7 +60,7 @@ def recipe_of(runs: PageRuns, values: dict[str, Any]) -> LikelihoodRecipe:
 
 
 def _answer(outcome: Outcome, values: dict[str, Any]) -> dict[str, Any]:
-    return summary(outcome.collected.bounds()[0], outcome.plan.recipe)
+    return summary(outcome.result[0], outcome.plan.recipe)
 
 
 def summary(bound: Bound, recipe: LikelihoodRecipe) -> dict[str, Any]:

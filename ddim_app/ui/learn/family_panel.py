@@ -1,4 +1,4 @@
-"""Panel 2: DDIM's forward processes, which need the picture and are no chains, but have the same levels."""
+"""DDIM's forward processes, which need the picture and are no chains, but have the same levels."""
 
 import math
 from itertools import pairwise
@@ -42,7 +42,7 @@ PROOF = (
 class FamilyPanel(Panel):
     """Paths of several eta from one x_T, their moments, the forward transition and the proof of Lemma 1."""
 
-    title, name, needs_model = "2 DDIM forward", "family", False
+    name, needs_model = "family", False
     fields = ("family t",)
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class FamilyPanel(Panel):
         self.proof = []
         for i, (title, _) in enumerate(PROOF):
             with gr.Accordion(title, open=False, elem_id=f"proof-{i + 1}"):
-                self.proof.append(figures.formula())
+                self.proof.append(figures.formula(elem_id=f"proof-words-{i + 1}"))
         with gr.Accordion("Common errors in notes on these papers", open=False, elem_id="mistakes"):
             figures.formula(figures.words("mistakes"))
         self.inputs = [self.t]

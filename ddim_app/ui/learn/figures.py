@@ -1,28 +1,49 @@
-"""What panels show things by: formulas with numbers in them, rows of pictures, tables, charts."""
+"""What panels show things by: formulas with numbers in them, rows of pictures, tables, charts.
 
+Each begins with what is stored of it, by its elem_id; `python -m ddim_app.ui.first_run` stores it.
+"""
+
+import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import gradio as gr
-import pandas as pd
 from torch import Tensor
 
 from ddim_app.errors import real
 from ddim_app.media.images import data_uri, to_pil, to_pixels
 from ddim_app.ui.assets import asset, component_files
+from ddim_app.ui.components import chart as charts
 
 DELIMITERS: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "$", "right": "$", "display": False},
 ]
-COLORS = ["#0f766e", "#b45309", "#6d28d9", "#64748b", "#be123c"]
+
+
+@cache
+def stored() -> dict[str, Any]:
+    """What the chapters begin with: the names of the filled panels, and the values of their parts by elem_id."""
+    kept: dict[str, Any] = json.loads(asset("stored/learn.json"))
+    return kept
+
+
+def stored_panels() -> list[str]:
+    """Names of the panels that are filled from the start."""
+    return list(stored()["panels"])
+
+
+def begun(elem_id: str | None, otherwise: Any) -> Any:
+    """What is stored for a part, or else the other value."""
+    return stored()["parts"].get(elem_id, otherwise)
 
 
 def formula(text: str = "", elem_id: str | None = None) -> gr.Markdown:
     """Markdown with LaTeX between dollars."""
-    return gr.Markdown(text, latex_delimiters=DELIMITERS, elem_id=elem_id, elem_classes="formula")
+    return gr.Markdown(begun(elem_id, text), latex_delimiters=DELIMITERS, elem_id=elem_id, elem_classes="formula")
 
 
 def words(name: str) -> str:
@@ -52,7 +73,7 @@ def plain(value: float, digits: int = 4) -> str:
 
 def figures(elem_id: str) -> gr.HTML:
     return gr.HTML(
-        {"rows": []}, **component_files("figures"),
+        begun(elem_id, {"rows": []}), **component_files("figures"),
         apply_default_css=False, elem_id=elem_id,
     )  # fmt: skip
 
@@ -72,7 +93,7 @@ def picture_uri(x: Tensor) -> str:
 
 def table(elem_id: str) -> gr.HTML:
     return gr.HTML(
-        {"rows": []}, **component_files("numbers"),
+        begun(elem_id, {"rows": []}), **component_files("numbers"),
         apply_default_css=False, elem_id=elem_id,
     )  # fmt: skip
 
@@ -81,36 +102,18 @@ def cells(head: Sequence[str], lines: Iterable[Sequence[str]]) -> dict[str, Any]
     return {"head": list(head), "rows": [list(line) for line in lines]}
 
 
-def chart(x: str, y: str, title: str, elem_id: str, names: Sequence[str], waits: bool = False, **options: Any) -> gr.LinePlot:
-    """A line for each of `names`; one that `waits` is there only once a run has drawn it."""
-    return gr.LinePlot(
-        _started(names, x, y), x=x, y=y, color="line", title=title, color_map=dict(zip(names, COLORS, strict=False)), height=260,
-        elem_id=elem_id, buttons=[], show_label=False, color_title=" ", visible=not waits, **options,
-    )  # fmt: skip
+def chart(elem_id: str) -> gr.HTML:
+    """A place for a chart, empty until something is `plotted`."""
+    return charts.component(elem_id, begun(elem_id, None))
 
 
-def drawn(data: pd.DataFrame) -> Any:
-    """The update that shows a chart which has waited for it."""
-    return gr.update(value=data, visible=True)
-
-
-def dots(x: str, y: str, title: str, elem_id: str, names: Sequence[str], **options: Any) -> gr.ScatterPlot:
-    return gr.ScatterPlot(
-        _started(names, x, y), x=x, y=y, color="line", title=title, color_map=dict(zip(names, COLORS, strict=False)), height=260,
-        elem_id=elem_id, buttons=[], show_label=False, color_title=" ", **options,
-    )  # fmt: skip
-
-
-def _started(names: Sequence[str], x: str, y: str) -> pd.DataFrame:
-    """A point of every line: the browser colours only those that it knew when it first made the chart."""
-    return frame({name: [(0.0, 0.0)] for name in names}, x, y)
-
-
-def frame(lines: Mapping[str, Iterable[tuple[float, float]]], x: str, y: str) -> pd.DataFrame:
-    """The data of a chart: points of every line; those that are not finite are left out."""
-    points = [(a, b, name) for name, line in lines.items() for a, b in line if math.isfinite(a) and math.isfinite(b)]
-    # Of numbers even when it is empty: the charts take the kind of their axes from it.
-    return pd.DataFrame(points, columns=[x, y, "line"]).astype({x: float, y: float, "line": str})
+def plotted(
+    title: str, x: str, lines: Mapping[str, Iterable[tuple[float, float]]], dashed: Collection[str] = (), **more: Any
+) -> dict[str, Any]:
+    """The value of a chart of named lines over x; points that are not finite are left out, and the rest is as in `charts.lines`."""
+    finite = {name: [(a, b) for a, b in line if math.isfinite(a) and math.isfinite(b)] for name, line in lines.items()}
+    series = [charts.line(name, points, dashed=name in dashed) for name, points in finite.items()]
+    return charts.lines(title, x, series, **more)
 
 
 def thinned(T: int, most: int = 80) -> list[int]:

@@ -1,4 +1,4 @@
-"""Panel 1: a picture's way to noise, step by step and at once."""
+"""A picture's way to noise, step by step and at once."""
 
 import math
 from functools import lru_cache
@@ -20,7 +20,7 @@ DRAWS = 1000
 class ForwardPanel(Panel):
     """Closed form beside the Markov chain, with the moments of many draws."""
 
-    title, name, needs_model = "1 Forward", "forward", False
+    name, needs_model = "forward", False
     fields = ("forward t",)
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class ForwardPanel(Panel):
         self.formula = figures.formula(elem_id="forward-formula")
         self.figures = figures.figures("forward-figures")
         self.table = figures.table("forward-table")
-        self.chart = figures.chart("t", "log10 SNR", "Signal to noise", "forward-chart", ["schedule", "here"])
+        self.chart = figures.chart("forward-chart")
         self.inputs, self.outputs = [self.t], [self.formula, self.figures, self.table, self.chart]
 
     def show(self, scene: LessonScene, *values: Any) -> list[Any]:
@@ -96,7 +96,6 @@ def spread(value: float, error: float) -> str:
     return f"{value:.4f} ± {error:.4f}"
 
 
-def snr_chart(schedule: Schedule, t: int) -> Any:
+def snr_chart(schedule: Schedule, t: int) -> dict[str, Any]:
     line = [(s, math.log10(schedule.snr[s])) for s in figures.thinned(schedule.num_train_timesteps) if schedule.snr[s] > 0]
-    ends = [(t, line[-1][1]), (t, line[0][1])]
-    return figures.frame({"schedule": line, "here": ends}, "t", "log10 SNR")
+    return figures.plotted("Signal to noise, log10 SNR", "t", {"schedule": line}, now=t)

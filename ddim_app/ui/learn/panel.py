@@ -103,7 +103,7 @@ class LessonScene:
     def lesson(self, lesson: str, timesteps: list[int], **values: Any) -> LessonRecipe:
         """A small run with these settings."""
         arm = self.compared.arms[0]
-        settings = {"model": self.compared.model, "precision": self.compared.precision, "seed": self.compared.seed}
+        settings = {name: getattr(self.compared, name) for name in ("model", "precision", "seed", "class_label")}
         shared = {
             "picture": self.source,
             "steps": arm.steps,
@@ -144,17 +144,14 @@ def _usable(engine: Engine, name: str) -> tuple[Model | None, str]:
 
 
 class Panel(ABC):
-    """One panel: its components, made inside its tab, and how they are filled."""
+    """One panel: its components, made inside its chapter, and how they are filled."""
 
-    title: str
     name: str
     inputs: list[Component]
     outputs: list[Component]
     fields: tuple[str, ...] = ()
     """Names of its inputs, for messages on them."""
     needs_model = True
-    fixed: tuple[Component, ...] = ()
-    """Outputs that none of the settings changes but the model: charts, which take longest to draw."""
 
     @abstractmethod
     def show(self, scene: LessonScene, *values: Any) -> list[Any]:
@@ -162,7 +159,7 @@ class Panel(ABC):
 
 
 class RunPanel(Panel):
-    """A panel with a run of its own behind the Run button. Its run fills `run_outputs`."""
+    """A panel with a run of its own, behind a button in its chapter. Its run fills `run_outputs`."""
 
     run_outputs: list[Component]
 

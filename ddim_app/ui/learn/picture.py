@@ -52,6 +52,15 @@ def build() -> gr.State:
 
     gallery.select(pick, None, [chosen, fold], **PRIVATE)
     upload.change(uploads_said(take), upload, [chosen, fold], **PRIVATE)
+    # Not on a change of the state, of which the page hears once without any.
+    gr.on(
+        [gallery.select, upload.input],
+        None,
+        None,
+        None,
+        js="() => { window.lessonsStale?.(); return []; }",
+        **PRIVATE,
+    )
     return chosen
 
 

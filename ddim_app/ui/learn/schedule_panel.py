@@ -1,4 +1,4 @@
-"""Panel 3: the noise schedule, the model's own beside others, and what the chosen timesteps make of it."""
+"""The noise schedule, the model's own beside others, and what the chosen timesteps make of it."""
 
 import math
 from collections.abc import Callable
@@ -15,8 +15,6 @@ from ddim_app.ui.learn import figures
 from ddim_app.ui.learn.panel import LessonScene, Panel
 
 OTHERS = {"linear": "linear", "cosine": "squaredcos_cap_v2", "sigmoid": "sigmoid"}
-NAMES = ["this model", *OTHERS]
-MARKS = ["σ(η)", "σ(1), posterior", "σ̂"]
 
 
 def posterior(schedule: Schedule, t: int) -> float:
@@ -34,17 +32,16 @@ QUANTITIES: dict[str, Callable[[Schedule, int], float]] = {
 class SchedulePanel(Panel):
     """Curves over t, and the chosen steps as marks."""
 
-    title, name, needs_model = "3 Schedule", "schedule", False
+    name, needs_model = "schedule", False
     fields = ("quantity",)
 
     def __init__(self) -> None:
         self.quantity = raw(gr.Radio(list(QUANTITIES), value="alpha_bar", label="Quantity", elem_id="quantity"))
         figures.formula(figures.words("schedule_terms"))  # aside, since typesetting it anew takes most of the time of an answer
         self.formula = figures.formula(elem_id="schedule-formula")
-        self.chart = figures.chart("t", "value", "This schedule beside others", "schedule-chart", NAMES)
-        self.marks = figures.dots("t", "noise", "The chosen timesteps", "schedule-marks", MARKS)
+        self.chart = figures.chart("schedule-chart")
+        self.marks = figures.chart("schedule-marks")
         self.inputs, self.outputs = [self.quantity], [self.formula, self.chart, self.marks]
-        self.fixed = (self.chart,)
 
     def show(self, scene: LessonScene, *values: Any) -> list[Any]:
         quantity = values[0] if values[0] in QUANTITIES else "alpha_bar"
@@ -59,13 +56,13 @@ class SchedulePanel(Panel):
         return [text, curves(scene.schedule, quantity), marks(scene)]
 
 
-def curves(schedule: Schedule, quantity: str) -> Any:
+def curves(schedule: Schedule, quantity: str) -> dict[str, Any]:
     T = schedule.num_train_timesteps
     points = figures.thinned(T)
     value = QUANTITIES[quantity]
     lines = {"this model": [(t, value(schedule, t)) for t in points]}
     lines |= {name: [(t, value(usual(kind, T), t)) for t in points] for name, kind in OTHERS.items()}
-    return figures.frame(lines, "t", "value")
+    return figures.plotted(f"{quantity}, this schedule beside others", "t", lines, dashed=OTHERS)
 
 
 @cache
@@ -85,11 +82,11 @@ def noises(cur: Level, nxt: Level, eta: float) -> str:
     )  # fmt: skip
 
 
-def marks(scene: LessonScene) -> Any:
+def marks(scene: LessonScene) -> dict[str, Any]:
     moves = [(cur.t, cur.alpha_bar, nxt.alpha_bar) for cur, nxt in pairwise(scene.grid)]
     lines = {
         "σ(η)": [(t, formulas.ddim_sigma(a, b, scene.eta)) for t, a, b in moves],
         "σ(1), posterior": [(t, formulas.ddim_sigma(a, b, 1.0)) for t, a, b in moves],
         "σ̂": [(t, formulas.sigma_hat(a, b)) for t, a, b in moves],
     }
-    return figures.frame(lines, "t", "noise")
+    return figures.plotted("Noise of each step, at the chosen timesteps", "t", lines, dots=True, floor=0)

@@ -1,4 +1,4 @@
-"""Panel 11: the score, a Langevin-like step, and DDIM as Euler's method on a nearly straight path."""
+"""The score, a Langevin-like step, and DDIM as Euler's method on a nearly straight path."""
 
 import math
 from typing import Any
@@ -21,24 +21,15 @@ NAMES = {"ddim": "Eq. 14: DDIM", "flow": "Eq. 15: Euler in t"}
 class ScorePanel(RunPanel):
     """The score as a picture; the two Euler methods by their distance to a long chain, and how much the path turns."""
 
-    title, name = "11 Score", "score"
+    name = "score"
     fields = ("score t",)
 
     def __init__(self) -> None:
         self.t = dial("Timestep t", "score-t", 300, (0, 999), 1, "where the score is taken")
         self.formula = figures.formula(elem_id="score-formula")
         self.figures = figures.figures("score-figures")
-        self.chart = figures.chart(
-            "steps",
-            "RMSE",
-            f"Distance to DDIM with {REFERENCE} steps, RMSE of 255",
-            "score-chart",
-            list(NAMES.values()),
-            waits=True,
-        )
-        self.turns = figures.chart(
-            "t", "degrees", "How much ε turns per step of the long chain", "score-turns", ["turn"], waits=True
-        )
+        self.chart = figures.chart("score-chart")
+        self.turns = figures.chart("score-turns")
         self.ends = figures.figures("score-ends")
         self.inputs, self.outputs = [self.t], [self.formula, self.figures]
         self.run_outputs = [self.chart, self.turns, self.ends]
@@ -73,12 +64,13 @@ class ScorePanel(RunPanel):
         chains: dict[str, list[tuple[Tensor, str]]] = {name: [] for name in NAMES.values()}
         for row, x in sorted(board.ends.items())[:-1]:
             count, name = board.counts[row // len(RULES)], NAMES[RULES[row % len(RULES)]]
-            apart = float(elbo.rmse(reference[None], x.clamp(-1, 1)[None]))
-            lines[name].append((count, apart))
-            chains[name].append((x, f"{count} steps\nRMSE {apart:.1f}"))
+            error = float(elbo.rmse(reference[None], x.clamp(-1, 1)[None]))
+            lines[name].append((count, error))
+            chains[name].append((x, f"{count} steps\nRMSE {error:.1f}"))
         rows = [figures.row(name, [*chain, (reference, f"{REFERENCE} steps")]) for name, chain in chains.items()]
-        turns = figures.frame({"turn": board.turns}, "t", "degrees")
-        return [figures.drawn(figures.frame(lines, "steps", "RMSE")), figures.drawn(turns), figures.rows(*rows)]
+        apart = figures.plotted(f"Distance to DDIM with {REFERENCE} steps, RMSE of 255", "steps", lines, log=True, floor=0)
+        turns = figures.plotted("How much ε turns per step of the long chain, degrees", "t", {"turn": board.turns}, floor=0)
+        return [apart, turns, figures.rows(*rows)]
 
 
 class EulerRace:

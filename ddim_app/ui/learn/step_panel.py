@@ -1,4 +1,4 @@
-"""Panel 4: one step of DDIM under the microscope."""
+"""One step of DDIM under the microscope."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ from ddim_app.ui.learn.panel import LessonScene, Panel
 class StepPanel(Panel):
     """All parts of one transition as pictures, with their norms, and Eq. 12 with its numbers."""
 
-    title, name = "4 One step", "step"
+    name = "step"
     fields = ("step t",)
 
     def __init__(self) -> None:

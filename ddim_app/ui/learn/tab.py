@@ -1,4 +1,4 @@
-"""The Learn tab: a tour and eleven panels. Only the open one computes; those with a run share the page's Run button."""
+"""The Learn tab: one story in chapters, and what goes deeper. Only the chapter in sight computes; some have a run of their own."""
 
 from typing import Any
 
@@ -10,12 +10,15 @@ from ddim_app.errors import FieldError
 from ddim_app.runs.base import BaseRecipe
 from ddim_app.ui import text
 from ddim_app.ui.controls import Controls
-from ddim_app.ui.fields import PRIVATE, on_any
-from ddim_app.ui.learn import picture, tour
+from ddim_app.ui.fields import HERE, PRIVATE
+from ddim_app.ui.hosting.gradio_patches import event_data
+from ddim_app.ui.learn import figures, picture, world_card
 from ddim_app.ui.learn.bound_panels import BoundPanel, LossPanel, RatePanel
 from ddim_app.ui.learn.chain_panels import DenoisePanel, ProgressPanel
+from ddim_app.ui.learn.chapters import WORLD, Chapter, chapters, foot, head
 from ddim_app.ui.learn.family_panel import FamilyPanel
 from ddim_app.ui.learn.forward_panel import ForwardPanel
+from ddim_app.ui.learn.inversion_panel import InversionPanel
 from ddim_app.ui.learn.panel import LessonScene, Panel, RunPanel, scene
 from ddim_app.ui.learn.schedule_panel import SchedulePanel
 from ddim_app.ui.learn.score_panel import ScorePanel
@@ -24,82 +27,72 @@ from ddim_app.ui.learn.variance_panel import VariancePanel
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_tab import KEEP, RunTab
 
-NO_RUN = "panel has nothing to run: it follows its sliders at once. Panels 5 to 9 and 11 have a run"
-
-
-TOURED: tuple[type[Panel], ...] = (ForwardPanel, FamilyPanel, SchedulePanel, StepPanel, DenoisePanel, VariancePanel)
+NO_RUN = "has nothing to run: this chapter follows its sliders at once"
+PANELS: tuple[type[Panel], ...] = (
+    ForwardPanel, StepPanel, FamilyPanel, InversionPanel, SchedulePanel, ProgressPanel, DenoisePanel, BoundPanel, RatePanel,
+    LossPanel, VariancePanel, ScorePanel,
+)  # fmt: skip
 
 
 class LearnTab(RunTab):
     """The papers' formulas, with the numbers of the settings, computed by the model."""
 
-    title, name, go = "Learn", "learn", "Run panel"
+    title, name, go = "Learn", "learn", "Run"
+    headline = "Why few steps are enough, and what the formulas do with your numbers."
+    sentence = "Five chapters, each with a question to guess first."
+    contents: gr.HTML
+    """The list of chapters in the column at the left; known once the page is laid out."""
 
     def __init__(self, runs: PageRuns, settings: Controls) -> None:
         super().__init__(runs, settings)
-        # Both are set in the browser, at once: Run may be pressed before a handler has answered.
-        self.open = gr.Textbox("tour", visible=False)
-        self.awake = gr.Checkbox(False, visible=False)
-        self.image = picture.build()
+        self.open = gr.Textbox("forward", visible=False)
+        """Name of the panel in sight; set in the browser, at once, since Run may be pressed before a handler has answered."""
         self.note = text.line("", "learn-note", live=True)
         self.panels: list[Panel] = []
-        places: dict[str, gr.Tab] = {}
-        with gr.Tabs(elem_id="panels") as self.tabs:
-            with gr.Tab("Tour", id="tour") as places["tour"]:
-                opens = tour.build({kind.name: kind.title.split(" ", 1)[1] for kind in TOURED})
-            self._add(ForwardPanel, places)
-            self._add(FamilyPanel, places)
-            self._add(SchedulePanel, places)
-            self._add(StepPanel, places)
-            self._add(DenoisePanel, places)
-            self._add(ProgressPanel, places)
-            bound = self._add(BoundPanel, places)
-            self._add(RatePanel, places, bound)
-            self._add(LossPanel, places, bound)
-            self._add(VariancePanel, places)
-            self._add(ScorePanel, places)
+        with gr.Column(elem_id="chapters"):
+            for chapter in chapters():
+                with gr.Column(elem_id=f"learn-{chapter.slug}", elem_classes=["chapter"]):
+                    self._lay(chapter)
+            with gr.Accordion("Symbols", open=False, elem_id="symbols"):
+                figures.formula(figures.words("symbols"))
         self.runnable = [panel for panel in self.panels if isinstance(panel, RunPanel)]
         own = [component for panel in self.panels for component in panel.inputs]
-        self.inputs: list[Component] = [*settings.inputs, self.open, self.image, *own]
+        self.inputs: list[Component] = [*self.settings.inputs, self.open, self.image, *own]
         self.more_fields = ("panel", "picture", *(field for panel in self.panels for field in panel.fields))
         self.outputs = [component for panel in self.runnable for component in panel.run_outputs]
-        self._connect(places, opens)
 
-    def _add(self, kind: type[Any], places: dict[str, gr.Tab], *given: Any) -> Any:
-        with gr.Tab(kind.title, id=kind.name) as places[kind.name]:
-            self.panels.append(kind(*given))
-        return self.panels[-1]
-
-    def _connect(self, places: dict[str, gr.Tab], opens: list[tuple[str, gr.Button]]) -> None:
-        for name, place in places.items():
-            place.select(None, None, self.open, js=f"() => '{name}'", **PRIVATE)
-        places["tour"].select(lambda: "", None, self.note, **PRIVATE)
-        shared = [*self.settings.inputs, self.image]
-        for panel in self.panels:
-            show = self._show_of(panel)
-            inputs, outputs = [*shared, *panel.inputs], [self.note, *panel.outputs]
-            changes = [component.change for component in panel.inputs]  # type: ignore[attr-defined]
-            if not (isinstance(panel, RatePanel | LossPanel)):
-                on_any([places[panel.name].select, *changes], show, inputs, outputs, at_once=True)
-            else:
-                places[panel.name].select(show, inputs, outputs, **PRIVATE)
-        for name, button in opens:
-            button.click(lambda name=name: gr.Tabs(selected=name), None, self.tabs, **PRIVATE)
+    def _lay(self, chapter: Chapter) -> None:
+        """The parts of one chapter."""
+        head(chapter)
+        if chapter.name == WORLD:
+            world_card.build()
+        else:
+            kind = next(kind for kind in PANELS if kind.name == chapter.name)
+            bound = [panel for panel in self.panels if isinstance(panel, BoundPanel)]
+            panel = kind(*bound) if issubclass(kind, RatePanel | LossPanel) else kind()
+            self.panels.append(panel)
+            if isinstance(panel, RunPanel):
+                button = gr.Button("Run", size="sm", elem_id=f"run-{panel.name}", elem_classes=["run-chapter"])
+                self.also.append(button.click(None, None, self.open, js=f"() => '{panel.name}'", **PRIVATE))
+            if isinstance(panel, ForwardPanel):
+                self.image = picture.build()
+        foot(chapter)
 
     def connect(self, demo: gr.Blocks) -> None:
-        """Everything outside the tab that its open panel depends on."""
-        model = self.settings.fields["model"]
-        changes = [field.change for field in self.settings.inputs if field is not model]  # type: ignore[attr-defined]
+        """What each chapter follows: its own sliders, and while it is in sight the settings. The browser asks for one at a time."""
+        for panel in self.panels:
+            changes = [component.change for component in panel.inputs]  # type: ignore[attr-defined]
+            if changes and not isinstance(panel, RatePanel | LossPanel):
+                gr.on(changes, None, None, None, js=f"() => {{ {HERE.format(self.name)} window.due('{panel.name}'); }}", **PRIVATE)
+        changes = [field.change for field in self.settings.inputs]  # type: ignore[attr-defined]
+        told = "(...values) => { window.lessonsStale?.(values); return []; }"
+        gr.on(changes, None, self.settings.inputs, None, js=told, **PRIVATE)
+        self.image.change(None, None, None, js=f"() => {{ {HERE.format(self.name)} window.due(window.chapter); }}", **PRIVATE)
+        self.contents.props["begin"] = [field.value for field in self.settings.inputs]
+        self.contents.input(None, None, self.open, js="() => window.chapter", **PRIVATE)
         outputs = [self.note, *(component for panel in self.panels for component in panel.outputs)]
-        chosen = [model.change, self.image.change]  # type: ignore[attr-defined]
-        for events, handler in ((chosen, self.refresh), (changes, self.follow)):
-            on_any(events, handler, [self.awake, *self.inputs], outputs, at_once=True)
-        places = self.place.parent.children if self.place.parent else []
-        for place in (place for place in places if isinstance(place, gr.Tab)):
-            is_mine = place is self.place
-            event = place.select(None, None, self.awake, js=f"() => {str(is_mine).lower()}", **PRIVATE)
-            if is_mine:
-                event.then(self.refresh, [self.awake, *self.inputs], outputs, **PRIVATE)
+        filled = self.contents.select(self.fill, self.inputs, outputs, trigger_mode="multiple", **PRIVATE)
+        filled.then(None, None, None, js="() => window.filledOne()", **PRIVATE)
 
     def _scene(self, values: tuple[Any, ...]) -> LessonScene:
         """The scene that the settings' values and the picture make."""
@@ -108,55 +101,42 @@ class LearnTab(RunTab):
         assert isinstance(image, Image.Image)
         return scene(self.runs.engine, self.settings.named(values[:count]), image)
 
-    def _show_of(self, panel: Panel) -> Any:
-        """The handler that fills one panel as it is opened or its own sliders move."""
-        count = len(self.settings.inputs) + 1
-
-        def show(*values: Any) -> list[Any]:
-            return self._filled(panel, values[:count], values[count:])
-
-        return show
-
     def _filled(self, panel: Panel, shared: tuple[Any, ...], own: tuple[Any, ...]) -> list[Any]:
         """The note and the panel's outputs."""
         try:
             at = self._scene(shared)
             if panel.needs_model:
                 at.need_model()
-            note = f"model {at.reason}. This panel shows DDPM's linear schedule in its place." if at.reason else ""
+            note = f"model {at.reason}. This chapter shows DDPM's linear schedule in its place." if at.reason else ""
             return [note, *panel.show(at, *own)]
         except (FieldError, RuntimeError) as error:
             return [str(error), *[gr.skip() for _ in panel.outputs]]
 
-    def follow(self, awake: bool, *values: Any) -> list[Any]:
-        """The open panel after a change of settings other than the model."""
-        outputs = [component for panel in self.panels for component in panel.outputs]
-        fixed = {component for panel in self.panels for component in panel.fixed}
-        note, *filled = self.refresh(awake, *values)
-        return [note, *(gr.skip() if output in fixed else item for output, item in zip(outputs, filled, strict=True))]
-
-    def refresh(self, awake: bool, *values: Any) -> list[Any]:
-        """The open panel filled anew, the others left as they are."""
-        panel, shared, own = self._parts(values)
-        if not awake or panel is None:
+    def fill(self, event: gr.EventData, *values: Any) -> list[Any]:
+        """The panel that the browser names filled anew, the others left as they are."""
+        panel, shared, own = self._parts(values, event_data(event).get("panel"))
+        if panel is None:
             return [gr.skip(), *(gr.skip() for each in self.panels for _ in each.outputs)]
         note, *filled = self._filled(panel, shared, own)
         return [note, *(item for each in self.panels for item in (filled if each is panel else [gr.skip()] * len(each.outputs)))]
 
-    def _parts(self, values: tuple[Any, ...]) -> tuple[Panel | None, tuple[Any, ...], tuple[Any, ...]]:
-        """(open panel, settings and picture, the panel's own values) of the tab's inputs."""
+    def _parts(self, values: tuple[Any, ...], name: object = None) -> tuple[Panel | None, tuple[Any, ...], tuple[Any, ...]]:
+        """(panel, settings and picture, the panel's own values) of the tab's inputs: the named panel, or the open one."""
         count = len(self.settings.inputs)
         shared, rest = (*values[:count], values[count + 1]), values[count + 2 :]
         for panel in self.panels:
-            if panel.name == values[count]:
+            if panel.name == (name or values[count]):
                 return panel, shared, rest[: len(panel.inputs)]
             rest = rest[len(panel.inputs) :]
         return None, shared, ()
 
+    def cost_line(self, *values: Any) -> str:
+        return super().cost_line(*values) if isinstance(self._parts(values)[0], RunPanel) else ""
+
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[BaseRecipe, tuple[RunPanel, LessonScene]]:
         panel, shared, own = self._parts(values)
         if not isinstance(panel, RunPanel):
-            raise FieldError("steps", NO_RUN)
+            raise FieldError("chapter", NO_RUN)
         at = self._scene(shared)
         return panel.recipe_of(at, *own), (panel, at)
 

@@ -1,4 +1,4 @@
-"""Panel 10: the two fixed variances as bounds of the true one."""
+"""The two fixed variances as bounds of the true one, and what the model's own analytic one is between them."""
 
 from typing import Any
 
@@ -7,20 +7,18 @@ from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
 from ddim_app.ui.learn.panel import LessonScene, Panel
 
-NAMES = ["true", "small, β̃", "large, β"]
-
 
 class VariancePanel(Panel):
     """The truth between the two, over t."""
 
-    title, name, needs_model = "10 Variances", "variance", False
+    name, needs_model = "variance", False
     fields = ("s", "variance t")
 
     def __init__(self) -> None:
         self.s = dial("Spread of the data s", "variance-s", 0.3, (0, 1), 0.05, "0: one picture; 1: noise itself")
         self.t = dial("Timestep t", "variance-t", 10, (1, 60), 1, "the one in the text; the chart has the first 60")
         self.formula = figures.formula(elem_id="variance-formula")
-        self.chart = figures.chart("t", "variance / β", "Reverse variance, in units of β", "variance-chart", NAMES, y_lim=[0, 1.05])
+        self.chart = figures.chart("variance-chart")
         self.inputs, self.outputs = [self.s, self.t], [self.formula, self.chart]
 
     def show(self, scene: LessonScene, *values: Any) -> list[Any]:
@@ -39,4 +37,9 @@ class VariancePanel(Panel):
             "small, β̃": [(t, float(table["small"][t] / table["large"][t])) for t in points],
             "large, β": [(t, 1.0) for t in points],
         }
-        return [text, figures.frame(lines, "t", "variance / β")]
+        residuals = scene.model.residuals if scene.model else ()
+        if residuals:
+            analytic = elbo.analytic(schedule, residuals)
+            lines["analytic, this model"] = [(t, float(analytic[t] / table["large"][t])) for t in points]
+            text += figures.filled(figures.words("analytic"), t=t, residual=residuals[t], analytic=float(analytic[t]))
+        return [text, figures.plotted("Reverse variance, in units of β", "t", lines, floor=0)]

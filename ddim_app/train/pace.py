@@ -1,0 +1,130 @@
+"""How long a run takes: measured before its first step, corrected while it goes, and when it is looked at on the way."""
+
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from ddim_app import backends
+from ddim_app.train.evaluate import HELD_OUT_EVALUATIONS, PICTURES, PREVIEW_STEPS
+from ddim_app.train.loop import Trainer
+
+WARM_UP, MEASURED = 2, 4
+LOOK_EVALUATIONS = PICTURES * PREVIEW_STEPS + HELD_OUT_EVALUATIONS
+"""Forward passes of a preview with held-out loss; one costs about a third of training on a picture."""
+FIRST_LOOK = 60.0
+"""Seconds of training after which a run is first looked at."""
+FEWEST_LOOKS = 4
+WORTH = 1.03
+"""How much faster all cores must be than half of them to be taken."""
+
+
+@dataclass(frozen=True)
+class LookPlan:
+    """After which steps a run is looked at: the multiples of `every`, none where it is 0; where it is None, from `first` on at
+    intervals that double up to a quarter of the run. The last step is always among them."""
+
+    first: int
+    every: int | None = None
+
+    def has(self, step: int, steps: int) -> bool:
+        if self.every is None:
+            return step in self._growing(steps)
+        return step == steps or bool(self.every and step and step % self.every == 0)
+
+    def count(self, done: int, steps: int) -> int:
+        """How many looks there are after step `done` of a run of `steps`."""
+        if self.every is None:
+            return sum(step > done for step in self._growing(steps))
+        return (steps - 1) // self.every - done // self.every + 1 if self.every else 1
+
+    def _growing(self, steps: int) -> Iterator[int]:
+        widest = max(1, steps // FEWEST_LOOKS)
+        step = gap = min(self.first, widest)
+        while step < steps:
+            yield step
+            gap = min(2 * gap, widest)
+            step += gap
+        yield steps
+
+
+class SpeedEstimate(NamedTuple):
+    """Seconds of one step and of one look."""
+
+    step: float
+    look: float
+
+    @property
+    def first_look(self) -> int:
+        """The step of the first look of a run that is not told when to look."""
+        return max(1, round(FIRST_LOOK / self.step))
+
+    def seconds(self, steps: int, looks: LookPlan, done: int = 0) -> float:
+        """Seconds from step `done` to the end of a run of `steps`, with the looks on the way, the one at the start among them."""
+        return (steps - done) * self.step + (looks.count(done, steps) + (done == 0)) * self.look
+
+    def steps(self, seconds: float, looks: LookPlan, done: int = 0, fewest: int = 10) -> int:
+        """How many steps a run must have that ends so many seconds after step `done`; at least `fewest` more."""
+        low, high = fewest, max(fewest, math.floor(seconds / self.step))
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.seconds(done + middle, looks, done) <= seconds:
+                low = middle
+            else:
+                high = middle - 1
+        return done + low
+
+
+def measure(trainer: Trainer) -> SpeedEstimate:
+    """Times a few real steps and puts the state back bit by bit; in all processes alike."""
+    before, facts, steps = trainer.state.tensors(), trainer.state.facts(), trainer.steps
+    trainer.steps = trainer.state.step + WARM_UP + MEASURED
+    times = []
+    loop = trainer.train()
+    try:
+        for _ in range(WARM_UP + MEASURED):
+            started = time.perf_counter()
+            float(next(loop).loss)
+            times.append(time.perf_counter() - started)
+    finally:
+        loop.close()
+        trainer.steps = steps
+        trainer.state.restore(before, facts)
+    seconds = torch.tensor(statistics.median(times[WARM_UP:]), device=trainer.accelerator.device, dtype=torch.float32)
+    step = float(trainer.accelerator.reduce(seconds, "mean"))
+    return SpeedEstimate(step, look_seconds(trainer, step))
+
+
+def look_seconds(trainer: Trainer, step: float) -> float:
+    """Seconds that a look should take where a step takes so many."""
+    processes: int = trainer.accelerator.num_processes
+    return step / 3 * LOOK_EVALUATIONS / trainer.batches.global_batch * processes
+
+
+def measure_threads(trainer: Trainer) -> SpeedEstimate:
+    """Gives torch all cores, or half of them where steps are as fast with those: on a busy machine, or one that counts each core
+    twice. Returns the speed then. A number that was asked for stays, and so does what a launcher of several processes gave."""
+    most = backends.threads()
+    asked = trainer.settings.threads is not None or trainer.accelerator.num_processes > 1
+    if asked or trainer.accelerator.device.type != "cpu" or most == 1:
+        return measure(trainer)
+    half = -(-most // 2)
+    speeds = {}
+    for threads in (half, most):
+        torch.set_num_threads(threads)
+        speeds[threads] = measure(trainer)
+    best = most if speeds[most].step * WORTH < speeds[half].step else half
+    torch.set_num_threads(best)
+    return speeds[best]
+
+
+def clock(seconds: float) -> str:
+    """Seconds in words: 40 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

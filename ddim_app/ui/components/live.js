@@ -1,0 +1,120 @@
+// Sends the settings while they are moved: the next when the first picture of the one before is there, the newest waits meanwhile,
+// and only after a second it overtakes.
+const button = element.querySelector('button'), body = document.body.classList;
+let serial = 0, flying = 0, waiting = false, over = null, soon = null;
+let sent = null, latest = null;   // the settings, as text: those of the last run, and those of now
+let done = '';                    // those of the run that is drawn whole
+const {names, begin} = props;
+
+const tell = kind => document.dispatchEvent(new CustomEvent(kind));
+const isOn = () => button.getAttribute('aria-checked') === 'true';
+
+function send() {
+  clearTimeout(soon);
+  clearTimeout(over);
+  waiting = false;
+  sent = latest;
+  flying = window.newest = ++serial;
+  over = setTimeout(() => { flying = 0; if (waiting) send(); }, 1000);
+  trigger('input', {serial});
+}
+
+// The page tells of every change, whoever made it; the settings that it begins with are those of the stored run.
+window.setting = values => {
+  const now = JSON.stringify(values);
+  sent ??= JSON.stringify(begin);
+  if (now === latest) return;
+  latest = now;
+  if (now === sent) clearTimeout(soon);
+  if (window.opening || !isOn() || (now === sent && !waiting)) return;
+  if (window.dragging && window.showStored?.(named(values))) return;   // no server is asked while a stored picture is there
+  tell('stale');
+  if (flying) { waiting = true; return; }
+  clearTimeout(soon);
+  soon = setTimeout(send, window.dragging ? 0 : 40);   // several fields may change at once, and Run may follow
+};
+
+// A picture of the run with that serial is on the screen.
+window.arrived = number => {
+  if (number < flying) return;
+  flying = 0;
+  clearTimeout(over);
+  if (waiting) send();
+};
+// The ladder follows when nobody drags and nothing is on its way.
+const named = values => Object.fromEntries(names.map((name, i) => [name, values[i]]));
+const finish = () => {
+  if (window.dragging || window.moving() || done !== (latest ?? sent ?? JSON.stringify(begin))) return;
+  window.laddered?.(named(JSON.parse(done)), named(begin), isOn());
+};
+window.finished = () => { done = sent ?? JSON.stringify(begin); finish(); };
+document.addEventListener('lostpointercapture', () => setTimeout(() => {
+  if (isOn() && latest !== null && latest !== sent && !flying && !window.dragging) { tell('stale'); send(); } else finish();
+}, 60), true);
+
+// A page that was opened by a link waits for all of its settings and begins with its run: stored, or made once somebody looks.
+window.linked = async how => {
+  const {tab, press} = JSON.parse(how || '{}'), held = window.opening;
+  if (tab) {
+    await window.openTab(tab);
+    await window.settled();
+    await window.storedReady;
+  }
+  window.opening = false;
+  const values = latest ?? JSON.stringify(begin);
+  if (tab === 'compare' && press !== 'run-exactly' && window.showStored?.(named(JSON.parse(values)), named(begin))) {
+    sent = done = values;
+    return finish();
+  }
+  if (press) {
+    while (document.hidden) await new Promise(next => document.addEventListener('visibilitychange', next, {once: true}));
+    await window.press(`#${press}`);
+  } else if (!held || latest === null || latest === sent || !isOn()) return;
+  else if (tab) { tell('stale'); body.add('costly'); } else { tell('stale'); send(); }
+};
+
+// After a reload the stage shows what was drawn before, from what it has kept or from what is stored: nothing has to be sent for it.
+const before = window.kept('live');
+window.keepers.live = () => ({done, on: isOn()});
+if (before?.done && window.kept('stage')) sent = done = before.done;
+else if (before?.done && before.done !== JSON.stringify(begin)) window.until(() => window.storedReady).then(async ready => {
+  await ready;
+  if (window.showStored?.(named(JSON.parse(before.done)), named(begin))) sent = done = before.done;
+});
+
+window.moving = () => Boolean(flying || waiting);
+
+// Run was pressed with these settings: what waits is not sent, and what still comes of live runs is dropped.
+window.ran = values => {
+  clearTimeout(soon);
+  clearTimeout(over);
+  flying = 0;
+  waiting = false;
+  sent = JSON.stringify(values);
+  window.newest = ++serial;
+};
+
+function answered() {
+  const {serial: number, costly, wrong} = props.value ?? {};
+  if (!number || number < serial) return;
+  body.toggle('costly', costly !== undefined);
+  const run = document.getElementById('run');
+  if (run) run.textContent = costly ? `Run, about ${Math.ceil(costly)} s` : 'Run';
+  if (wrong) tell('fresh');
+  if (wrong || costly !== undefined) window.arrived(number);
+}
+
+// The run that was asked for does not come: the next change is sent at once.
+document.addEventListener('failed', () => {
+  clearTimeout(over);
+  flying = 0;
+  waiting = false;
+});
+
+button.addEventListener('click', () => {
+  button.setAttribute('aria-checked', String(!isOn()));
+  body.toggle('live', isOn());
+  if (isOn() && latest !== null && latest !== sent) { tell('stale'); send(); }
+});
+watch('value', answered);
+if (props.allowed && before?.on !== false) body.add('live'); else if (props.allowed) button.setAttribute('aria-checked', 'false'); else { button.setAttribute('aria-checked', 'false'); button.remove(); }

@@ -1,0 +1,193 @@
+"""What stands around the tabs: top bar, headline, settings column and its foot, at their places and sizes."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, FrameLocator, Page, expect
+
+from tests.browser.conftest import open_page
+from tests.browser.test_compare import fill, slider
+from tests.wire import wait_for
+
+TABS = {"compare": "Compare", "matrix": "Steps × η", "interpolate": "Interpolate", "invert": "Invert", "learn": "Learn"}
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=TABS[name]).click()
+    page.wait_for_function("name => document.body.dataset.tab === name", arg=name)
+
+
+def box(page: Page | FrameLocator, where: str) -> dict[str, float]:
+    found = page.locator(where).bounding_box()
+    assert found is not None
+    return dict(found)
+
+
+def test_bar_column_and_main_have_their_places_and_sizes(page: Page) -> None:
+    bar, side, main = (box(page, where) for where in ("#header", "#side", "#main"))
+    assert (bar["x"], bar["width"]) == (0, 1280)
+    assert abs(bar["height"] - 51) <= 2
+    assert abs(side["width"] - 288) <= 2
+    assert abs(side["x"] - 20) <= 2
+    assert abs(main["x"] - side["x"] - side["width"] - 16) <= 2
+    assert abs(main["width"] - 936) <= 2
+    assert page.evaluate("document.fonts.check('14px \"Inter Explorer\"')")
+
+
+def test_pictures_and_charts_have_the_sizes_of_the_design(page: Page) -> None:
+    compare = {
+        "#stage .arm canvas": 192, "#stage .gutter": 126, "#ladder .cell img": 96, "#ladder .plot": 218, "#replay .film canvas": 48,
+    }  # fmt: skip
+    for where, size in compare.items():
+        assert abs(page.locator(where).first.evaluate("node => node.getBoundingClientRect().width") - size) <= 2, where
+    for above, below in pairwise(box(page, where) for where in ("#stage", "#ladder", "#replay")):
+        assert abs(below["y"] - above["y"] - above["height"] - 12) <= 2
+    open_tab(page, "matrix")
+    for where, size in {"#matrix .cell canvas": 128, "#matrix aside": 166}.items():
+        assert abs(page.locator(where).first.evaluate("node => node.getBoundingClientRect().width") - size) <= 2, where
+    assert page.evaluate("(node => node.scrollWidth === node.clientWidth)(document.querySelector('#matrix .scroll'))")
+
+
+def test_a_page_asks_no_other_host_for_anything(page: Page, url: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    open_page(page, url)
+    assert asked
+    assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
+
+
+def test_each_tab_has_its_headline_its_settings_and_its_own_steps(page: Page) -> None:
+    used = {
+        "compare": {"steps", "eta", "seed", "pictures"}, "matrix": {"seed", "pictures-matrix"},
+        "interpolate": {"steps-interpolate", "eta"}, "invert": {"steps-invert"},
+        "learn": set(),
+    }  # fmt: skip
+    learns = {"steps-learn", "eta", "seed"}
+    every = {name for names in used.values() for name in names} | {"steps-matrix"} | learns
+    headlines = set()
+    for tab, names in used.items():
+        open_tab(page, tab)
+        assert {name for name in every if page.locator(f"#{name}").is_visible()} == names, tab
+        headlines.add(page.locator("#headlines h1:visible").inner_text())
+        assert page.locator("#foot .go:visible").count() == (tab != "learn")
+    assert len(headlines) == 5
+    page.get_by_role("button", name="Settings of these chapters").click()
+    assert {name for name in every if page.locator(f"#{name}").is_visible()} == learns
+    assert [page.input_value(f"#{name} input") for name in ("steps", "steps-interpolate", "steps-invert")] == ["10", "20", "50"]
+    open_tab(page, "compare")
+    fill(page, "steps", 3)
+    open_tab(page, "invert")
+    assert page.input_value("#steps-invert input") == "50"
+
+
+def test_the_column_of_the_matrix_has_what_its_axes_leave_open(page: Page) -> None:
+    open_tab(page, "matrix")
+    page.get_by_role("button", name="several noises").click()
+    expect(page.locator("#steps-matrix")).to_be_visible()
+    expect(page.locator("#eta")).to_be_hidden()
+
+
+def test_steps_are_dragged_over_marks_on_a_logarithmic_slider(page: Page) -> None:
+    place = box(page, "#steps [role=slider]")
+    y = place["y"] + place["height"] / 2
+    page.mouse.move(place["x"] + place["width"] / 3, y)
+    page.mouse.down()
+    seen = []
+    for part in (0.34, 0.5, 0.667, 0.99, 1):
+        page.mouse.move(place["x"] + part * place["width"], y)
+        seen.append(page.input_value("#steps input"))
+    page.keyboard.down("Shift")
+    page.mouse.move(place["x"] + 0.46 * place["width"], y)
+    page.keyboard.up("Shift")
+    free = page.input_value("#steps input")
+    page.mouse.up()
+    assert seen == ["10", "30", "100", "1000", "1000"]
+    assert free == "24"
+    handle = slider(page, "steps")
+    for key, value in (("ArrowRight", "30"), ("ArrowRight", "50"), ("Shift+ArrowLeft", "49"), ("Home", "1"), ("End", "1000")):
+        handle.press(key)
+        assert page.input_value("#steps input") == value, key
+
+
+def test_tabs_are_walked_by_arrows(page: Page) -> None:
+    page.get_by_role("tab", name="Compare").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Steps × η")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name="Steps × η")).to_be_focused()
+    expect(page.locator("#run-matrix")).to_be_visible()
+
+
+def test_the_foot_never_leaves_the_screen(browser: Browser, url: str) -> None:
+    with browser.new_context(viewport={"width": 1280, "height": 600}) as context:
+        page = context.new_page()
+        open_page(page, url)
+        page.click("#more > button")
+        expect(page.locator("#precision")).to_be_visible()
+        for fold in ("#wipe-fold", "#films-fold", "#recipe-bar"):
+            page.click(f"{fold} > button")
+        height = page.evaluate("document.documentElement.scrollHeight")
+        assert height > 1500
+        for top in (0, 100, height // 2, height):
+            page.evaluate("top => scrollTo(0, top)", top)
+            page.wait_for_timeout(100)
+            run = box(page, "#run")
+            assert 0 <= run["y"] <= 600 - run["height"], top
+
+
+def test_in_a_frame_as_high_as_its_page_the_foot_stands_under_pictures(browser: Browser, url: str) -> None:
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        page = context.new_page()
+        page.goto(f"{url}/health")
+        page.evaluate(
+            """() => { document.body.innerHTML = '<iframe src="/" style="width: 1240px; height: 4000px; border: 0"></iframe>'; }"""
+        )
+        frame = page.frame_locator("iframe")
+        expect(frame.locator("#cost")).to_contain_text("evaluations")
+        frame.locator("#more > button").click()
+        expect(frame.locator("#precision")).to_be_visible()
+        pictures, foot, more = (box(frame, where) for where in ("#pictures", "#foot", "#more"))
+        assert 0 <= foot["y"] - pictures["y"] - pictures["height"] <= 20
+        assert more["y"] >= foot["y"] + foot["height"] - 1
+
+
+@pytest.mark.parametrize(("button", "start"), [("#share-link", "http"), ("#share-python", "from pathlib")])
+def test_share_buttons_copy(browser: Browser, url: str, button: str, start: str) -> None:
+    with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
+        page = context.new_page()
+        open_page(page, url)
+        page.click(button)
+        expect(page.locator(button)).to_contain_text("Copied")
+        assert page.evaluate("navigator.clipboard.readText()").startswith(start)
+
+
+def test_share_makes_a_gif_and_a_dropped_picture_brings_its_settings(page: Page, tmp_path: Path) -> None:
+    with page.expect_download() as waiting:
+        page.click("#share-gif")
+    assert waiting.value.suggested_filename == "ddim-explorer-7.gif"
+    fill(page, "seed", 5)
+    with page.expect_file_chooser() as chooser:
+        page.click("#share-drop")
+    waiting.value.save_as(tmp_path / "run.gif")
+    (tmp_path / "run.json").write_text('{"arms": [{"steps": 3}, {"method": "ddpm", "steps": 3}], "seed": 77}')
+    chooser.value.set_files(tmp_path / "run.json")
+    expect(page.locator("#restore-note")).to_contain_text("Recipe read from the file.")
+    wait_for(lambda: page.input_value("#seed input") == "77")
+    assert page.input_value("#steps input") == "3"
+
+
+def test_the_licence_of_the_chosen_model_stands_under_its_name(page: Page) -> None:
+    expect(page.locator("#licence")).to_have_text("Licence: cc-by-4.0")
+
+
+def test_a_link_waits_for_the_tab_and_the_button_that_it_presses(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            const late = ['#header', '#run-matrix'].map(where => document.querySelector(where)), names = late.map(node => node.id);
+            late.forEach(node => { node.id = ''; });
+            window.linked('{"tab": "matrix", "press": "run-matrix"}');
+            setTimeout(() => late.forEach((node, i) => { node.id = names[i]; }), 300);
+        }"""
+    )
+    expect(page.locator("#status-matrix p")).to_contain_text("Done", timeout=60_000)
+    assert page.evaluate("document.body.dataset.tab") == "matrix"

@@ -1,0 +1,149 @@
+"""The ladder in a headless browser: there at once, each row measured to itself, and dragged without a server where it is stored."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from ddim_app.engine import Engine
+from tests.browser.conftest import open_page, until_quiet
+from tests.browser.test_compare import fill, slider
+from tests.wire import served, wait_for
+
+NUMBERS = "#ladder .cell span"
+FIRST = ["24.2", "14.0", "7.6", "4.0", "1.9", "1.1"]
+
+
+@pytest.fixture
+def moved(browser: Browser, url: str, engine: Engine) -> Iterator[Page]:
+    """A page with Live on."""
+    with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
+        page = context.new_page()
+        open_page(page, url, live=True)
+        page.wait_for_function("document.querySelectorAll('#ladder .cell img[src]').length === 12")
+        wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
+        yield page
+        page.close()
+        wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
+
+
+def test_the_first_screen_says_from_how_many_steps_each_sampler_stays(page: Page) -> None:
+    numbers = page.locator(NUMBERS).all_inner_texts()
+    assert [text.split()[0] for text in numbers[:6]] == FIRST
+    assert [i for i, text in enumerate(numbers[:6]) if "within 5" in text] == [3]  # DDIM from 20 steps
+    assert [i for i, text in enumerate(numbers[6:]) if "within 5" in text] == [4]  # DDPM from 50
+    expect(page.locator("#ladder .about")).to_contain_text("its own row at 1000 steps")
+    expect(page.locator("#ladder .note")).to_contain_text("stability, not quality. With all 1000 steps DDPM is at least as good.")
+    assert page.locator("#ladder .plot path.line").count() == 2
+    far = page.locator("#stage .far").all_inner_texts()
+    assert far == ["10.9 of 255 from its own 1000 steps", "37.5 of 255 from its own 1000 steps"]  # means over four pictures
+
+
+def test_a_press_on_a_column_takes_its_steps(page: Page) -> None:
+    page.locator("#ladder .cell").nth(3).click()
+    expect(page.locator("#steps input")).to_have_value("20")
+
+
+def test_a_press_on_a_picture_makes_the_ladder_its_own(page: Page, engine: Engine) -> None:
+    calls = engine.loop.calls
+    page.locator("#stage .arm canvas").nth(2).click()
+    expect(page.locator("#ladder .about")).to_contain_text("Seed 9.")
+    numbers = page.locator(NUMBERS).all_inner_texts()
+    assert [text.split()[0] for text in numbers[:6]] != FIRST
+    page.locator("#stage .arm canvas").nth(0).click()
+    expect(page.locator(NUMBERS).first).to_have_text(FIRST[0])
+    assert engine.loop.calls == calls
+
+
+def test_arrows_walk_through_the_cells(page: Page) -> None:
+    page.locator("#ladder .cell").first.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("DDPM, 10 steps, seed 7, 13.5 of 255")
+    page.keyboard.press("Enter")
+    expect(page.locator("#steps input")).to_have_value("10")
+
+
+def test_dragging_over_stored_stops_starts_no_run(moved: Page, engine: Engine) -> None:
+    until_quiet(moved)
+    calls, asked = engine.loop.calls, []
+    moved.on("request", lambda request: asked.append(f"{request.url} {request.post_data}"))
+    place = moved.locator("#steps [role=slider]").bounding_box()
+    assert place is not None
+    y, seen = place["y"] + place["height"] / 2, []
+    moved.mouse.move(place["x"] + place["width"] * 0.34, y)
+    moved.mouse.down()
+    for part in (0.16, 0.24, 0.44, 0.5, 0.56, 0.62):
+        moved.mouse.move(place["x"] + part * place["width"], y)
+        steps = moved.locator("#steps input").input_value()
+        expect(moved.locator("#stage figcaption").first).to_contain_text(f"{steps} step")
+        seen.append(steps)
+        expect(moved.locator("#replay .read")).to_contain_text("stored, fp32")
+    assert len(set(seen)) == 6
+    assert engine.loop.calls == calls
+    assert [address for address in asked if "gradio_api" in address] == []
+    moved.mouse.up()
+    wait_for(lambda: engine.loop.calls > calls)  # the replay follows when one lets go
+
+
+def test_dragging_eta_moves_the_stored_row(moved: Page, engine: Engine) -> None:
+    calls = engine.loop.calls
+    place = moved.locator("#eta [role=slider]").bounding_box()
+    assert place is not None
+    y = place["y"] + place["height"] / 2
+    moved.mouse.move(place["x"], y)
+    moved.mouse.down()
+    moved.mouse.move(place["x"] + place["width"], y)
+    expect(moved.locator("#stage figcaption").first).to_contain_text("η 1, 10 steps")
+    moved.wait_for_function(
+        "(() => { const t = [...document.querySelectorAll('#ladder .cell span')].map(e => e.firstChild.textContent);"
+        " return t.slice(0, 6).join() === t.slice(6).join(); })()"
+    )  # eta 1 is DDPM
+    assert engine.loop.calls == calls
+    moved.mouse.up()
+
+
+def test_another_seed_fills_its_own_ladder(moved: Page) -> None:
+    fill(moved, "steps", 3)
+    fill(moved, "seed", 42)
+    expect(moved.locator("#ladder .about")).to_contain_text("Seed 42", timeout=120_000)
+    expect(moved.locator("#ladder .about")).to_contain_text("its own row at 100 steps")
+    expect(moved.locator(NUMBERS).nth(11)).to_have_text("reference", timeout=120_000)
+    expect(moved.locator("#stage .far").first).to_contain_text("of 255 from its own 100 steps", timeout=120_000)
+    numbers = moved.locator(NUMBERS).all_inner_texts()
+    assert not any("within" in numbers[i] for i in (4, 10))  # 50 steps: its reference moves as much
+    assert float(numbers[0].split()[0]) > float(numbers[3].split()[0])
+
+
+def test_without_live_the_ladder_waits_to_be_asked(page: Page, engine: Engine) -> None:
+    fill(page, "steps", 2)
+    fill(page, "seed", 5)
+    page.click("#run")
+    expect(page.locator("#ladder .fill")).to_be_visible(timeout=60_000)
+    calls = engine.loop.calls
+    page.click("#ladder .fill")
+    wait_for(lambda: engine.loop.calls > calls)
+    expect(page.locator("#ladder .about")).to_contain_text("Seed 5", timeout=120_000)
+    slider(page, "steps")
+
+
+def test_the_sheet_of_the_stored_set_may_be_kept_for_ever(page: Page, url: str) -> None:
+    sheet = page.evaluate("performance.getEntriesByType('resource').map(each => each.name).find(name => name.includes('/stored/'))")
+    answer = page.request.get(sheet)
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    for name in ("avatars-32.json", "..%2Ffirst_run.json", "none.png"):
+        assert page.request.get(f"{url.rstrip('/')}/stored/{name}").status == 404
+
+
+def test_where_the_first_model_is_another_the_bundled_ladder_goes_with_the_first_change(browser: Browser, tiny_root: Path) -> None:
+    engine = Engine([tiny_root])
+    with served(engine) as url, browser.new_context() as context:
+        page = context.new_page()
+        open_page(page, url)
+        expect(page.locator("#ladder .about")).to_contain_text("at 1000 steps")
+        fill(page, "steps", 3)
+        page.click("#run")
+        page.click("#ladder .fill")
+        expect(page.locator("#ladder .about")).to_contain_text("at 100 steps")
+        assert engine.loop.calls > 3

@@ -1,0 +1,150 @@
+"""When a run is looked at and saved, how long it takes, and that it ends on time; by a clock that the test moves."""
+
+import threading
+import types
+
+import pytest
+import torch
+from tqdm import tqdm
+
+from ddim_app.train import pace, run
+from ddim_app.train.background import BackgroundWriter
+from ddim_app.train.config import Settings, TrainError
+from ddim_app.train.pace import LookPlan, SpeedEstimate, clock
+
+
+def looks(plan, steps):
+    return [step for step in range(steps + 1) if plan.has(step, steps)]
+
+
+@pytest.mark.parametrize(
+    ("plan", "steps", "wanted"),
+    [
+        (LookPlan(60), 1000, [60, 180, 420, 670, 920, 1000]),
+        (LookPlan(500), 1000, [250, 500, 750, 1000]),
+        (LookPlan(60), 3, [1, 2, 3]),
+        (LookPlan(60, 10), 25, [10, 20, 25]),
+        (LookPlan(60, 5), 10, [5, 10]),
+        (LookPlan(60, 0), 20, [20]),
+    ],
+)
+def test_looks_come_soon_and_then_more_seldom(plan, steps, wanted):
+    assert looks(plan, steps) == wanted
+    for done in range(steps):
+        assert plan.count(done, steps) == sum(step > done for step in wanted)
+
+
+def test_the_first_look_comes_after_about_a_minute():
+    assert SpeedEstimate(0.5, 10).first_look == 120
+    assert SpeedEstimate(200.0, 10).first_look == 1
+
+
+@pytest.mark.parametrize("plan", [LookPlan(60), LookPlan(60, 100), LookPlan(60, 0)])
+@pytest.mark.parametrize("done", [0, 37])
+def test_the_steps_of_a_time_take_that_time(plan, done):
+    estimate = SpeedEstimate(0.5, 8.0)
+    steps = estimate.steps(600, plan, done)
+    assert estimate.seconds(steps, plan, done) <= 600 < estimate.seconds(steps + 1, plan, done)
+
+
+def test_the_fewest_steps_are_made_whatever_the_time():
+    assert SpeedEstimate(1.0, 1.0).steps(-5, LookPlan(60), 7) == 17
+    assert SpeedEstimate(1.0, 1.0).steps(-5, LookPlan(60), 7, fewest=0) == 7
+
+
+def fake_trainer(seconds, threads=None, device="cpu"):
+    """A trainer of which a step takes seconds[threads of torch]."""
+    accelerator = types.SimpleNamespace(device=torch.device(device), num_processes=1)
+    return types.SimpleNamespace(settings=Settings(data="x", threads=threads), accelerator=accelerator, seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "options", "chosen"),
+    [
+        ({4: 1.0, 2: 1.5}, {}, 4),
+        ({4: 1.0, 2: 1.02}, {}, 2),
+        ({4: 1.2, 2: 1.0}, {}, 2),
+        ({1: 1.0}, {"threads": 3}, 1),
+        ({1: 1.0}, {"device": "cuda"}, 1),
+    ],
+)
+def test_half_the_cores_are_taken_where_all_are_no_faster(monkeypatch, seconds, options, chosen):
+    now = [1]  # what torch has; 1 stands for untouched
+    monkeypatch.setattr(pace, "torch", types.SimpleNamespace(set_num_threads=lambda n: now.__setitem__(0, n)))
+    monkeypatch.setattr(pace.backends, "threads", lambda: 4)
+    monkeypatch.setattr(pace, "measure", lambda trainer: SpeedEstimate(trainer.seconds[now[0]], 1.0))
+    assert pace.measure_threads(fake_trainer(seconds, **options)).step == seconds[chosen]
+    assert now == [chosen]
+
+
+def test_a_run_by_the_clock_ends_on_time_when_the_machine_slows_down(monkeypatch):
+    """Ten minutes were asked for; from step 300 on a step takes three times as long."""
+    now = [1000.0]
+    monkeypatch.setattr(run, "time", types.SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0]))
+    settings = Settings(data="x", minutes=10, by_clock=True)
+    state = types.SimpleNamespace(spent=0.0, step=0)
+    trainer = types.SimpleNamespace(state=state, steps=550, begun=0, accelerator=types.SimpleNamespace(device="cpu"))
+    looked = types.SimpleNamespace(seconds=8.0)
+    facts = {"first_look": 60}
+    running = run.TrainingRun(settings, None, None, None, trainer, facts, None, looked, print, now[0], SpeedEstimate(1.0, 8.0))
+    bar = tqdm(disable=True)
+    while state.step < trainer.steps:
+        seconds = 1.0 if state.step < 300 else 3.0
+        state.step += 1
+        now[0] += seconds
+        if state.step % run.LOG_EVERY == 0:
+            running._correct({"step": state.step, "steps": 10, "seconds": 10 * seconds}, bar)
+        if running.look_plan.has(state.step, trainer.steps):
+            now[0] += 8.0
+    closing = 8.0
+    assert 0.93 * 600 <= now[0] + closing - 1000 <= 1.07 * 600
+    assert bar.total == trainer.steps < 450
+
+
+def test_several_processes_make_as_many_steps_as_the_first_has_time_for(monkeypatch):
+    """Their clocks differ; one that made another step would wait for the others without end."""
+    state = types.SimpleNamespace(spent=0.0)
+    trainer = types.SimpleNamespace(state=state, accelerator=types.SimpleNamespace(device="cpu"))
+    settings, estimate = Settings(data="x", minutes=2, preview_every=0), SpeedEstimate(1.0, 0.0)
+    running = run.TrainingRun(settings, None, None, None, trainer, {}, None, None, print, 0.0, estimate)
+    monkeypatch.setattr(run, "broadcast", lambda steps: torch.tensor(123))
+    assert running.steps_in_time() == 123
+
+
+def test_checkpoints_come_by_time_after_a_step_whose_loss_was_read(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(run, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    running = run.TrainingRun(Settings(data="x"), None, None, None, None, {}, None, None, print, 0.0)
+    running._saved_at = 0.0
+    assert not running._saves(20)
+    now[0] = run.SAVE_EVERY + 1
+    assert [step for step in range(15, 31) if running._saves(step)] == [20, 30]
+
+
+def test_what_is_written_behind_comes_in_order_and_its_error_with_the_next_call():
+    writer, done, gate = BackgroundWriter(), [], threading.Event()
+    writer.start(lambda: gate.wait() and done.append(1))
+    writer.look()
+    assert done == []
+    gate.set()
+    writer.start(lambda: done.append(2))
+    writer.wait()
+    assert done == [1, 2]
+
+    def full():
+        raise OSError(28, "No space left on device")
+
+    for call in (writer.wait, lambda: writer.start(lambda: None)):
+        writer.start(full)
+        with pytest.raises(OSError, match="No space left"):
+            call()
+        writer.wait()
+
+
+def test_by_clock_needs_a_time():
+    with pytest.raises(TrainError, match="--by-clock needs --minutes"):
+        Settings(data="x", by_clock=True)
+
+
+def test_seconds_in_words():
+    assert [clock(seconds) for seconds in (40, 89.6, 720, 11100)] == ["40 s", "90 s", "12 min", "3 h 05 min"]
