@@ -67,6 +67,7 @@ function show() {
 fill.addEventListener('click', () => { fill.hidden = true; trigger('input', {asked: true}); });
 // The round trip above is drawn, or a new one has begun.
 document.addEventListener('inverted', ({detail: {key}}) => {
+  if (key === wanted) return; // the same round trip, drawn once more
   wanted = key;
   table.classList.toggle('stale', !key);
   if (key) trigger('input', {asked: false});

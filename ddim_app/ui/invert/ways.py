@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from ddim_app.engine import Finished
 from ddim_app.errors import FieldError
 from ddim_app.runs.inversion import InversionArm, InvertRecipe
 from ddim_app.runs.inversion_plan import InversionResult
@@ -164,10 +165,14 @@ class Ways:
             return
         yield board.value()
         for plan in plans:
+            ended = False
             async with aclosing(self.tab.runs.stream(plan, request, self.place, background=True)) as stream:
                 async for news in stream:
+                    ended = any(isinstance(item, Finished) for item in news)
                     results = [frame for item in news if isinstance(item, list) for frame in item]
                     for result in results:
                         if isinstance(result, InversionResult):
                             board.add(plan.recipe.arms[result.arm], result)
                             yield board.value()
+            if not ended:  # a newer call fills this card; going on would end its run in turn
+                return
