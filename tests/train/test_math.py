@@ -260,7 +260,7 @@ def test_held_out_loss_is_the_same_at_every_call():
 def test_presets_build_and_say_why():
     from ddim_app.models.loading import build
 
-    assert presets() == ["cifar-32", "small-64", "tiny-32", "tiny-64"]
+    assert presets() == ["cifar-32", "digits-32", "small-64", "tiny-32", "tiny-64"]
     for name in presets():
         with torch.device("meta"):
             build(read_preset(name)["unet"], 0)
@@ -273,7 +273,7 @@ def test_presets_build_and_say_why():
         ({}, "--data is needed"),
         (
             {"preset": "huge"},
-            "--preset must be one of cifar-32, small-64, tiny-32, tiny-64, or the path of such a .toml file; got 'huge'",
+            "--preset must be one of cifar-32, digits-32, small-64, tiny-32, tiny-64, or the path of such a .toml file; got 'huge'",
         ),
         ({"preset": "../../x"}, "--preset must be one of"),
         ({"batch_size": 0}, "--batch-size must be a whole number in 1..4096; got 0"),

@@ -135,7 +135,7 @@ def test_bf16_is_kept_out_of_the_weights(place, worker):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--preset", "huge"], "--preset must be one of cifar-32, small-64, tiny-32, tiny-64"),
+        (["--preset", "huge"], "--preset must be one of cifar-32, digits-32, small-64, tiny-32, tiny-64"),
         (
             ["--resolution", "36", "--preset", "small-64"],
             "--resolution must be a multiple of 8, since this network halves it 3 times; got 36",
