@@ -6,8 +6,9 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -16,17 +17,10 @@ from tests.server import drop, events, get, named, post
 
 AGAIN_SECONDS = (0.5, 1.5)
 """How long somebody who was refused waits before asking again."""
+PATIENCE = 300
+"""Seconds that a client waits for an answer, on a machine that does other work."""
 LEVELS = 1
 """Of 255, by which a picture in fp32 may differ when its calls had another size."""
-
-
-@dataclass
-class Wanted:
-    """A request and its answer to a single user."""
-
-    values: list[Any]
-    recipe: dict[str, Any]
-    pixels: list[np.ndarray]
 
 
 @dataclass
@@ -48,6 +42,56 @@ class Report:
         return f"{counts}; latency {late[0]:.2f} s in the median, {late[1]:.2f} s at p95{worst}; {len(self.faults)} faults"
 
 
+class Request(Protocol):
+    """What a client may ask."""
+
+    def ask(self, url: str, mood: float, report: Report) -> bool:
+        """Asks once, and reads the answer to its end or gives up as the mood, from 0 to 1, is; whether there was room for it."""
+        ...
+
+
+@dataclass
+class Wanted:
+    """A request to /generate and its answer to a single user."""
+
+    values: list[Any]
+    recipe: dict[str, Any]
+    pixels: list[np.ndarray]
+
+    def ask(self, url: str, mood: float, report: Report) -> bool:
+        began, is_wrong = time.monotonic(), mood < 0.1
+        values = [*self.values[:2], -5, *self.values[3:]] if is_wrong else self.values
+        status, body = post(url, "/gradio_api/call/generate", {"data": values}, seconds=PATIENCE)
+        if status == 503:
+            report.refusals.append(time.monotonic() - began)
+            report.outcomes["refused as the queue was full"] += 1
+            assert b"Queue is full" in body
+            return False
+        if is_wrong:
+            report.outcomes["refused as wrong" if status == 422 else f"HTTP {status}"] += 1
+            return True
+        assert status == 200, body[:200]
+        path = f"/gradio_api/call/generate/{json.loads(body)['event_id']}"
+        if mood < 0.2:
+            drop(url, path, PATIENCE)
+            report.outcomes["dropped"] += 1
+        elif mood < 0.23:
+            report.outcomes["never read"] += 1
+        else:
+            name, data = events(url, path, PATIENCE)[-1]
+            assert name == "complete", data
+            report.latencies.append(time.monotonic() - began)
+            assert _same(data[1]["recipe"]) == self.recipe, "somebody else's answer"
+            assert_same_pictures(pixels_of(url, data[0]), self.pixels)
+            report.outcomes["answered"] += 1
+        return True
+
+
+def assert_same_pictures(here: list[np.ndarray], alone: list[np.ndarray]) -> None:
+    for one, other in zip(here, alone, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= LEVELS, "somebody else's picture"
+
+
 def wanted(url: str, model: str) -> list[Wanted]:
     """The requests that clients choose from, each answered alone."""
     made = []
@@ -59,11 +103,11 @@ def wanted(url: str, model: str) -> list[Wanted]:
         )  # fmt: skip
         name, data = events(url, f"/gradio_api/call/generate/{_posted(url, values)}")[-1]
         assert name == "complete", data
-        made.append(Wanted(values, _same(data[1]["recipe"]), _pixels(url, data[0])))
+        made.append(Wanted(values, _same(data[1]["recipe"]), pixels_of(url, data[0])))
     return made
 
 
-def run(url: str, requests: list[Wanted], clients: int, seconds: float, seed: int = 0) -> Report:
+def run(url: str, requests: Sequence[Request], clients: int, seconds: float, seed: int = 0) -> Report:
     """Lets that many clients ask for that long."""
     report, until = Report(), time.monotonic() + seconds
     threads = [
@@ -73,49 +117,18 @@ def run(url: str, requests: list[Wanted], clients: int, seconds: float, seed: in
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(seconds + 120)
+        thread.join(seconds + 2 * PATIENCE)
         assert not thread.is_alive(), "a client never got its answer"
     return report
 
 
-def _client(url: str, requests: list[Wanted], until: float, choose: random.Random, report: Report) -> None:
+def _client(url: str, requests: Sequence[Request], until: float, choose: random.Random, report: Report) -> None:
     while time.monotonic() < until:
         try:
-            if not _ask(url, choose.choice(requests), choose.random(), report):
+            if not choose.choice(requests).ask(url, choose.random(), report):
                 time.sleep(choose.uniform(*AGAIN_SECONDS))
         except Exception as error:
             report.faults.append(f"{type(error).__name__}: {str(error)[:200]}")
-
-
-def _ask(url: str, request: Wanted, mood: float, report: Report) -> bool:
-    """One request, read to its end or given up as the mood is; whether there was room for it."""
-    began, is_wrong = time.monotonic(), mood < 0.1
-    values = [*request.values[:2], -5, *request.values[3:]] if is_wrong else request.values
-    status, body = post(url, "/gradio_api/call/generate", {"data": values}, seconds=60)
-    if status == 503:
-        report.refusals.append(time.monotonic() - began)
-        report.outcomes["refused as the queue was full"] += 1
-        assert b"Queue is full" in body
-        return False
-    if is_wrong:
-        report.outcomes["refused as wrong" if status == 422 else f"HTTP {status}"] += 1
-        return True
-    assert status == 200, body[:200]
-    path = f"/gradio_api/call/generate/{json.loads(body)['event_id']}"
-    if mood < 0.2:
-        drop(url, path)
-        report.outcomes["dropped"] += 1
-    elif mood < 0.23:
-        report.outcomes["never read"] += 1
-    else:
-        name, data = events(url, path, seconds=120)[-1]
-        assert name == "complete", data
-        report.latencies.append(time.monotonic() - began)
-        assert _same(data[1]["recipe"]) == request.recipe, "somebody else's answer"
-        for here, alone in zip(_pixels(url, data[0]), request.pixels, strict=True):
-            assert np.abs(here.astype(int) - alone).max() <= LEVELS, "somebody else's picture"
-        report.outcomes["answered"] += 1
-    return True
 
 
 def _posted(url: str, values: list[Any]) -> str:
@@ -129,7 +142,7 @@ def _same(recipe: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in recipe.items() if key != "bucket"}
 
 
-def _pixels(url: str, gallery: list[dict[str, Any]]) -> list[np.ndarray]:
+def pixels_of(url: str, gallery: list[dict[str, Any]]) -> list[np.ndarray]:
     found = []
     for entry in gallery:
         status, body = get(url, f"/gradio_api/file={entry['image']['path']}")

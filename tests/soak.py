@@ -1,9 +1,11 @@
-"""`python -m tests.soak`: clients for twenty minutes, and a plot of the server's memory and files.
+"""`python -m tests.soak`: clients for an hour, and a plot of the server's memory and files.
 
-The plot and its figures go to tests/artifacts/soak.png and soak.json.
+Half of what they ask goes to the API, some of it wrong, dropped or never read; a third are drags with Live on, whose
+connection breaks at times; the rest uploads. Plot and figures go to tests/artifacts/soak.svg and soak.json.
 """
 
 import argparse
+import contextlib
 import json
 import tempfile
 import threading
@@ -11,74 +13,104 @@ import time
 from pathlib import Path
 
 import psutil
-from PIL import Image, ImageDraw
 
-from tests import load, toys
-from tests.server import app
+from tests import load, open_page, toys
+from tests.server import Server, app
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
-SIZE, MARGIN = (900, 420), 60
+WIDTH, HEIGHT, LEFT, TOP, GAP = 900, 150, 70, 40, 30
+"""Pixels: of a row of the plot, of its left and upper margins, and between rows."""
+MODEL = "models/tiny"
+Point = tuple[float, float, int, float]
+"""Seconds, MB of memory, files, MB of files."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.soak", description="Clients for a while, and a plot of memory and files."
     )
-    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--clients", type=int, default=12)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        points, report = soak(Path(folder), arguments.minutes * 60, arguments.clients)
+        points, report, log = soak(Path(folder), arguments.minutes * 60, arguments.clients)
     ARTIFACTS.mkdir(exist_ok=True)
     (ARTIFACTS / "soak.json").write_text(json.dumps(points))
-    plot(points, f"{arguments.clients} clients, {arguments.minutes:g} minutes").save(ARTIFACTS / "soak.png")
-    settled = points[len(points) // 3]
-    print(f"{report.line()}\nmemory {settled[1]:.0f} MB after a third, {points[-1][1]:.0f} MB at the end; files {points[-1][2]}")
+    title = f"{arguments.clients} clients, {arguments.minutes:g} minutes: memory and files of the server"
+    (ARTIFACTS / "soak.svg").write_text(plot(points, title))
+    print(f"{report.line()}\n{described(points)}\ntracebacks in the log: {sum('Traceback' in line for line in log)}")
+    print("\n".join(sorted(set(report.faults))[:20]))
 
 
-def soak(folder: Path, seconds: float, clients: int) -> tuple[list[tuple[float, float, int]], load.Report]:
-    """((seconds, MB of memory, files) every few seconds, what the clients saw)."""
+def described(points: list[Point]) -> str:
+    """How memory and files stood after the first third: means over the sixth that follows and over the last one."""
+    third, sixth = len(points) // 3, max(1, len(points) // 6)
+    after, last = ([point[1] for point in part] for part in (points[third : third + sixth], points[-sixth:]))
+    settled, end, later = sum(after) / len(after), sum(last) / len(last), [point[1] for point in points[third:]]
+    memory = f"{settled:.0f} MB after a third, {end:.0f} MB at the end, {100 * (end / settled - 1):+.1f} %"
+    most = f"at most {max(point[2] for point in points)} files of {max(point[3] for point in points):.0f} MB"
+    return f"memory {memory}; lowest {min(later):.0f}, highest {max(later):.0f} MB; {most}"
+
+
+def soak(folder: Path, seconds: float, clients: int) -> tuple[list[Point], load.Report, list[str]]:
+    """(a point every few seconds, what the clients saw, the lines of the server's log)."""
     toys.save_tiny(folder / "models" / "tiny")
     (folder / "temp").mkdir()
-    points: list[tuple[float, float, int]] = []
+    points: list[Point] = []
     with app("--models-dir", str(folder / "models"), GRADIO_TEMP_DIR=str(folder / "temp")) as server:
-        process, began, over = psutil.Process(server.process.pid), time.monotonic(), threading.Event()
+        server.wait_until_warm(600)
+        requests = asked(server.url)
+        began, over = time.monotonic(), threading.Event()
 
         def watch() -> None:
-            while not over.wait(max(1.0, seconds / 200)):
-                files = sum(path.is_file() for path in (folder / "temp").rglob("*"))
-                points.append((time.monotonic() - began, process.memory_info().rss / 1e6, files))
+            while not over.wait(max(1.0, seconds / 360)):
+                points.append(point(server, folder / "temp", time.monotonic() - began))
 
         watching = threading.Thread(target=watch)
-        requests = load.wanted(server.url, "models/tiny")
         watching.start()
         report = load.run(server.url, requests, clients, seconds)
         over.set()
         watching.join()
-    return points, report
+        return points, report, list(server.lines)
 
 
-def plot(points: list[tuple[float, float, int]], title: str) -> Image.Image:
-    """Memory above, files below, over the same seconds."""
-    image = Image.new("RGB", SIZE, "white")
-    draw = ImageDraw.Draw(image)
-    draw.text((MARGIN, 10), title, "black")
-    height = (SIZE[1] - 2 * MARGIN) // 2
-    for row, (column, unit) in enumerate(((1, "MB"), (2, "files"))):
-        values = [point[column] for point in points]
-        top, high = MARGIN + row * (height + 20), max(values) * 1.1 or 1
-        box = (MARGIN, top, SIZE[0] - 20, top + height)
-        draw.rectangle(box, outline="#cccccc")
-        draw.text((4, top), f"{high:.0f} {unit}", "black")
-        draw.text((4, top + height - 10), "0", "black")
-        last = points[-1][0]
-        line = [
-            (box[0] + (box[2] - box[0]) * point[0] / last, top + height * (1 - value / high))
-            for point, value in zip(points, values, strict=True)
+def asked(url: str) -> list[load.Request]:
+    """What clients choose from: ten requests to the API, six drags and four uploads, each answered alone."""
+    drags = [open_page.drag(url, MODEL, seed) for seed in range(6)]
+    return [*load.wanted(url, MODEL), *drags, *(open_page.upload(url, MODEL, seed) for seed in range(4))]
+
+
+def point(server: Server, temp: Path, seconds: float) -> Point:
+    sizes = []
+    for path in temp.rglob("*"):
+        with contextlib.suppress(OSError):  # the server deletes what is old
+            sizes += [path.stat().st_size] if path.is_file() else []
+    return seconds, psutil.Process(server.process.pid).memory_info().rss / 1e6, len(sizes), sum(sizes) / 1e6
+
+
+def plot(points: list[Point], title: str) -> str:
+    """An SVG of memory, files and their bytes, one above the other, over the same seconds."""
+    last, rows = points[-1][0], ((1, "MB of memory"), (2, "files"), (3, "MB of files"))
+    bottom = TOP + len(rows) * (HEIGHT + GAP)
+    parts = [f'<text x="{LEFT}" y="20" font-size="15">{title}</text>']
+    for row, (column, unit) in enumerate(rows):
+        top, most = TOP + row * (HEIGHT + GAP), max(point[column] for point in points) * 1.1 or 1
+        dots = " ".join(
+            f"{LEFT + (WIDTH - LEFT - 20) * point[0] / last:.1f},{top + HEIGHT * (1 - point[column] / most):.1f}"
+            for point in points
+        )
+        parts += [
+            f'<rect x="{LEFT}" y="{top}" width="{WIDTH - LEFT - 20}" height="{HEIGHT}" fill="none" stroke="#cccccc"/>',
+            f'<text x="{LEFT + 6}" y="{top + 16}">{unit}</text>',
+            f'<text x="{LEFT - 6}" y="{top + 10}" text-anchor="end">{most:.0f}</text>',
+            f'<text x="{LEFT - 6}" y="{top + HEIGHT}" text-anchor="end">0</text>',
+            f'<polyline points="{dots}" fill="none" stroke="#0f766e" stroke-width="2"/>',
         ]
-        draw.line(line, "#0f766e", 2)
-    draw.text((SIZE[0] - 90, SIZE[1] - 25), f"{points[-1][0]:.0f} s", "black")
-    return image
+    parts.append(f'<text x="{WIDTH - 20}" y="{bottom}" text-anchor="end">{last / 60:.0f} minutes</text>')
+    style = 'font-family="sans-serif" font-size="12" fill="#222222"'
+    size = f'width="{WIDTH}" height="{bottom + 10}" viewBox="0 0 {WIDTH} {bottom + 10}"'
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>', '<rect width="100%" height="100%" fill="white"/>', *parts]
+    return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 if __name__ == "__main__":
