@@ -32,6 +32,7 @@ LIBRARIES = {
         "models/loading.py",
         "models/network_config.py",
         "studies/contenders.py",
+        "studies/same_picture.py",
         "studies/sampling_benchmark.py",
         "train/benchmark.py",
     },

@@ -18,6 +18,10 @@ def add(commands: Any) -> None:
     bench.add_argument("--pictures", type=int, nargs="*", help="pictures per run (default 1 4 16)")
     bench.add_argument("--steps", type=int, nargs="*", help="steps per run (default 10 50)")
     bench.add_argument("--sharing", action="store_true", help="time many requests at once instead, and cancelled ones")
+    bench.add_argument(
+        "--same-picture", action="store_true", help="time each sampler until it is within 5 of 255 of the exact flow"
+    )
+    bench.add_argument("--exact", metavar="FILE", type=Path, help="with --same-picture: keep the exact flow's pictures in this npz")
     bench.add_argument("--gpu", metavar="FOLDER", type=Path, help="measure the GPU part by part instead, with results in FOLDER")
     bench.add_argument("--device", choices=("cuda", "cpu"), help="with --gpu: cpu rehearses the parts with small sizes")
     bench.add_argument("--parts", nargs="*", help="with --gpu: only these parts")
@@ -26,7 +30,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from ddim_app.studies import sampling_benchmark, sharing  # here, since they bring diffusers along
+    from ddim_app.studies import same_picture, sampling_benchmark, sharing  # here, since they bring diffusers along
 
     if arguments.repeats < 1:
         arguments.parser.error(f"--repeats must be 1 or more; got {arguments.repeats}")
@@ -34,12 +38,18 @@ def run(arguments: argparse.Namespace) -> None:
         _gpu(arguments)
     elif arguments.sharing:
         sharing.main(arguments.repeats)
+    elif arguments.same_picture:
+        same_picture.main(arguments.models, _backends(arguments), arguments.repeats, arguments.exact, arguments.json)
     else:
         plan = sampling_benchmark.BenchmarkPlan(
             arguments.repeats, arguments.quick, arguments.models, arguments.pictures or sampling_benchmark.PICTURES,
-            arguments.steps or sampling_benchmark.STEPS, ("torch",) if arguments.backend == "torch" else BACKENDS,
+            arguments.steps or sampling_benchmark.STEPS, _backends(arguments),
         )  # fmt: skip
         sampling_benchmark.main(plan, arguments.json)
+
+
+def _backends(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return ("torch",) if arguments.backend == "torch" else BACKENDS
 
 
 def _gpu(arguments: argparse.Namespace) -> None:
