@@ -74,7 +74,8 @@ def run(arguments: argparse.Namespace) -> None:
             if not arguments.drawn:
                 complete(engine, list(sets.values()), ranks)
             if ranks.is_first:
-                judge(arguments, reference, shape, sets)
+                table = judge(arguments, reference, shape, sets)
+                keep(engine.catalogue.find(recipe.model), table)
     except RunError as error:
         raise RunError(f"{error}; what was drawn stays in {arguments.output}, and the same command goes on") from error
 
@@ -91,8 +92,8 @@ def _given(sets: "dict[QualityCell, PictureSet]") -> dict[str, Any]:
     return {cell.name: each.settings for cell, each in sets.items()}
 
 
-def judge(arguments: argparse.Namespace, reference: Any, shape: Any, sets: "dict[QualityCell, PictureSet]") -> None:
-    """Measures the cells that are drawn, prints the table and writes it beside them; raises FieldError."""
+def judge(arguments: argparse.Namespace, reference: Any, shape: Any, sets: "dict[QualityCell, PictureSet]") -> "QualityTable":
+    """The table of the cells that are drawn, printed and written beside them; raises FieldError."""
     from ddim_app.media.files import write_file, write_json
     from ddim_app.studies import quality_table as tables
     from ddim_app.studies.quality_figure import svg
@@ -108,6 +109,19 @@ def judge(arguments: argparse.Namespace, reference: Any, shape: Any, sets: "dict
     )
     print("", *table.lines(), sep="\n")
     _write(arguments.output, table, write_file, write_json, svg)
+    return table
+
+
+def keep(folder: Path, table: "QualityTable") -> None:
+    """Puts the table where the page shows it, which a command that has its files can do without."""
+    from ddim_app.studies import quality_files
+
+    try:
+        path = quality_files.keep(folder, table)
+    except OSError as error:
+        print(f"the page will not show it, since it cannot be kept beside the model: {error}")
+        return
+    print(f"kept for the page as {path}" if path else "the page goes on showing the table it has, which says more")
 
 
 def common(sets: "list[PictureSet]") -> dict[str, Any]:

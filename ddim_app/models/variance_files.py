@@ -1,18 +1,12 @@
-"""A model's residuals, from which its analytic variance comes: one JSON file beside it, under the hash of its weights.
+"""A model's residuals, from which its analytic variance comes, in a file beside it."""
 
-Other weights in the same folder, such as those of a later training, have another name, and so never those of these.
-"""
-
-import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ddim_app.media.files import write_file
-from ddim_app.models.model_files import cache_folder
+from ddim_app.models import beside
 
-SHORT = 16
-"""Signs of the hash in a file's name; inside it stands whole."""
+KIND = "variance"
 
 
 class Residuals(NamedTuple):
@@ -32,15 +26,15 @@ class Residuals(NamedTuple):
 
 def path_of(folder: Path, sha256: str) -> Path:
     """Where the residuals of these weights are beside their model."""
-    return folder / f"variance-{sha256[:SHORT]}.json"
+    return beside.path_of(folder, KIND, sha256)
 
 
 def find(folder: Path, sha256: str, num_train_timesteps: int) -> Residuals | None:
     """Those of a model, from beside it or from this machine's cache; None where there are none that could be its own."""
-    for place in (folder, cache_folder("variances")):
-        found = _read(path_of(place, sha256))
-        if found is not None and found.weights == sha256 and len(found.values) == num_train_timesteps:
-            return found
+    for values in beside.found(folder, KIND, sha256):
+        residuals = _from_json(values)
+        if residuals is not None and residuals.weights == sha256 and len(residuals.values) == num_train_timesteps:
+            return residuals
     return None
 
 
@@ -51,19 +45,14 @@ def keep(folder: Path, residuals: Residuals) -> Path:
     """
     values = residuals._asdict()
     rounded = {name: [float(f"{value:.5g}") for value in values[name]] for name in ("values", "errors")}
-    place = cache_folder("variances") if "snapshots" in folder.parts else folder
-    place.mkdir(parents=True, exist_ok=True)
-    path = path_of(place, residuals.weights)
-    write_file(path, (json.dumps(values | rounded) + "\n").encode())
-    return path
+    return beside.keep(folder, KIND, residuals.weights, values | rounded)
 
 
-def _read(path: Path) -> Residuals | None:
+def _from_json(values: Any) -> Residuals | None:
     try:
-        values = json.loads(path.read_text("utf-8"))
-        found = Residuals(
+        residuals = Residuals(
             **{**values, "values": tuple(map(float, values["values"])), "errors": tuple(map(float, values["errors"]))}
         )
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return None
-    return found if all(math.isfinite(value) and value >= 0 for value in found.values) else None
+    return residuals if all(math.isfinite(value) and value >= 0 for value in residuals.values) else None

@@ -2,13 +2,16 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.runs.kinds import from_json
+from ddim_app.ui.matrix import quality_fold
 from tests.browser.conftest import screenshot
 from tests.browser.test_compare import cost, fill, run, status, until_drawn
+from tests.ui.test_quality_fold import table
 from tests.wire import calls_after, wait_for
 
 CELLS = """() => [...document.querySelectorAll('#matrix canvas')]
@@ -197,3 +200,22 @@ def test_equal_seconds_become_steps(page: Page) -> None:
 def fill_area(page: Page, name: str, text: str) -> None:
     page.fill(f"#{name} textarea, #{name} input", text)
     page.locator(f"#{name} textarea, #{name} input").press("Tab")
+
+
+def test_how_good_shows_the_models_table_and_for_another_model_the_command(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"avatars-32": table()}
+    monkeypatch.setattr(quality_fold, "table_of", lambda engine, name: kept.get(name))
+    page.get_by_role("tab", name="Steps × η").click()
+    expect(page.locator("#quality-table")).not_to_be_visible()
+    page.get_by_role("button", name="How good?").click()
+    expect(page.locator("#quality-table tbody tr")).to_have_count(5)
+    assert page.locator("#quality-table td").nth(1).inner_text() == "0.7000 ± 0.0100"
+    expect(page.locator("#quality-curve path.line")).to_have_count(5)
+    expect(page.locator("#quality-why")).to_contain_text("500 pictures or more")
+    screenshot(page, "matrix-quality")
+    page.locator("#model input").fill("avatars-64")
+    page.locator("#model input").press("Enter")
+    expect(page.locator("#quality-command")).to_contain_text("quality avatars-64 --reference")
+    expect(page.locator("#quality-said")).to_contain_text("There is no table of avatars-64")
+    expect(page.locator("#quality-curve path.line")).to_have_count(0)
+    expect(page.locator("#quality-table tbody tr")).to_have_count(0)

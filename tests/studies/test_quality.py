@@ -3,6 +3,7 @@
 import json
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from PIL import Image
 from ddim_app import __main__ as cli
 from ddim_app.engine import Engine
 from ddim_app.media.images import to_pixels
+from ddim_app.models import loading
 from ddim_app.runs.sampling import Arm, Recipe
-from ddim_app.studies import quality_table
+from ddim_app.studies import quality_files, quality_table
 from ddim_app.studies.picture_features import FeatureSpace, features
-from ddim_app.studies.quality_table import QualityCell, Reference, parse_rows, read_pictures
+from ddim_app.studies.quality_table import QualityCell, QualityTable, Reference, SetFigures, parse_rows, read_pictures
+from ddim_app.studies.set_distances import DistanceEstimate, Shares
 from tests import toys
 from tests.studies import battery
 from tests.train_tools import drawings
@@ -173,3 +176,40 @@ def test_rows_are_numbers_and_names():
         ("2m", 0, "small"),
     ]
     assert {(arm.steps, arm.spacing) for arm in arms} == {(7, "linspace")}
+
+
+def test_the_command_keeps_its_table_beside_the_model_under_its_hash(command, place, tmp_path, capsys):
+    engine = Engine([place], allow_hub=False)
+    before = engine.catalogue.version("tiny"), engine.model("tiny").sha256
+    assert command("--pictures", 33, "--force", "--bucket", 16) is None
+    (path,) = (place / "tiny").glob("quality-*.json")
+    assert f"kept for the page as {path}" in capsys.readouterr().out
+    assert (engine.catalogue.version("tiny"), loading.load(place / "tiny").sha256) == before  # no other model for it
+    table = quality_files.find(place / "tiny", before[1])
+    assert table.as_json() == json.loads((tmp_path / "out" / "table.json").read_text())
+    assert table.rows == ["0", "sigma-hat"]
+    assert quality_files.find(place / "tiny", before[1][:-1] + "x") is None
+    assert quality_files.keep(place / "tiny", replace(table, pictures=32)) is None  # it says less
+    assert quality_files.keep(place / "tiny", replace(table, cells=dict(list(table.cells.items())[:2]))) is None
+    more = replace(table, pictures=34)
+    assert quality_files.keep(place / "tiny", more) == path
+    assert quality_files.find(place / "tiny", before[1]) == more
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"version": 2}, {"cells": []}, {"cells": [{"row": "0", "steps": 5}]}, {"beside": []}, {"settings": {}},
+        {"pictures": "many"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_kept_table_that_is_damaged_or_of_another_kind_is_none(tmp_path, damage):
+    figures = SetFigures(500, DistanceEstimate(0.5, 0.1), DistanceEstimate(9.0, 1.0), Shares(1.0, 1.0, 1.0, 1.0))
+    table = QualityTable("tiny", {"weights": "a" * 64}, "real", 500, {("0", 5): figures}, {})
+    path = quality_files.keep(tmp_path, table)
+    assert quality_files.find(tmp_path, "a" * 64) == table
+    path.write_text(json.dumps(table.as_json() | damage))
+    assert quality_files.find(tmp_path, "a" * 64) is None
+    path.write_text("{")
+    assert quality_files.find(tmp_path, "a" * 64) is None

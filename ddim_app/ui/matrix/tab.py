@@ -17,6 +17,7 @@ from ddim_app.ui.components import download
 from ddim_app.ui.controls import MORE_ARMS, Controls, num_train_timesteps
 from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.hosting.gradio_patches import event_data
+from ddim_app.ui.matrix.quality_fold import QualityFold
 from ddim_app.ui.matrix.stored_matrix import ACROSS, DOWN, stored_matrix
 from ddim_app.ui.matrix.view import MatrixView
 from ddim_app.ui.page_runs import PageRuns
@@ -86,6 +87,7 @@ class MatrixTab(RunTab):
             self.recipe = text.line("", "matrix-recipe")
             self.shown = gr.State(Shown(stored_matrix().recipe.arms))
             _files(self.shown)
+        self.quality = QualityFold()
         self.inputs = [*self.settings.inputs, *self.axes]
         self.more_fields = ("rows", "row values", "columns", "column values")
         self.outputs = [self.table, self.recipe, self.shown]
@@ -98,6 +100,10 @@ class MatrixTab(RunTab):
             self.also.append(button.click(None, None, [*self.axes, *changed], js=f"() => {told}", **PRIVATE))
         self._connect_axes()
         self.table.select(self._pick, self.shown, [*(settings.fields[name] for name in PICKED), settings.more_arms], **PRIVATE)
+
+    def connect(self, demo: gr.Blocks) -> None:
+        model: Any = self.settings.fields["model"]
+        self.quality.connect(self.runs.engine, [self.place.select, model.change, self.settings.fetched.click], model, self.name)
 
     def _connect_axes(self) -> None:
         """Writes down an axis' usual values when it is chosen, and tells the column what the axes say."""
