@@ -144,7 +144,7 @@ class RecipeBar:
     @property
     def _places(self) -> list[Component]:
         """The inputs that a recipe can set: the settings, then each tab's own."""
-        return list(dict.fromkeys([*self.settings.inputs, *(field for tab in self.tabs for field in tab.inputs)]))
+        return list(dict.fromkeys([*self.settings.inputs, *(field for tab in self.tabs for field in tab.restored_to)]))
 
     def restored(self, read: ReadRecipe, use: Any, form: Any, address: Any, request: gr.Request, source: str) -> list[Any]:
         """Values of the places, what is said, the recipe to run as it is, its button, and the copy."""
@@ -166,7 +166,9 @@ class RecipeBar:
         """Values of places by what they are for, and a sentence on how far they say the recipe."""
         if shown := shown_by(self.tabs, self.settings, recipe):
             tab, own = shown
-            return dict(zip(tab.inputs, own, strict=True)), f"Its settings are in the fields of {tab.title}: press {tab.go} there."
+            return dict(
+                zip(tab.restored_to, own, strict=True)
+            ), f"Its settings are in the fields of {tab.title}: press {tab.go} there."
         if not isinstance(recipe, Recipe):
             return {}, f"No tab of this page shows a recipe of the kind {recipe.kind}; it can be copied."
         fields, values = self.settings.fields, field_values(recipe, recipe.arms[0])

@@ -190,8 +190,13 @@ class RunTab(ABC):
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Any, Any]:
         """The recipe of the raw values of the tab's inputs, and what else its board wants to know; raises FieldError."""
 
+    @property
+    def restored_to(self) -> list[Component]:
+        """What a recipe sets: the inputs, and what else shows one of them."""
+        return self.inputs
+
     def values_of(self, recipe: BaseRecipe) -> list[Any] | None:
-        """What the tab's inputs have to be for this recipe; None when nothing makes them say it."""
+        """What `restored_to` has to be for this recipe; None when nothing makes it say it."""
         return None
 
     @abstractmethod

@@ -3,6 +3,7 @@
 const $ = selector => element.querySelector(selector);
 const [root, samples, camera, video, said] = ['.pictures', '.samples', '.camera', 'video', '.said'].map($);
 const input = () => document.querySelector('#invert-upload input[type=file]');
+const looks = JSON.parse(root.dataset.looks);
 let stream = null;
 
 function send(file) {
@@ -55,7 +56,7 @@ root.addEventListener('dragleave', () => root.classList.remove('over'));
 root.addEventListener('drop', event => { event.preventDefault(); root.classList.remove('over'); send(event.dataTransfer.files[0]); });
 
 function show() {
-  const {chosen, thumb, size, words, bad} = props.value ?? {}, all = [...props.samples];
+  const {chosen, thumb, size, words, bad} = props.value ?? {}, all = [...looks.samples];
   if (thumb) all.push({name: 'upload', picture: thumb, title: 'Your own picture'});
   samples.replaceChildren(...all.map(({name, picture, title}) => {
     const button = document.createElement('button'), image = document.createElement('img');
@@ -72,7 +73,7 @@ function show() {
   $('.size').textContent = size ?? '';
   said.textContent = words ?? '';
   said.classList.toggle('bad', Boolean(bad));
-  $('.kept').textContent = props.kept;
+  $('.kept').textContent = looks.kept;
   document.body.toggleAttribute('data-own', chosen === 'own');
 }
 watch('value', show);

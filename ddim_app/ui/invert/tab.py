@@ -17,12 +17,13 @@ from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import chart, download
 from ddim_app.ui.controls import Controls, num_train_timesteps
-from ddim_app.ui.fields import OLD, PRIVATE, dial, raw
+from ddim_app.ui.fields import OLD, PRIVATE, dial, raw, told_files
 from ddim_app.ui.hosting.gradio_patches import event_data, preprocessed
 from ddim_app.ui.interpolate.ends import EndCards, with_file
 from ddim_app.ui.invert.asking import ASKED, HIDDEN, UPWARD, asked, chosen, cropped, uploaded
 from ddim_app.ui.invert.curve import Curve
 from ddim_app.ui.invert.reading import OWN_CLAMPED, inversion_of, is_end, single_latent
+from ddim_app.ui.invert.restoring import restored
 from ddim_app.ui.invert.samples import FIRST, KEPT, sample_png, shown
 from ddim_app.ui.invert.stored_trip import stored_trip
 from ddim_app.ui.invert.view import InversionView, recipe_line
@@ -51,9 +52,10 @@ class InvertTab(RunTab):
         super().__init__(runs, settings)
         stored = stored_trip()
         first = {"name": FIRST, "file": sample_png(FIRST)}
+        looks = {"samples": list(shown(stored["own"])), "kept": KEPT}
         self.pictures = gr.HTML(
-            {"chosen": FIRST, "size": "cropped to a square, 32 × 32"}, samples=list(shown(stored["own"])), kept=KEPT,
-            **component_files("pictures"), apply_default_css=False, elem_id="invert-pictures",
+            {"chosen": FIRST, "size": "cropped to a square, 32 × 32"}, **told_files("pictures", looks), apply_default_css=False,
+            elem_id="invert-pictures",
         )  # fmt: skip
         with gr.Column(elem_id="invert-upload"):  # out of sight: the card's script gives it its files
             self.upload_button = gr.UploadButton("Your picture", type="binary")
@@ -241,6 +243,17 @@ class InvertTab(RunTab):
         named = self.settings.named(values[: -len(FIELDS)])
         own = {"method": named["method"], **dict(zip(FIELDS, values[-len(FIELDS) :], strict=True))}
         return inversion_of(named, own, self._shape(named["model"]), num_train_timesteps(self.runs.engine, named["model"])), None
+
+    @property
+    def restored_to(self) -> list[Component]:
+        return [*self.inputs, self.pictures, self.upload, self.crop_view]
+
+    def values_of(self, recipe: BaseRecipe) -> list[Any] | None:
+        if (made := restored(recipe)) is None:
+            return None
+        column = [made.column.get(name, KEEP) for name in self.settings.fields]
+        card = [made.picture.get(name, KEEP) for name in ("pictures", "upload", "crop_view")]
+        return [*column, *(made.own.get(name, KEEP) for name in FIELDS), *card]
 
     async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         self.runs.end((request.session_hash, Ways.place))
