@@ -30,6 +30,8 @@ VIEWS = {"pred_x0": "predicted x₀", "x_t": "x_t", "both": "both"}
 MAX_FRAMES, MAX_ROWS, MAX_WIDTH, HOLD = 120, 12, 512, 1000
 """Frames of a film, rows of a sheet, width in pixels up to which pictures are enlarged, milliseconds that the end stays."""
 MAX_PER_SECOND = 25
+NOT_HERE = "The steps of what is shown are not kept on the server: press Run (Ctrl+Enter) once, then save them."
+"""Said of stored pictures, and of a run of before the page was loaded anew."""
 
 
 class RunFilms:
@@ -45,26 +47,35 @@ class RunFilms:
                 speed = raw(gr.Slider(1, MAX_PER_SECOND, 10, step=1, label="Frames per second", elem_id="film-speed", buttons=[]))
             button = gr.Button("Download", elem_id="film-make", size="sm", min_width=120)
             file = download.place("film")
-        self._inputs = [shown, form, view, speed]
-        self.make_on(button, file)
+        self._inputs = [shown, form, view, speed, gr.Textbox(visible=False)]
+        self.make_on(button, file, "given.slice(1, -1)")
 
-    def make_on(self, button: gr.Button, file: gr.HTML, js: str | None = None) -> None:
-        """Makes the file when the button is pressed, with what `js` puts in the place of the choices."""
+    def make_on(self, button: gr.Button, file: gr.HTML, choices: str, only_if: str = "") -> None:
+        """Makes the file of the run that the stage shows when the button is pressed.
+
+        `choices` is JavaScript for an array of form, view and speed; where that of `only_if` throws, none is made.
+        """
+        js = f"(...given) => {{ {only_if} return [given[0], ...{choices}, window.shownRun ?? '']; }}"
         made = button.click(
             self._make, self._inputs, file, js=js, show_progress="hidden", api_visibility="private", concurrency_id="films",
             concurrency_limit=2,
         )  # fmt: skip
         made.then(dict, None, file, **PRIVATE)  # what was handed over is not kept for the session
 
-    async def _make(self, tape: dict[str, Any] | None, form: Any, view: Any, speed: Any) -> AsyncGenerator[dict[str, Any], None]:
+    async def _make(
+        self, tape: dict[str, Any] | None, form: Any, view: Any, speed: Any, shown: Any
+    ) -> AsyncGenerator[dict[str, Any], None]:
         try:
             choice("format", form, tuple(FORMATS))
             choice("pictures", view, tuple(VIEWS))
             whole("frames per second", speed, 1, MAX_PER_SECOND)
         except FieldError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        yield {"note": "Making the file"}
         run = stage.stored_run() if tape is None else {**tape, "frames": list(tape["frames"])}
+        if shown != run["run"]:
+            yield {"note": NOT_HERE}
+            return
+        yield {"note": "Making the file"}
         try:
             data = await asyncio.to_thread(make, run, form, view, int(speed))
         except animation.AnimationError as error:

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
 from ddim_app.ui.compare import live
+from ddim_app.ui.page_runs import PageRuns
 from tests.browser.conftest import open_page, screenshot
 from tests.browser.test_compare import fill, pixels, run, slider
 from tests.wire import Brake, calls_after, served, wait_for
@@ -122,14 +123,19 @@ def test_a_costly_setting_waits_for_run(moved: Page, engine: Engine, monkeypatch
     settled(moved, 7)
     monkeypatch.setattr(live, "LIVE_SECONDS", 1e-6)
     calls = engine.loop.calls
-    slider(moved, "steps").press("ArrowLeft")
+    slider(moved, "steps").press("Shift+ArrowLeft")
     expect(moved.locator("#run")).to_be_visible()
     expect(moved.locator("#run")).to_contain_text("Run, about")
     assert moved.evaluate(STALE) == 8
     assert engine.loop.calls == calls
     screenshot(moved, "live-costly")
-    run(moved)
+    slider(moved, "steps").press("Shift+ArrowLeft")  # to what is stored, which costs nothing
     settled(moved, 5)
+    assert engine.loop.calls == calls
+    slider(moved, "steps").press("Shift+ArrowRight")
+    expect(moved.locator("#run")).to_contain_text("Run, about")
+    run(moved)
+    settled(moved, 6)
 
 
 def test_run_takes_the_place_of_a_live_run_and_is_not_ended_by_it(moved: Page, engine: Engine, brake: Brake) -> None:
@@ -158,6 +164,27 @@ def test_where_the_host_has_turned_it_off_settings_wait_for_run(browser: Browser
         assert engine.loop.calls == 0
         run(page)
         assert engine.loop.evaluations == 3 * 2 * 4
+
+
+def test_there_and_while_live_pauses_what_is_stored_still_answers(
+    browser: Browser, engine: Engine, moved: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PageRuns, "spent", lambda *_: "the share of this visitor is spent")
+    with served(engine, Options(host="127.0.0.1", live=False)) as url, browser.new_context() as context:
+        page = context.new_page()
+        open_page(page, url, live=True)
+        for each in (page, moved):
+            wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
+            calls, before = engine.loop.calls, pixels(each, 0)
+            fill(each, "steps", 20)
+            settled(each, 20)
+            assert pixels(each, 0) != before
+            expect(each.locator("#ladder .top.now")).to_have_text("20")
+            slider(each, "eta").press("End")
+            expect(each.locator(CAPTIONS).first).to_contain_text("η 1, 20 steps")
+            assert each.evaluate(STALE) == 0
+            assert engine.loop.calls == calls
+    expect(moved.locator("#status p")).to_contain_text("Live pauses, stored pictures go on")
 
 
 def test_an_example_runs_once_and_a_run_of_another_tab_goes_on(moved: Page, engine: Engine, brake: Brake) -> None:

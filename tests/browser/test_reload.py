@@ -69,6 +69,20 @@ def test_a_reload_brings_all_back_and_asks_for_no_evaluation(ran: Page, engine: 
     expect(ran.locator("#steps input")).to_have_value("3")
 
 
+def test_the_gif_of_a_reloaded_page_is_of_what_is_shown_or_none(ran: Page, engine: Engine) -> None:
+    shown = [pixels(ran, 0), pixels(ran, 1)]
+    ran.reload()
+    there_again(ran, shown)
+    ran.click("#share-gif")
+    expect(ran.locator("#share-file")).to_contain_text("not kept on the server: press Run")
+    ran.keyboard.press("Control+Enter")
+    expect(ran.locator("#status p")).to_contain_text("Done")
+    wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
+    with ran.expect_download() as download:
+        ran.click("#share-gif")
+    assert '"seed":5' in Path(download.value.path()).read_bytes().decode("latin-1")
+
+
 def test_what_is_too_large_for_the_store_leaves_the_rest_there(ran: Page) -> None:
     ran.evaluate("window.keepers.huge = () => 'x'.repeat(6e6)")
     ran.evaluate("window.keepers.halved = small => 'x'.repeat(small ? 10 : 6e6)")

@@ -104,7 +104,7 @@ class CompareTab(RunTab):
         self.ladder.connect()
 
     def share_gif(self, button: gr.Button, file: gr.HTML) -> None:
-        self.films.make_on(button, file, js=f"tape => {{ {HERE.format(self.name)} return [tape, 'gif', 'pred_x0', 10]; }}")
+        self.films.make_on(button, file, "['gif', 'pred_x0', 10]", HERE.format(self.name))
 
     def _examples(self) -> list[Any]:
         """Buttons that set all that their words speak of, after which a run is to start.

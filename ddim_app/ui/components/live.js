@@ -26,6 +26,7 @@ window.setting = values => {
   if (now === latest) return;
   latest = now;
   if (now === sent) clearTimeout(soon);
+  if (!isOn() && !props.allowed && !window.opening && now !== sent) return void showNow();   // the host runs nothing unasked
   if (window.opening || !isOn() || (now === sent && !waiting)) return;
   if (window.dragging && window.showStored?.(named(values))) return;   // no server is asked while a stored picture is there
   tell('stale');
@@ -47,6 +48,13 @@ const finish = () => {
   if (window.dragging || window.moving() || done !== (latest ?? sent ?? JSON.stringify(begin))) return;
   window.laddered?.(named(JSON.parse(done)), named(begin), isOn());
 };
+// Shows what is stored of the settings of now, which asks no server, in the place of a run; says whether there is something.
+const showNow = () => {
+  const values = latest ?? JSON.stringify(begin);
+  if (!window.showStored?.(named(JSON.parse(values)), named(begin))) return false;
+  sent = done = values;
+  return true;
+};
 window.finished = () => { done = sent ?? JSON.stringify(begin); finish(); };
 document.addEventListener('lostpointercapture', () => setTimeout(() => {
   if (isOn() && latest !== null && latest !== sent && !flying && !window.dragging) { tell('stale'); send(); } else finish();
@@ -61,11 +69,7 @@ window.linked = async how => {
     await window.storedReady;
   }
   window.opening = false;
-  const values = latest ?? JSON.stringify(begin);
-  if (tab === 'compare' && press !== 'run-exactly' && window.showStored?.(named(JSON.parse(values)), named(begin))) {
-    sent = done = values;
-    return finish();
-  }
+  if (tab === 'compare' && press !== 'run-exactly' && showNow()) return finish();
   if (press) {
     while (document.hidden) await new Promise(next => document.addEventListener('visibilitychange', next, {once: true}));
     await window.press(`#${press}`);
@@ -101,6 +105,7 @@ function answered() {
   const run = document.getElementById('run');
   if (run) run.textContent = costly ? `Run, about ${Math.ceil(costly)} s` : 'Run';
   if (wrong) tell('fresh');
+  if (costly !== undefined) showNow();   // Live pauses, or this machine is too slow for it
   if (wrong || costly !== undefined) window.arrived(number);
 }
 

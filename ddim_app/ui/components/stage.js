@@ -214,6 +214,7 @@ function begin(value, start) {
     && before.arms.length === value.arms.length && before.seeds.length === value.seeds.length;
   if (before) past.add(before.run);
   run = {...value, frames: null, preview: null, noise: start};
+  window.shownRun = run.run;
   frames = run.arms.map(() => []);
   places = [];
   away = null;
