@@ -87,7 +87,7 @@ class BatchLoop:
     def _begin(self) -> None:
         if self._pid != os.getpid():  # a forked child has the parent's state, but not its thread
             self._thread, self._pid = None, os.getpid()
-        if self.threaded and self._thread is None:
+        if self.threaded and not (self._thread and self._thread.is_alive()):
             self._thread = threading.Thread(target=self._serve, name="batch-loop", daemon=True)
             self._thread.start()
             # A process that ends while the thread is inside torch aborts, so it waits for the call under way.
@@ -125,21 +125,26 @@ class BatchLoop:
 
     def _serve(self) -> None:
         self._prepare()
-        while True:
-            with self._wake:
-                while not self._live and not self._errands and not self._closed:
-                    self._wake.wait()
-                if self._closed:
-                    return
-                self._working, errand = True, self._errands.popleft() if self._errands else None
-            if errand is not None:
-                _run(*errand)
+        while not self._closed:
             try:
-                self.round()
+                while not self._closed:  # in here, since a thread is most often interrupted where it jumps back
+                    self._take_turn()
             except BaseException as error:  # whatever it is, the thread must live: all runs depend on it
                 log.exception("the batch loop failed")
                 for ticket in list(self._live):
                     self._end(ticket, f"The run failed: {_sentence(error)}")
+
+    def _take_turn(self) -> None:
+        """Waits until there is something to do, and does the next piece of it."""
+        with self._wake:
+            while not self._live and not self._errands and not self._closed:
+                self._wake.wait()
+            if self._closed:
+                return
+            self._working, errand = True, self._errands.popleft() if self._errands else None
+        if errand is not None:
+            _run(*errand)
+        self.round()
 
     def round(self) -> None:
         """One network call for the runs that are going on."""

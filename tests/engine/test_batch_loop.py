@@ -14,7 +14,7 @@ from ddim_app.engine import tickets
 from ddim_app.engine.batch_loop import BatchLoop
 from ddim_app.engine.tickets import End
 from ddim_app.models.memory import is_out_of_memory
-from tests import toys
+from tests import chaos_hooks, toys
 from tests.loop_tools import PATIENCE, Network, Run, assert_empty, grid
 from tests.toys import LINEAR
 
@@ -385,3 +385,12 @@ assert loop.call(work) == wanted
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux tells them")
 def test_only_the_loop_computes_with_a_team_of_threads():
     subprocess.run([sys.executable, "-c", ONE_TEAM], check=True, timeout=120)
+
+
+def test_a_thread_that_is_ended_while_it_waits_goes_on():
+    loop, network = BatchLoop(), Network()
+    Run(loop, network, [900, 300]).assert_completed()
+    chaos_hooks.end(loop._thread)
+    assert Run(loop, network, [900, 300]).end().error in (None, "The run failed: SystemExit")  # at which the thread wakes
+    Run(loop, network, [900, 300]).assert_completed()
+    assert_empty(loop)
