@@ -45,6 +45,17 @@ def compare(page: Page) -> None:
     keep(page, "compare", "#header", "#ladder")
 
 
+def classes(page: Page) -> None:
+    """A model with classes: seeds in a row show these in turn."""
+    page.locator("#more > button").click()
+    page.locator("#model input").fill("digits-32")
+    page.locator("#model input").press("Enter")
+    expect(page.locator("#class-label")).to_be_visible()
+    fill(page, "seed", 0)
+    run(page)
+    keep(page, "classes", "#stage")
+
+
 def player(page: Page) -> None:
     page.locator("#replay .scrub").fill("4")
     keep(page, "player", "#stage", "#replay")
@@ -113,7 +124,8 @@ def world(page: Page) -> None:
     keep(page, "learn-world", "#learn-why-few-steps")
 
 
-SCENES = {scene.__name__: scene for scene in (compare, player, recipe, matrix, noises, branches, interpolate, invert, world, rate)}
+ALL = (compare, classes, player, recipe, matrix, noises, branches, interpolate, invert, world, rate)
+SCENES = {scene.__name__: scene for scene in ALL}
 
 
 def one(browser: Browser, url: str, scene: Any) -> None:

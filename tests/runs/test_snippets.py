@@ -172,7 +172,7 @@ def test_settings_take_the_place_of_the_recipes(here, monkeypatch, capsys):
         (["--steps", "0"], "steps must be a whole number 1 or more; got 0"),
         (["--steps", "1001"], "steps must be a whole number from 1 to 1000; got 1001"),
         (["--eta", "x"], "eta must be a number from 0 to 2 (0 is DDIM, 1 has DDPM's variance); got 'x'"),
-        (["--model", "no-such"], "model must be one of the models here (avatars-32, avatars-64)"),
+        (["--model", "no-such"], "model must be one of the models here (avatars-32, avatars-64, digits-32)"),
         (["--recipe", "no-such.png"], "recipe file no-such.png cannot be read: No such file or directory"),
         (["--recipe", "plain.png"], "file carries no recipe"),
         (["--recipe", "large.png"], "file must have at most 10 MB; large.png has more"),

@@ -141,7 +141,7 @@ def test_bf16_is_kept_out_of_the_weights(place, worker):
             "--resolution must be a multiple of 8, since this network halves it 3 times; got 36",
         ),
         (["--resolution", "33"], "--resolution must be a multiple of 4"),
-        (["--init", "no/such/model"], "--init: model must be one of the models here (avatars-32, avatars-64"),
+        (["--init", "no/such/model"], "--init: model must be one of the models here (avatars-32, avatars-64, digits-32"),
         (["--steps", "0"], "--steps must be a whole number in 1..10000000; got 0"),
         (["--lr", "fast"], "--lr must be a number in 1e-08..1.0; got 'fast'"),
         (["--learning-rate", "1"], "unrecognized arguments: --learning-rate 1; --help lists all options"),
