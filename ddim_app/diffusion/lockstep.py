@@ -34,7 +34,9 @@ def in_lockstep(processes: Sequence[Generator[Any, Any, Any]], first: int = 0) -
             group = {i: query for i, query in asked.items() if query.network == network}
             x_t, t = torch.cat([query.x_t for query in group.values()]), [t for query in group.values() for t in query.t]
             classes = [y for query in group.values() for y in query.classes]
-            outputs = torch.split((yield Query(x_t, t, network, None, classes)), [len(query.t) for query in group.values()])
+            steps = {query.where for query in group.values()}
+            where = steps.pop() if len(steps) == 1 else f"round {k + 2} of network calls"
+            outputs = torch.split((yield Query(x_t, t, network, None, classes, where)), [len(query.t) for query in group.values()])
             answers |= {i: answer(query, output) for (i, query), output in zip(group.items(), outputs, strict=True)}
         k += 1
     return results

@@ -13,9 +13,9 @@ def peaks(output: Tensor) -> Tensor:
     return output.abs().flatten(1).amax(1)  # ten times as quick on a CPU as the norm that is the same
 
 
-def output_fault(peak: float, step: int) -> str | None:
-    """The sentence with which a run ends when the network's output at its `step`, from 1, has that peak; None for a good one."""
+def output_fault(peak: float, where: str) -> str | None:
+    """The sentence with which a run ends when the network's output at "step 3", say, has that peak; None for a good one."""
     if peak <= LARGEST_OUTPUT:
         return None
     kind = "not a number" if math.isnan(peak) else "infinite" if math.isinf(peak) else f"as large as {peak:.3g}"
-    return f"The model's output was {kind} at step {step}, so the run was ended: its weights may be damaged, or of another network"
+    return f"The model's output was {kind} at {where}, so the run was ended: its weights may be damaged, or of another network"

@@ -43,6 +43,8 @@ class Query(NamedTuple):
     the row before, the same x_t once more: both outputs make one transition, so the two stay in one call."""
     classes: Sequence[int] = ()
     """Each row's class, for a model that has classes."""
+    where: str = ""
+    """The step that it is for, as a reader counts steps, where that is not the step after the last one reported."""
 
 
 def conditions(t: Sequence[int], classes: Sequence[int]) -> tuple[Tensor, ...]:
@@ -203,11 +205,8 @@ def asked(x_t: Tensor, moves: "Sequence[Transition]", network: int) -> Query:
     return Query(repeated(x_t, widths), t, network, marked, [y for move in moves for y in move.row.classes])
 
 
-def relay(process: Process, report: Callable[[Any], Any], count: Callable[[], object] = lambda: None) -> Process:
-    """Passes a process's queries on, and in place of each of its reports what `report` makes of it; returns what it returns.
-
-    `count` is called for each query.
-    """
+def relay(process: Process, report: Callable[[Any], Any], asked: Callable[[Query], Query] = lambda query: query) -> Process:
+    """Passes on what `asked` makes of a process's queries and `report` of its reports; returns what the process returns."""
     reply: Any = None
     while True:
         try:
@@ -215,8 +214,7 @@ def relay(process: Process, report: Callable[[Any], Any], count: Callable[[], ob
         except StopIteration as end:
             return end.value
         if isinstance(item, Query):
-            count()
-            reply = yield item
+            reply = yield asked(item)
         else:
             reply = None
             yield report(item)
@@ -238,7 +236,7 @@ def drive(process: Process, *networks: Predict) -> Iterator[Any]:
         while True:
             if isinstance(item, Query):
                 output = networks[item.network](item.x_t, *conditions(item.t, item.classes))
-                if fault := output_fault(float(peaks(output).max()), step):
+                if fault := output_fault(float(peaks(output).max()), item.where or f"step {step}"):
                     raise RunError(fault)
                 item = process.send(answer(item, output))
             else:

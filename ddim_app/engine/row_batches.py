@@ -54,7 +54,7 @@ def _largest(parts: Callable[[], Sequence[Tensor]], i: int) -> float:
 
 def portion_of(ticket: Ticket, query: Query, room: int) -> Portion:
     """The next rows of the query that a run waits for: at most `room`, or two where these stay together."""
-    x_t, t, _, moves, classes = query
+    x_t, t, _, moves, classes, _ = query
     start = len(t) - ticket.asked
     end = min(start + room, len(t))
     if moves and end < len(t) and moves[end] is None:

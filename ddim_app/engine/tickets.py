@@ -76,10 +76,11 @@ class Ticket:
         """The sentence that ends the run when what it got for the step that it is at, or reports of it, is no prediction."""
         self.step = self.step if report is None else report.k + 1
         unread, self.unread = self.unread, []
-        fault = next((fault for peak in unread if (fault := output_fault(peak(), self.step))), None)
+        where = (self.query and self.query.where) or f"step {self.step}"
+        fault = next((fault for peak in unread if (fault := output_fault(peak(), where))), None)
         if fault is None and report is not None:
             if not report.is_finite:
-                return f"The run became non-finite at step {self.step}, so it was ended"
+                return f"The run became non-finite at {where}, so it was ended"
             self.step += 1
         return fault
 

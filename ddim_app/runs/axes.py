@@ -68,10 +68,10 @@ def cells(base: Arm, rows: Axis, columns: Axis) -> tuple[Arm, ...]:
     Cells that freeze start from arm 0, which is to stand before them: see `trunk`.
     """
     if rows.name == columns.name:
-        raise FieldError("columns", f"must be another setting than the rows; both are {rows.name}")
+        raise FieldError("columns", "must be another setting than that of the rows")
     count, room = len(rows.values) * len(columns.values), MAX_ARMS - len(trunk(base, rows, columns))
     if count > room:
-        raise FieldError("rows", f"and columns may make at most {room} cells; these make {count}")
+        raise FieldError("row values", f"must make at most {room} cells with those of the columns; these make {count}")
     if rows.steps_in is not None:  # the time that a step takes depends on the other axis
         return tuple(rows.apply(columns.apply(base, column), row) for row in rows.values for column in columns.values)
     return tuple(columns.apply(rows.apply(base, row), column) for row in rows.values for column in columns.values)
@@ -110,7 +110,7 @@ def parse(
         try:
             value = check(item.text)
         except FieldError as error:
-            raise FieldError(field, f"cannot be read at character {item.at}: {error}") from error
+            raise FieldError(field, f"cannot be read at character {item.at}: {error.reason}") from error
         if value in values:
             raise FieldError(field, f"names {shown(value)} twice, the second time at character {item.at}")
         values.append(value)

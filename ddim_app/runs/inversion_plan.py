@@ -16,7 +16,7 @@ from ddim_app.diffusion.latent_paths import slerp
 from ddim_app.diffusion.lockstep import in_lockstep
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
 from ddim_app.diffusion.noise import BrownianPath, keyed_noise, noise_key, picture_seed
-from ddim_app.diffusion.sampler import Draw, Process, relay
+from ddim_app.diffusion.sampler import Draw, Process, Query, relay
 from ddim_app.diffusion.schedule import Level
 from ddim_app.runs.base import ArmCost, Asked, KeptEvents, Load, Plan, rows_in_step
 from ddim_app.runs.inversion import STOCHASTIC, InvertRecipe
@@ -25,6 +25,10 @@ from ddim_app.runs.latent_files import Latent
 
 BETWEEN = (0.25, 0.5, 0.75)
 """Places of the latents that the self-interpolation test decodes, from the true x_T (0) to the one that was found (1)."""
+
+
+WAYS = {"sample": "of making the picture", "up": "on the way up", "down": "on the way down", "between": "between the latents"}
+"""What an error says of the phases of a run."""
 
 
 class InversionStep(NamedTuple):
@@ -239,17 +243,21 @@ class ArmLog:
 
     def relay(self, process: Process, phase: str, steps: int) -> Process:
         """The process with its moves noted and reported as InversionSteps; returns the process's own result."""
+        done = 0
+
+        def asked(query: Query) -> Query:
+            self.evaluations += 1
+            return query._replace(where=f"step {done + 1} of {steps} {WAYS[phase]}")
 
         def report(move: InversionMove) -> InversionStep:
+            nonlocal done
+            done = move.k + 1
             residual = None if move.residual is None else float(move.residual.max())
             self.residuals += [] if residual is None else [residual]
             self.noise_stds += [] if move.noise is None else [float(move.noise.std())]
             return InversionStep(self.arm, 0, phase, move.k, steps, move.level, move.x, move.pred_x0, residual)
 
-        return relay(process, report, self._count)
-
-    def _count(self) -> None:
-        self.evaluations += 1
+        return relay(process, report, asked)
 
 
 def plan(recipe: InvertRecipe, load: Load) -> InvertPlan:

@@ -121,7 +121,7 @@ def eps_errors(model: Model, pixels: np.ndarray) -> list[float]:
         alpha_bar = own[t[rows]]
         x_t = formulas.add_noise(x0, noise, alpha_bar)
         output = _predict(model, x_t, t[rows], *([torch.full_like(t[rows], unknown[0])] if unknown else []))
-        if fault := output_fault(float(peaks(output).max()), first // ROWS_PER_CALL + 1):
+        if fault := output_fault(float(peaks(output).max()), f"step {first // ROWS_PER_CALL + 1}"):
             raise RunError(fault)
         _, eps = formulas.denoise(output, x_t, alpha_bar.view(-1, 1, 1, 1), model.schedule.prediction_type)
         losses.append((eps.float() - noise).square().flatten(1).mean(1))

@@ -107,7 +107,7 @@ def _check_weights(begin: StartModel) -> None:
     with torch.inference_mode():
         given = conditions([0, T - 1], [0, 0] if begin.classes.names else ())
         output = network(initial_noise([0, 1], begin.shape), *given, return_dict=False)[0]
-    if fault := output_fault(float(peaks(output).max()), 1):
+    if fault := output_fault(float(peaks(output).max()), "step 1"):
         raise TrainError(f"--init: {fault}")
 
 

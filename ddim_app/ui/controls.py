@@ -17,7 +17,7 @@ from ddim_app.runs.methods import METHODS
 from ddim_app.runs.sampling import Recipe
 from ddim_app.ui import text
 from ddim_app.ui.fields import PRIVATE, dial, only, raw, segments
-from ddim_app.ui.page_runs import PageRuns
+from ddim_app.ui.page_runs import PageRuns, Words
 from ddim_app.ui.training_fold import TrainingFold
 
 UNKNOWN_TIMESTEPS = 100_000
@@ -169,11 +169,13 @@ def _more(fields: dict[str, Component], engine: Engine, names: list[str]) -> tup
 
 
 def _connect(settings: Controls, engine: Engine) -> None:
+    model_field: Any = settings.fields["model"]
+
     def longest(model: Any) -> int:
         try:
             return num_train_timesteps(engine, model)
         except FieldError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(f"{model_field.label} {error.reason}", print_exception=False) from error
 
     def usual(model: Any) -> Any:
         """How the model's authors sample: variance and clipping."""
@@ -193,11 +195,11 @@ def _connect(settings: Controls, engine: Engine) -> None:
             T = UNKNOWN_TIMESTEPS
         return [gr.skip() if T == UNKNOWN_TIMESTEPS else gr.update(high=T)] * len(sliders)
 
-    model, fields = settings.fields["model"], settings.fields
-    settings.full_chain.click(longest, model, fields["ddpm_steps"], **PRIVATE)
-    settings.model_chosen(usual, model, [fields["variance"], fields["clip"]], **PRIVATE)
+    fields = settings.fields
+    settings.full_chain.click(longest, model_field, fields["ddpm_steps"], **PRIVATE)
+    settings.model_chosen(usual, model_field, [fields["variance"], fields["clip"]], **PRIVATE)
     sliders = [fields["steps"], *(own["steps"] for own in settings.own.values())]
-    gr.on([model.change, settings.fetched.click], known, model, sliders, **PRIVATE)  # type: ignore[attr-defined]
+    gr.on([model_field.change, settings.fetched.click], known, model_field, sliders, **PRIVATE)
 
 
 def licence_of(engine: Engine, model: Any) -> str:
@@ -249,7 +251,12 @@ class Verdicts(list[dict[str, Any]]):
 
 
 def validator(
-    runs: PageRuns, name: str, prepare: Callable[[tuple[Any, ...]], Any], names: list[str], silent: Collection[str] = ()
+    runs: PageRuns,
+    name: str,
+    prepare: Callable[[tuple[Any, ...]], Any],
+    names: list[str],
+    silent: Collection[str] = (),
+    words: Words = str,
 ) -> Callable[..., Verdicts]:
     """A gradio validator that puts what is wrong on the field it is about, before anything is queued.
 
@@ -263,7 +270,7 @@ def validator(
         except FieldError as error:
             wrong = None if error.field in silent else error
         place = wrong.field if wrong and wrong.field in names else "steps"
-        verdicts = Verdicts(gr.validate(not (wrong and name == place), str(wrong)) for name in names)
+        verdicts = Verdicts(gr.validate(not (wrong and name == place), words(wrong) if wrong else "") for name in names)
         verdicts.refused = wrong.field if wrong else None
         return verdicts
 

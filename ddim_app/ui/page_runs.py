@@ -20,6 +20,8 @@ from ddim_app.ui.run_history import RunHistory
 MOST_PREPARED = 64
 News = Plan | list[Any] | Finished | str
 Tell = Callable[[object], None]
+Words = Callable[[FieldError], str]
+"""What is said of an error: with the API's name of its field, or with the page's."""
 Place = tuple[str | None, str]
 """Where a run is shown: the page, by its session, and the tab; "" for callers of the API."""
 GONE = object()
@@ -55,7 +57,9 @@ class PageRuns:
         while len(self._prepared) > MOST_PREPARED:
             self._prepared.popitem(last=False)
 
-    async def prepared(self, request: gr.Request, name: str, values: tuple[Any, ...], prepare: Callable[..., Any]) -> Any:
+    async def prepared(
+        self, request: gr.Request, name: str, values: tuple[Any, ...], prepare: Callable[..., Any], words: Words = str
+    ) -> Any:
         """What was made of these values for this handler, or else what `prepare` makes of them; raises gr.Error."""
         known, made = self._prepared.pop((request.session_hash, name), (None, None))
         if known == values:
@@ -64,7 +68,7 @@ class PageRuns:
             return await asyncio.to_thread(prepare, values)
         except FieldError as error:
             self.engine.request_log.refused(error.field)
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(words(error), print_exception=False) from error
 
     @property
     def makes_unasked(self) -> bool:
@@ -84,14 +88,29 @@ class PageRuns:
             return str(error)
         return None
 
-    def planned(self, recipe: BaseRecipe) -> BaseRecipe | Plan:
-        """The recipe's plan; the recipe itself while a model has still to be downloaded. Raises FieldError."""
-        here = all(map(self.engine.is_here, recipe.models))
-        plan: BaseRecipe | Plan = self.engine.plan(recipe) if here else recipe
+    def planned(self, recipe: BaseRecipe, second: str = "second_model") -> BaseRecipe | Plan:
+        """The recipe's plan; the recipe itself while a model has still to be downloaded.
+
+        Raises FieldError, in which the field of a recipe's other model is called `second`, as on the page and in the API; what
+        is wrong with the first one was found before there was a recipe.
+        """
+        if self.away(recipe):
+            return recipe
+        try:
+            plan: Plan = self.engine.plan(recipe)
+        except FieldError as error:
+            if error.field == "decode_model" or (error.field == "model" and len(recipe.models) > 1):
+                raise FieldError(second, error.reason) from error
+            raise
         return plan
 
+    def away(self, recipe: BaseRecipe) -> list[str]:
+        """The models of a recipe that would have to be downloaded."""
+        engine = self.engine
+        return [name for name in recipe.models if not engine.is_here(name) and engine.catalogue.is_on_hub(name)]
+
     async def stream(
-        self, run: BaseRecipe | Plan, request: gr.Request, tab: str = "", *, background: bool = False
+        self, run: BaseRecipe | Plan, request: gr.Request, tab: str = "", *, background: bool = False, words: Words = str
     ) -> AsyncGenerator[list[News], None]:
         """What has happened since the last time, in lists: sentences while a model loads, the Plan, frames, then Finished.
 
@@ -117,7 +136,7 @@ class PageRuns:
                     return
                 wrong = next((item for item in items if isinstance(item, FieldError)), None)
                 if wrong is not None:
-                    raise gr.Error(str(wrong), print_exception=False) from wrong
+                    raise gr.Error(words(wrong), print_exception=False) from wrong
                 yield [item for item in items if isinstance(item, Plan | list | Finished | str)]
                 if any(isinstance(item, Finished) for item in items):
                     return

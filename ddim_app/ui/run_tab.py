@@ -104,6 +104,8 @@ class RunTab(ABC):
     """Names of fields whose refusals the run says itself, as a message of its own."""
     more_fields: tuple[str, ...] = ()
     """Names of the tab's own inputs, for messages on them."""
+    second_field = "second_model"
+    """Name of the input that a recipe has its other model from."""
 
     def __init__(self, runs: PageRuns, settings: Controls) -> None:
         self.runs, self.settings = runs, settings.of(self.name)
@@ -121,18 +123,19 @@ class RunTab(ABC):
         Raises FieldError when the tab could not run with them.
         """
         recipe, about = self.recipe_of(values)
-        return self.runs.planned(recipe), about
+        return self.runs.planned(recipe, self.second_field), about
 
     def cost_line(self, *values: Any) -> Any:
         """What a run takes, or which field is wrong, with its sentence."""
         engine = self.runs.engine
         try:
             recipe, _ = self.recipe_of(values)
-            if refusal := next(filter(None, map(engine.refusal, recipe.models)), None):
-                raise refusal
-            if away := [name for name in recipe.models if not engine.is_here(name)]:
+            for i, name in enumerate(recipe.models):
+                if refusal := engine.refusal(name):
+                    raise FieldError(self.second_field, refusal.reason) if i else refusal
+            if away := self.runs.away(recipe):
                 return text.LOADED if all(map(engine.catalogue.is_fetched, away)) else text.DOWNLOADED
-            plan = engine.plan(recipe)
+            plan: Any = self.runs.planned(recipe, self.second_field)
         except FieldError as error:
             return {"wrong": self.wrong(values, error)}
         seconds, gpu = engine.seconds(plan), engine.gpu_seconds(plan)
@@ -217,7 +220,7 @@ class RunTab(ABC):
 
     async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         """Streams a run to the page."""
-        show = RunView(*await self.runs.prepared(request, self.name, values, self.prepare))
+        show = RunView(*await self.runs.prepared(request, self.name, values, self.prepare, self.in_page_words))
         async for shown in self.streamed(show, request):
             yield shown
 
@@ -239,7 +242,7 @@ class RunTab(ABC):
         self.runs.reached(place)
         yield [busy(show.note, live=live), *(self._nothing() if live else self.before(show.recipe))]
         try:
-            async with aclosing(self.runs.stream(show.run, request, self.name)) as stream:
+            async with aclosing(self.runs.stream(show.run, request, self.name, words=self.in_page_words)) as stream:
                 async for news in stream:
                     for item in news:
                         show.take(item)

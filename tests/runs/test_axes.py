@@ -36,9 +36,9 @@ def test_axes_are_read(name: str, text: str, values: tuple[object, ...] | None) 
     [
         ("steps", "", "rows must list its values, such as 5, 10, .., 50 or 0:1:0.25; got ''"),
         ("steps", None, "rows must list its values, such as 5, 10, .., 50 or 0:1:0.25; got nothing"),
-        ("steps", "5,,10", "rows cannot be read at character 3: steps must be a whole number from 1 to 1000; got ''"),
-        ("steps", "5, 1001", "rows cannot be read at character 4: steps must be a whole number from 1 to 1000; got 1001"),
-        ("steps", "5, 2.5", "rows cannot be read at character 4: steps must be a whole number from 1 to 1000; got 2.5"),
+        ("steps", "5,,10", "rows cannot be read at character 3: must be a whole number from 1 to 1000; got ''"),
+        ("steps", "5, 1001", "rows cannot be read at character 4: must be a whole number from 1 to 1000; got 1001"),
+        ("steps", "5, 2.5", "rows cannot be read at character 4: must be a whole number from 1 to 1000; got 2.5"),
         ("steps", "10, 20, 10", "rows names 10 twice, the second time at character 9"),
         ("steps", "5, .., 50", "rows needs two numbers before and one after the dots at character 4, as in 5, 10, .., 50"),
         ("steps", "5, 10, ..", "rows needs two numbers before and one after the dots at character 8, as in 5, 10, .., 50"),
@@ -46,8 +46,8 @@ def test_axes_are_read(name: str, text: str, values: tuple[object, ...] | None) 
         ("steps", "1:1000:1", f"rows may have at most {MAX_VALUES} values; the range at character 1 has 1000"),
         ("eta", "0:1", "rows needs from:to:by at character 1, as in 0:1:0.25; got '0:1'"),
         ("eta", "0:1:0", "rows never reaches its end at character 1"),
-        ("eta", "nan", "rows cannot be read at character 1: eta must be a number from 0 to 2; got 'nan'"),
-        ("clip", "clip, hard", "rows cannot be read at character 7: clip must be one of clip, off, dynamic; got 'hard'"),
+        ("eta", "nan", "rows cannot be read at character 1: must be a number from 0 to 2; got 'nan'"),
+        ("clip", "clip, hard", "rows cannot be read at character 7: must be one of clip, off, dynamic; got 'hard'"),
         (
             "colour",
             "red",
@@ -91,7 +91,7 @@ def test_another_sampler_is_a_value_of_the_eta_axis() -> None:
 
 def test_a_matrix_has_two_axes_and_an_end() -> None:
     steps = parse("steps", "1:20:1", 1000)
-    with pytest.raises(FieldError, match="must be another setting than the rows; both are steps"):
+    with pytest.raises(FieldError, match="must be another setting than that of the rows"):
         cells(Arm(), steps, steps)
-    with pytest.raises(FieldError, match="may make at most 64 cells; these make 80"):
+    with pytest.raises(FieldError, match="must make at most 64 cells with those of the columns; these make 80"):
         cells(Arm(), steps, parse("eta", "0,0.5,1,2", 1000))

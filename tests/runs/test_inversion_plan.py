@@ -1,6 +1,7 @@
 """Inversions as runs of the engine: recipes, costs, every method's round trip, refusals."""
 
 import copy
+import itertools
 import json
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from ddim_app.diffusion.lockstep import in_lockstep
 from ddim_app.diffusion.sampler import Query, drive
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
-from ddim_app.errors import FieldError
+from ddim_app.errors import FieldError, RunError
 from ddim_app.runs import inversion_routes, kinds, latent_files, sampling
 from ddim_app.runs.inversion import METHODS, InversionArm, InvertRecipe
 from ddim_app.runs.inversion_plan import InversionResult, InversionStep
@@ -234,3 +235,31 @@ def test_the_engine_refuses_what_is_too_dear(engine):
 def test_routes_have_their_costs():
     for method, nfe in (("ddim-target", (9, 9)), ("fixed-point", (36, 9)), ("o-belm", (9, 8)), ("sdedit", (0, 9))):
         assert inversion_routes.route_of(InversionArm(method=method, steps=9), toys.LINEAR, toys.LINEAR).nfe == nfe
+
+
+def test_an_error_counts_the_steps_of_a_fixed_point_as_the_page_does(engine):
+    """Not the evaluations, of which a step has several."""
+    planned = engine.plan(asked(InversionArm(method="fixed-point", steps=5), sources=(Source(seed=3),)))
+    steps = [f"step {i + 1} of 5 of making the picture" for i in range(5)]
+    steps += [f"step {i + 1} of 5 on the way up" for i, count in enumerate(planned.routes[0].allotted) for _ in range(count)]
+    steps += [f"step {i + 1} of 5 on the way down" for i in range(5)]
+    assert len(steps) > 15 + 5
+    for bad, words in enumerate(steps):
+        calls = itertools.count()
+
+        def predict(x, t, calls=calls, bad=bad):
+            return toys.network(x, t) * (float("nan") if next(calls) == bad else 1)
+
+        with pytest.raises(RunError, match=f"not a number at {words}, so"):
+            list(drive(planned.process(torch.device("cpu")), predict))
+
+
+def test_an_error_of_arms_at_different_steps_counts_rounds(engine):
+    planned = engine.plan(asked(InversionArm(method="fixed-point", steps=5), InversionArm(method="ddim-target", steps=5)))
+    calls = itertools.count(1)
+
+    def predict(x, t):
+        return toys.network(x, t) * (float("nan") if next(calls) == 4 else 1)
+
+    with pytest.raises(RunError, match="not a number at round 4 of network calls, so"):
+        list(drive(planned.process(torch.device("cpu")), predict))

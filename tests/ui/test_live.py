@@ -75,7 +75,7 @@ def test_a_wrong_serial_runs_nothing(engine: Engine, monkeypatch: pytest.MonkeyP
 
 def test_a_wrong_value_is_said_by_its_field(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = answers(live_of(engine, monkeypatch), {"serial": 1}, steps=3.7)
-    assert shown[0][0]["wrong"] == {"steps": "steps must be a whole number from 1 to 1000; got 3.7"}
+    assert shown[0][0]["wrong"] == {"steps": "Steps must be a whole number from 1 to 1000; got 3.7"}
     assert engine.loop.calls == 0
 
 

@@ -68,7 +68,7 @@ class Live:
             costly = self._too_costly(planned)
         except FieldError as error:
             tab.runs.engine.request_log.refused(error.field)
-            yield [{"serial": serial, "wrong": {error.field: str(error)}}, *self._still(session)]
+            yield [{"serial": serial, "wrong": {error.field: tab.in_page_words(error)}}, *self._still(session)]
             return
         if self._newest.get(session) != serial:
             return
@@ -113,7 +113,9 @@ class Live:
         """The finished first picture of each arm, (1, C, H, W); none where the run failed, None where it was ended."""
         finals: dict[int, Tensor] = {}
         is_through = False
-        async with aclosing(self.tab.runs.stream(replace(recipe, pictures=1), request, self.tab.name)) as stream:
+        async with aclosing(
+            self.tab.runs.stream(replace(recipe, pictures=1), request, self.tab.name, words=self.tab.in_page_words)
+        ) as stream:
             async for news in stream:
                 frames = [frame for item in news if isinstance(item, list) for frame in item]
                 finals |= {frame.arm: frame.x_t for frame in frames if isinstance(frame, Frame) and frame.is_last}

@@ -53,9 +53,9 @@ class Against:
         try:
             planned, _ = await asyncio.to_thread(self._tab.prepare, values)
         except FieldError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(self._tab.in_page_words(error), print_exception=False) from error
         frames: CollectedFrames | None = None
-        async with aclosing(self._tab.runs.stream(planned, request, self.place)) as stream:
+        async with aclosing(self._tab.runs.stream(planned, request, self.place, words=self._tab.in_page_words)) as stream:
             async for news in stream:
                 for item in news:
                     if isinstance(item, Plan):

@@ -144,7 +144,7 @@ class InterpolateTab(RunTab):
 
     async def run_unasked(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         """First a few of the frames, then all of them."""
-        planned, about = await self.runs.prepared(request, self.name, values, self.prepare)
+        planned, about = await self.runs.prepared(request, self.name, values, self.prepare, self.in_page_words)
         coarse = planned.recipe.coarser() if isinstance(planned, PathPlan) else None
         for recipe in filter(None, (coarse, planned)):
             show = RunView(recipe, about)

@@ -49,12 +49,12 @@ class Curve:
         try:
             planned, _ = await asyncio.to_thread(self.tab.prepare, values)
         except FieldError as error:
-            yield [str(error), KEEP, KEEP]
+            yield [self.tab.in_page_words(error), KEEP, KEEP]
             return
         recipe = planned.recipe if isinstance(planned, Plan) else planned
         found: dict[int, InversionResult] = {}
         yield [f"0 of {len(recipe.arms)} ways are through", {"rows": []}, {}]
-        async with aclosing(self.tab.runs.stream(planned, request, self.place)) as stream:
+        async with aclosing(self.tab.runs.stream(planned, request, self.place, words=self.tab.in_page_words)) as stream:
             async for news in stream:
                 frames = [frame for item in news if isinstance(item, list) for frame in item]
                 new = {frame.arm: frame for frame in frames if isinstance(frame, InversionResult)}

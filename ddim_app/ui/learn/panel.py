@@ -16,7 +16,7 @@ from ddim_app.engine import Engine
 from ddim_app.errors import FieldError, whole
 from ddim_app.models.loading import Model
 from ddim_app.runs import forms
-from ddim_app.runs.base import BaseRecipe
+from ddim_app.runs.base import BaseRecipe, check_model
 from ddim_app.runs.lessons import LessonRecipe, LookResult
 from ddim_app.runs.sampling import Recipe
 from ddim_app.runs.sources import Source, of_image
@@ -124,8 +124,8 @@ class LessonScene:
 
 def scene(engine: Engine, named: dict[str, Any], image: Image.Image) -> LessonScene:
     """Raises FieldError for settings that no run could have."""
-    name = named["model"]
-    if isinstance(name, str) and not engine.is_here(name) and engine.catalogue.is_on_hub(name):
+    name = check_model(named["model"])
+    if not engine.is_here(name) and engine.catalogue.is_on_hub(name):
         raise FieldError("model", "is not here yet: it is downloaded when you press Run on the Compare tab")
     model, reason = _usable(engine, name)
     T = model.schedule.num_train_timesteps if model else 1000

@@ -44,7 +44,7 @@ class SchedulePanel(Panel):
         self.inputs, self.outputs = [self.quantity], [self.formula, self.chart, self.marks]
 
     def show(self, scene: LessonScene, *values: Any) -> list[Any]:
-        quantity = values[0] if values[0] in QUANTITIES else "alpha_bar"
+        quantity = values[0] if isinstance(values[0], str) and values[0] in QUANTITIES else "alpha_bar"
         grid = scene.grid
         moves = f"First step: {noises(grid[0], grid[1], scene.eta)}."
         if len(grid) > 3:

@@ -107,10 +107,12 @@ class LearnTab(RunTab):
             at = self._scene(shared)
             if panel.needs_model:
                 at.need_model()
-            note = f"model {at.reason}. This chapter shows DDPM's linear schedule in its place." if at.reason else ""
+            without = f"{self.named_inputs['model'].label} {at.reason}. This chapter shows DDPM's linear schedule in its place."
+            note = without if at.reason else ""
             return [note, *panel.show(at, *own)]
         except (FieldError, RuntimeError) as error:
-            return [str(error), *[gr.skip() for _ in panel.outputs]]
+            words = self.in_page_words(error) if isinstance(error, FieldError) else str(error)
+            return [words, *[gr.skip() for _ in panel.outputs]]
 
     def fill(self, event: gr.EventData, *values: Any) -> list[Any]:
         """The panel that the browser names filled anew, the others left as they are."""

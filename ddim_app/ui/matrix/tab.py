@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -68,6 +69,7 @@ class MatrixTab(RunTab):
     """A table of pictures over two settings, all from the same noise."""
 
     title, name, go = "Steps × η", "matrix", "Run matrix"
+    second_field = "model"  # its other models are values of an axis
     headline = "More steps to the right, more noise down."
     sentence = "All cells start from the same noise. Press a cell to look closer."
 
@@ -122,9 +124,9 @@ class MatrixTab(RunTab):
         recipe = compare({**named, "second_model": ""}, T)
         base = recipe.arms[0]
 
-        def steps_in(arm: Arm, seconds: float) -> int:
+        def steps_in(field: str, arm: Arm, seconds: float) -> int:
             if not self.runs.engine.is_here(recipe.model):
-                raise FieldError("values", "in seconds need a model that is here already: run it once first")
+                raise FieldError(field, "in seconds need a model that is here already: run it once first")
             alone = replace(arm, start_arm=None, start_step=None)
             try:
                 each = self.runs.engine.step_seconds(recipe.with_arms(alone))
@@ -132,8 +134,8 @@ class MatrixTab(RunTab):
                 raise FieldError("model", f"cannot be timed: {error}") from error
             return min(T, max(1, int(seconds / each)))
 
-        rows = axes.parse(chosen[0], chosen[1], T, "row values", steps_in)
-        columns = axes.parse(chosen[2], chosen[3], T, "column values", steps_in)
+        rows = axes.parse(chosen[0], chosen[1], T, "row values", partial(steps_in, "row values"))
+        columns = axes.parse(chosen[2], chosen[3], T, "column values", partial(steps_in, "column values"))
         return recipe.with_arms(*axes.trunk(base, rows, columns), *axes.cells(base, rows, columns)), (rows, columns)
 
     def board(self, plan: SamplingPlan, about: tuple[Axis, Axis]) -> MatrixView:
