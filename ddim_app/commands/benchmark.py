@@ -22,6 +22,7 @@ def add(commands: Any) -> None:
         "--same-picture", action="store_true", help="time each sampler until it is within 5 of 255 of the exact flow"
     )
     bench.add_argument("--exact", metavar="FILE", type=Path, help="with --same-picture: keep the exact flow's pictures in this npz")
+    bench.add_argument("--seeds", type=int, default=64, help="with --same-picture: pictures that are compared (default 64)")
     bench.add_argument("--gpu", metavar="FOLDER", type=Path, help="measure the GPU part by part instead, with results in FOLDER")
     bench.add_argument("--device", choices=("cuda", "cpu"), help="with --gpu: cpu rehearses the parts with small sizes")
     bench.add_argument("--parts", nargs="*", help="with --gpu: only these parts")
@@ -39,7 +40,9 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.sharing:
         sharing.main(arguments.repeats)
     elif arguments.same_picture:
-        same_picture.main(arguments.models, _backends(arguments), arguments.repeats, arguments.exact, arguments.json)
+        same_picture.main(
+            arguments.models, _backends(arguments), arguments.repeats, arguments.seeds, arguments.exact, arguments.json
+        )
     else:
         plan = sampling_benchmark.BenchmarkPlan(
             arguments.repeats, arguments.quick, arguments.models, arguments.pictures or sampling_benchmark.PICTURES,

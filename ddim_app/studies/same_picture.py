@@ -25,14 +25,13 @@ from ddim_app.diffusion.metrics import SAME, rmse
 from ddim_app.diffusion.noise import initial_noise
 from ddim_app.diffusion.schedule import SPACINGS
 from ddim_app.engine import Engine
-from ddim_app.errors import FieldError
+from ddim_app.errors import FieldError, whole
 from ddim_app.models.loading import Model
 from ddim_app.runs.methods import METHODS
 from ddim_app.runs.sampling import MAX_PICTURES, Arm, Recipe
 from ddim_app.studies.contenders import Timing, interleaved
 from ddim_app.studies.sampling_benchmark import draw, machine, settle, shown
 
-SEEDS = 64
 BATCHES = (1, 16)
 """Pictures of a timed run."""
 COUNTS = (*range(1, 21), *range(22, 41, 2), *range(45, 101, 5), *range(110, 201, 10), 250, 300, 400, 500, 700, 1000)
@@ -228,49 +227,55 @@ def groups(engine: Engine, model: Model, backends: Sequence[str]) -> dict[str, l
     return rows | {f"DPMSolverMultistepScheduler, {fmt}": solvers(engine, model)}
 
 
-def table(engine: Engine, model: Model, backends: Sequence[str], exact: Tensor, repeats: int) -> list[dict[str, Any]]:
-    """A row for each group, printed: its fewest steps, how near they are, and the seconds of each batch, taken in turns."""
-    counts = [count for count in COUNTS if count <= model.schedule.num_train_timesteps]
-    found: dict[str, Reached] = {}
-    for name, ways in groups(engine, model, backends).items():
-        reached = least(ways, counts, exact)
-        if reached is None:
+def search(named: dict[str, list[Way]], counts: Sequence[int], exact: Tensor) -> dict[str, Reached]:
+    """The fewest steps of each group that is there with some of the counts, printed as they are found."""
+    reached = {}
+    for name, ways in named.items():
+        best = least(ways, counts, exact)
+        if best is None:
             print(f"  {name:40} is not there with {counts[-1]} steps")
             continue
-        found[name] = reached
-        mean, median = reached.near
-        print(f"  {name:40} {reached.steps:4} steps, {reached.way.words}: mean {mean:.2f}, median {median:.2f}", flush=True)
-    settle(partial(draw, engine, model, min(60, counts[-1])))
+        reached[name] = best
+        mean, median = best.near
+        print(f"  {name:40} {best.steps:4} steps, {best.way.words}: mean {mean:.2f}, median {median:.2f}", flush=True)
+    return reached
+
+
+def timed(reached: dict[str, Reached], repeats: int) -> list[dict[str, Any]]:
+    """A row for each group: its steps, how near they are, and the seconds of each batch, taken in turns and printed."""
     rows = [
-        {"who": name, "settings": reached.way.words, "steps": reached.steps, **reached.near._asdict(), "seconds": {}}
-        for name, reached in found.items()
+        {"who": name, "settings": best.way.words, "steps": best.steps, **best.near._asdict(), "seconds": {}}
+        for name, best in reached.items()
     ]
     for count in BATCHES:
-        print(f"\n{model.name}, {count} {'picture' if count == 1 else 'pictures'}")
-        rivals = {name: partial(reached.way.draw, reached.steps, range(count)) for name, reached in found.items()}
+        print(f"\n{count} {'picture' if count == 1 else 'pictures'}")
+        rivals = {name: partial(best.way.draw, best.steps, range(count)) for name, best in reached.items()}
         timings: dict[str, Timing] = interleaved(rivals, repeats)
         others = {name: timing.median for name, timing in timings.items() if not name.startswith(OURS)}
         for row in rows:
             timing = timings[row["who"]]
             faster = {name: median / timing.median for name, median in others.items()}
             row["seconds"][count] = {**timing._asdict(), "times faster than": faster}
-            ratios = ", ".join(f"{ratio:.2f} x {name.split(',')[0]}{name.split(',')[1]}" for name, ratio in faster.items())
-            print(f"  {row['who']:40} {row['steps']:4} steps {shown(timing)}  {ratios}")
+            ratios = ", ".join(f"{ratio:.2f} x {name}" for name, ratio in faster.items())
+            print(f"  {row['who']:40} {row['steps']:4} steps {shown(timing)}  {ratios}", flush=True)
     return rows
 
 
 def main(
-    models: Sequence[str] | None, backends: Sequence[str], repeats: int, exact_file: Path | None = None, output: Path | None = None,
-    seeds: int = SEEDS,
+    models: Sequence[str] | None, backends: Sequence[str], repeats: int, seeds: int, exact_file: Path | None = None,
+    output: Path | None = None,
 ) -> None:  # fmt: skip
     """Prints the table of the first model, and writes it as JSON when asked."""
+    whole("seeds", seeds, 1)
     engine = Engine(allow_hub=False, backend="torch")
     model = engine.model((models or engine.catalogue.names())[0])
     T = model.schedule.num_train_timesteps
     print(f"{machine(engine)}; medians of {repeats} (range)")
     exact = exact_pictures(engine, model, seeds, exact_file)
     print(f"{model.name}: fewest steps with which mean and median of {seeds} seeds are within {SAME:g} of 255 of {T} steps of DDIM")
-    rows = table(engine, model, backends, exact, repeats)
+    reached = search(groups(engine, model, backends), [count for count in COUNTS if count <= T], exact)
+    settle(partial(draw, engine, model, min(60, T)))
+    rows = timed(reached, repeats)
     if output:
         report = {"machine": machine(engine), "model": model.name, "weights": model.sha256, "seeds": seeds, "rows": rows}
         output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")

@@ -64,9 +64,9 @@ def test_a_few_seeds_that_change_their_mind_are_in_the_mean_alone():
 def test_everybody_comes_to_the_exact_flow_of_a_small_network_and_is_timed(engine, monkeypatch, capsys):
     model = engine.model("tiny")
     exact = same_picture.exact_pictures(engine, model, 2)
-    monkeypatch.setattr(same_picture, "COUNTS", (1, 3))
     monkeypatch.setattr(same_picture, "SAME", 100.0)  # random weights are nobody's flow, and 5 would need hundreds of steps
-    rows = same_picture.table(engine, model, ["torch", "openvino"], exact, 1)
+    reached = same_picture.search(same_picture.groups(engine, model, ["torch", "openvino"]), [1, 3], exact)
+    rows = same_picture.timed(reached, 1)
     backends = ["torch", "openvino"] if openvino_backend.is_here() else ["torch"]
     who = {row["who"].rsplit(",", 1)[0] for row in rows}
     assert who == {
@@ -77,7 +77,7 @@ def test_everybody_comes_to_the_exact_flow_of_a_small_network_and_is_timed(engin
         assert row["mean"] <= 100
         assert row["seconds"].keys() == {1, 16}
         assert 0 < row["seconds"][16]["low"] <= row["seconds"][16]["median"]
-    assert "x DDIMPipeline leading" in capsys.readouterr().out
+    assert "x DDIMPipeline, leading, fp32" in capsys.readouterr().out
 
 
 def test_diffusers_begins_with_our_noise_and_has_our_schedule(engine):
