@@ -21,8 +21,8 @@ PRIVATE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visib
 HERE = "if ('{0}' !== (document.body.dataset.tab ?? '{0}')) throw 'closed';"
 """JavaScript that lets an event go on only while that tab is open: what it throws ends the event without a word."""
 
-OLD: dict[str, Any] = {**PRIVATE, "js": "() => { document.body.classList.add(`old-${document.body.dataset.tab}`); return []; }"}
-"""Options of an event after which what the open tab shows is of other settings: dimmed by page.css until a run fills it."""
+OLD: dict[str, Any] = {**PRIVATE, "js": "() => { window.stale(document.body.dataset.tab); return []; }"}
+"""Options of an event after which what the open tab shows is of other settings: dimmed until a run fills it."""
 
 AnyComponent = TypeVar("AnyComponent", bound=Component)
 

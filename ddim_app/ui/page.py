@@ -7,6 +7,7 @@ from gradio.components import Component
 
 from ddim_app.engine import Engine
 from ddim_app.engine.options import MAX_QUEUE
+from ddim_app.models.names import canonical
 from ddim_app.ui import controls as settings
 from ddim_app.ui import text
 from ddim_app.ui.assets import asset
@@ -223,6 +224,8 @@ def _connect_models(engine: Engine, controls: settings.Controls, demo: gr.Blocks
     lists = [controls.fields["model"], controls.fields["second_model"]]
     changed = gr.Button("New models", visible="hidden", elem_id="new-models")  # pressed by the script of the page
     gr.on([demo.load, changed.click], look, known, [*lists, known], **PRIVATE)
+    for field in lists:  # of the address of a page the id is shown
+        field.change(_id_of, field, field, **PRIVATE)  # type: ignore[attr-defined]
     model: Any = controls.fields["model"]
     controls.training.connect(engine, demo, model)
     classes = [controls.fields[name] for name in settings.NO_CLASS]
@@ -231,6 +234,11 @@ def _connect_models(engine: Engine, controls: settings.Controls, demo: gr.Blocks
         return [settings.licence_of(engine, name), *settings.classes_of(engine, name, label)]
 
     gr.on([demo.load, model.change, controls.fetched.click], about, [model, classes[0]], [controls.licence, *classes], **PRIVATE)
+
+
+def _id_of(name: Any) -> Any:
+    """The name that a model goes by, where another was typed."""
+    return canonical(name) if isinstance(name, str) and canonical(name) != name else gr.skip()
 
 
 def _connect_cost(tab: RunTab, cost: gr.HTML, demo: gr.Blocks) -> None:

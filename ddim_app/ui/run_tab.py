@@ -16,6 +16,7 @@ from ddim_app.errors import FieldError
 from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.ui import text
 from ddim_app.ui.controls import Controls
+from ddim_app.ui.fields import OLD
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_history import Drawn
 
@@ -119,6 +120,11 @@ class RunTab(ABC):
 
     def prepare(self, values: tuple[Any, ...]) -> Any:
         """(the plan of these values, or their recipe while a model is still to be downloaded; what the board wants to know).
+    def dim_on(self, *events: Any) -> None:
+        """Dims what the tab shows after a move of one of its inputs, or another of these events, until a run fills it."""
+        moved = [field.input for field in self.inputs if hasattr(field, "input")]
+        gr.on([*moved, *events], None, None, None, **OLD)
+
 
         Raises FieldError when the tab could not run with them.
         """

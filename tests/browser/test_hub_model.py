@@ -1,5 +1,6 @@
 """A new user's way to a model of the Hub: paste the address of its page, wait while it says how far it is, look at the pictures."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +46,10 @@ def visit(browser: Browser, hub: FakeHub, tiny_root: Path) -> Iterator[Page]:
 
 def test_the_address_of_its_page_is_pasted_and_it_draws(visit: Page, hub: FakeHub) -> None:
     choose(visit, "#model", " https://huggingface.co/google/ddpm-celebahq-256/tree/main ")
+    expect(visit.locator("#model input")).to_have_value("google/ddpm-celebahq-256")
     expect(visit.locator("#cost")).to_have_text("This model is downloaded when you run it.")
+    expect(visit.locator("#ladder .ladder")).to_have_class(re.compile("stale"))
+    expect(visit.locator("#stage .arm .stale")).to_have_count(8)
     assert not hub.fetched()
     fill(visit, "steps", 3)
     visit.evaluate(LISTEN)

@@ -141,13 +141,13 @@ def test_a_grid_a_loop_and_their_films(page: Page, tmp_path: Path) -> None:
 def test_a_film_of_other_ends_is_dimmed_and_not_saved(page: Page) -> None:
     open_tab(page, "Loop")
     frames_ = interpolate(page)
-    expect(page.locator("body")).not_to_have_class(re.compile("old-interpolate"))
+    expect(page.locator("#strips .film")).not_to_have_class(re.compile("stale"))
     seeds(page, 6)
-    expect(page.locator("body")).to_have_class(re.compile("old-interpolate"))
+    expect(page.locator("#strips .film")).to_have_class(re.compile("stale"))
     page.click("#save-gif")
     expect(page.locator("#strips-saved")).to_contain_text("is of the settings before: press Interpolate first")
     assert interpolate(page) != frames_
-    expect(page.locator("body")).not_to_have_class(re.compile("old-interpolate"))
+    expect(page.locator("#strips .film")).not_to_have_class(re.compile("stale"))
 
 
 def test_ddpms_way_mixes_noised_pictures(page: Page) -> None:

@@ -178,7 +178,7 @@ def test_a_latent_goes_to_interpolate(page: Page) -> None:
     page.click("#invert-send")
     expect(page.locator("#run-interpolate")).to_be_visible()
     expect(page.locator("#eta input")).to_have_value("0")  # at which the picture comes back
-    expect(page.locator("body")).to_have_class(re.compile("old-interpolate"))
+    expect(page.locator("#strips .film")).to_have_class(re.compile("stale"))
     card = page.locator("#ends .end").first
     expect(card).to_contain_text("Inverted picture")
     expect(card.locator("img")).to_have_attribute("src", re.compile("^data:image/png"))
@@ -186,9 +186,9 @@ def test_a_latent_goes_to_interpolate(page: Page) -> None:
 
 def test_what_is_shown_of_other_settings_is_dimmed(page: Page) -> None:
     open_invert(page, 2)
-    expect(page.locator("body")).to_have_class(re.compile("old-invert"))
+    expect(page.locator("#invert .invert")).to_have_class(re.compile("stale"))
     run_inversion(page)
-    expect(page.locator("body")).not_to_have_class(re.compile("old-invert"))
+    expect(page.locator("#invert .invert")).not_to_have_class(re.compile("stale"))
 
 
 def test_the_crop_is_moved_and_the_picture_with_it(page: Page) -> None:

@@ -1,5 +1,6 @@
 """The ladder in a headless browser: there at once, each row measured to itself, and dragged without a server where it is stored."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +127,20 @@ def test_without_live_the_ladder_waits_to_be_asked(page: Page, engine: Engine) -
     wait_for(lambda: engine.loop.calls > calls)
     expect(page.locator("#ladder .about")).to_contain_text("Seed 5", timeout=120_000)
     slider(page, "steps")
+
+
+def test_a_ladder_of_other_settings_is_dimmed_until_they_come_back_or_it_is_filled(page: Page) -> None:
+    ladder, dimmed = page.locator("#ladder .ladder"), re.compile("stale")
+    fill(page, "steps", 20)
+    expect(page.locator("#stage .arm .stale")).to_have_count(8)  # of other steps
+    expect(ladder).not_to_have_class(dimmed)
+    fill(page, "seed", 42)
+    expect(ladder).to_have_class(dimmed)
+    expect(page.locator("#ladder .cell img").first).to_have_css("opacity", "0.45")
+    fill(page, "seed", 7)
+    expect(ladder).not_to_have_class(dimmed)
+    fill(page, "steps", 10)
+    expect(page.locator("#stage .arm .stale")).to_have_count(0)
 
 
 def test_the_sheet_of_the_stored_set_may_be_kept_for_ever(page: Page, url: str) -> None:

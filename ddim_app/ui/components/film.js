@@ -194,5 +194,6 @@ root.addEventListener('keydown', event => {
   if (target.matches('td button')) body.querySelector('button[aria-pressed="true"]')?.focus();
 });
 
-watch('value', () => { document.body.classList.remove('old-interpolate'); take(props.value); });
+document.addEventListener('stale', ({detail}) => { if (detail === 'interpolate') root.classList.add('stale'); });
+watch('value', () => { root.classList.remove('stale'); take(props.value); });
 take(props.value);

@@ -124,5 +124,6 @@ play.addEventListener('click', () => {
   timer = setInterval(() => { show(++place); if (place >= +scrub.max) { follow = true; stop(); } }, calm ? 500 : 140);
 });
 
-watch('value', () => { document.body.classList.remove('old-invert'); take(props.value); });
+document.addEventListener('stale', ({detail}) => { if (detail === 'invert') root.classList.add('stale'); });
+watch('value', () => { root.classList.remove('stale'); take(props.value); });
 take(props.value);

@@ -171,6 +171,9 @@ window.showStored = (settings, from = begun) => {
   const found = from && sheet && placesOf(settings, from);
   if (!found) return false;
   steps = settings.steps;
+  asked = keyOf(settings);
+  root.classList.remove('stale');
+  serial++;   // what still comes is of the settings before
   showArms(settings, found);
   show(ladderOf(settings, found));
   referStored(found, settings.pictures);
@@ -186,6 +189,7 @@ function offer(words) { fill.textContent = words; fill.hidden = false; }
 
 function ask(key, more) {
   asked = key;
+  root.classList.remove('stale');
   offered = '';
   fill.hidden = true;
   cells.flat().forEach(({cell, note}) => { cell.classList.add('stale'); note.textContent = '…'; note.classList.add('quiet'); });
@@ -203,13 +207,16 @@ window.laddered = (settings, begin, live) => {
   const found = placesOf(settings, begin), key = keyOf(settings);
   if (found || (isBundled && key === keyOf(begin) && settings.seed === stored.seed)) {
     asked = key;
+    root.classList.remove('stale');
     serial++;
     show(found && sheet ? ladderOf(settings, found) : {...(props.value.stored ? props.value : shown)});
     if (found) referStored(found, settings.pictures);
   } else if (key === asked) { chart(); mark(); }
   else if (live) ask(key, {});
-  else { offered = key; offer('Fill'); mark(); }
+  else { root.classList.add('stale'); offered = key; offer('Fill'); mark(); }
 };
+// The settings of now: of another model, seed or η than the ladder's it is dimmed, until it has followed.
+window.ladderNow = (settings, begin) => root.classList.toggle('stale', keyOf(settings) !== (asked || keyOf(begin)));
 // A press on one of the big pictures makes the ladder its own.
 document.addEventListener('picture', ({detail}) => {
   if (detail === picture || !told || (placesOf(...told) && !sheet)) return;

@@ -6,7 +6,7 @@ let sent = null, latest = null;   // the settings, as text: those of the last ru
 let done = '';                    // those of the run that is drawn whole
 const {names, begin} = props;
 
-const tell = kind => document.dispatchEvent(new CustomEvent(kind));
+const tell = kind => document.dispatchEvent(new CustomEvent(kind, {detail: 'compare'}));
 const isOn = () => button.getAttribute('aria-checked') === 'true';
 
 function send() {
@@ -25,8 +25,12 @@ window.setting = values => {
   sent ??= JSON.stringify(begin);
   if (now === latest) return;
   latest = now;
+  window.ladderNow?.(named(values), named(begin));
   if (now === sent) clearTimeout(soon);
-  if (!isOn() && !props.allowed && !window.opening && now !== sent) return void showNow();   // the host runs nothing unasked
+  if (!isOn() && !window.opening) {
+    if (now === sent) tell('fresh'); else if (props.allowed || !showNow()) tell('stale');   // a host that runs nothing unasked has what is stored
+    return;
+  }
   if (window.opening || !isOn() || (now === sent && !waiting)) return;
   if (window.dragging && window.showStored?.(named(values))) return;   // no server is asked while a stored picture is there
   tell('stale');

@@ -145,5 +145,6 @@ async function take(value) {
   hint.textContent = value.hint;
 }
 
-watch('value', () => take(props.value));
+document.addEventListener('stale', ({detail}) => { if (detail === 'matrix') root.classList.add('stale'); });
+watch('value', () => { root.classList.remove('stale'); take(props.value); });
 take(props.value);

@@ -38,7 +38,7 @@ function makeFigure(arm, number) {
 // Pictures that are not of the settings are dimmed; those of the run that the captions name come back.
 const fade = stale => figures.forEach(({cells}) => cells.forEach(each => each.cell.classList.toggle('stale', stale || each.of !== run.run)));
 const fadeAll = stale => { fade(stale); drawDifference(); };
-document.addEventListener('stale', () => fadeAll(true));
+document.addEventListener('stale', ({detail}) => { if (detail === 'compare') fadeAll(true); });
 document.addEventListener('fresh', () => fadeAll(false));
 // What each arm comes to with many steps, as strips of its pictures.
 document.addEventListener('references', ({detail}) => {

@@ -86,8 +86,7 @@ class InterpolateTab(RunTab):
 
     def connect(self, demo: gr.Blocks) -> None:
         self.against.connect()
-        moved = [field.input for field in self.inputs if hasattr(field, "input")]
-        gr.on(moved, None, None, None, **OLD)
+        self.dim_on()
         self.ends.uploaded.then(None, None, None, **OLD)
 
     def _charts(self, stored: list[dict[str, Any]]) -> None:
@@ -109,7 +108,7 @@ class InterpolateTab(RunTab):
 
     def share_gif(self, button: gr.Button, saved: gr.HTML, form: str = "gif") -> None:
         """Hands out the run's file of that form when the button is pressed."""
-        js = f"done => {{ {HERE.format(self.name)} return [done, document.body.classList.contains('old-{self.name}')]; }}"
+        js = f"done => {{ {HERE.format(self.name)} return [done, Boolean(document.querySelector('#strips .film.stale'))]; }}"
         save, is_old = partial(self._save, form), gr.Checkbox(False, visible=False)
         handed = button.click(save, [self.done, is_old], saved, js=js, show_progress="hidden", api_visibility="private")
         handed.then(dict, None, saved, **PRIVATE)  # what was handed over is not kept for the session

@@ -17,7 +17,7 @@ from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import chart, download
 from ddim_app.ui.controls import Controls, num_train_timesteps
-from ddim_app.ui.fields import OLD, PRIVATE, dial, raw, told_files
+from ddim_app.ui.fields import PRIVATE, dial, raw, told_files
 from ddim_app.ui.hosting.gradio_patches import event_data, preprocessed
 from ddim_app.ui.interpolate.ends import EndCards, with_file
 from ddim_app.ui.invert.asking import ASKED, HIDDEN, UPWARD, asked, chosen, cropped, uploaded
@@ -164,9 +164,8 @@ class InvertTab(RunTab):
     def connect(self, demo: gr.Blocks) -> None:
         self.ways.connect()
         self.curve.connect()
-        moved = [field.input for field in self.inputs if hasattr(field, "input")]
         brought = [self.pictures.select, self.upload_button.upload, self.clamped.click, self.load.upload]
-        gr.on([*moved, *brought, self.eta.release, self.stage.select, self.ways.card.select], None, None, None, **OLD)
+        self.dim_on(*brought, self.eta.release, self.stage.select, self.ways.card.select)
 
     def send_to(self, ends: EndCards, eta: Component, tab: str) -> None:
         """Makes the button put a single latent into the first card of another tab, set its eta to 0, and open that tab."""
@@ -177,11 +176,11 @@ class InvertTab(RunTab):
             except FieldError as error:
                 return [KEEP, KEEP, KEEP, str(error), False]
 
-        find = f"[...document.querySelectorAll('[role=tab]')].find(tab => tab.textContent.trim() === '{tab}')"
         given = [self.latent, ends.cards, ends.files, self.settings.fields["model"]]
         sending = self.send.click(send, given, [ends.cards, ends.files, eta, self.said, self.sent], **PRIVATE)
-        opened = f"{{ {find}?.click(); document.body.classList.add('old-interpolate'); }}"
-        sending.then(None, self.sent, None, js=f"sent => {{ if (sent) {opened} return []; }}", **PRIVATE)
+        opened = "window.openTab('interpolate').then(() => window.until(() => document.querySelector('#strips .film')))"
+        stale = f"{opened}.then(() => window.stale('interpolate'));"
+        sending.then(None, self.sent, None, js=f"sent => {{ if (sent) {stale} return []; }}", **PRIVATE)
 
     def _chosen(self, event: gr.EventData, model: Any, upload: Any) -> list[Any]:
         return chosen(event_data(event).get("value"), upload, self._size(model))

@@ -117,6 +117,9 @@ class MatrixTab(RunTab):
         told = "(rows, columns) => { document.body.dataset.axes = `${rows} ${columns}`; return []; }"
         gr.on([rows.change, columns.change], None, [rows, columns], None, js=told, **PRIVATE)
 
+    def connect(self, demo: gr.Blocks) -> None:
+        self.dim_on()
+
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, tuple[Axis, Axis]]:
         """The recipe whose arms are the cells, row by row, and its axes; raises FieldError."""
         named, chosen = self.settings.named(values[:-4]), values[-4:]
