@@ -103,6 +103,8 @@ class RunTab(ABC):
     outputs: list[Component]
     says_itself: tuple[str, ...] = ()
     """Names of fields whose refusals the run says itself, as a message of its own."""
+    behind_words = "in the background"
+    """Where the evaluations are made that Live adds to a run."""
     more_fields: tuple[str, ...] = ()
     """Names of the tab's own inputs, for messages on them."""
     second_field = "second_model"
@@ -118,13 +120,13 @@ class RunTab(ABC):
     def connect(self, demo: gr.Blocks) -> None:  # noqa: B027  (most tabs need nothing)
         """Adds the events that need the whole page."""
 
-    def prepare(self, values: tuple[Any, ...]) -> Any:
-        """(the plan of these values, or their recipe while a model is still to be downloaded; what the board wants to know).
     def dim_on(self, *events: Any) -> None:
         """Dims what the tab shows after a move of one of its inputs, or another of these events, until a run fills it."""
         moved = [field.input for field in self.inputs if hasattr(field, "input")]
         gr.on([*moved, *events], None, None, None, **OLD)
 
+    def prepare(self, values: tuple[Any, ...]) -> Any:
+        """(the plan of these values, or their recipe while a model is still to be downloaded; what the board wants to know).
 
         Raises FieldError when the tab could not run with them.
         """
@@ -145,7 +147,9 @@ class RunTab(ABC):
         except FieldError as error:
             return {"wrong": self.wrong(values, error)}
         seconds, gpu = engine.seconds(plan), engine.gpu_seconds(plan)
-        return self.ends_words(plan) + text.cost_line(plan, engine.calls(plan), seconds, self.behind(recipe), gpu)
+        return self.ends_words(plan) + text.cost_line(
+            plan, engine.calls(plan), seconds, self.behind(recipe), gpu, self.behind_words
+        )
 
     def wrong(self, values: tuple[Any, ...], error: FieldError) -> dict[str, str]:
         """What is said of every wrong field, by its name; `error` is why these values were refused.
@@ -192,7 +196,7 @@ class RunTab(ABC):
         return ""
 
     def behind(self, recipe: Any) -> int:
-        """Evaluations that follow a run in the background."""
+        """Evaluations that Live adds to a run."""
         return 0
 
     @abstractmethod

@@ -105,14 +105,16 @@ def entry_line(plan: SamplingPlan) -> str:
     return f"x_T enters at {'; '.join(entries)}{capped}"
 
 
-def cost_line(plan: Plan, calls: int, seconds: float | None, background: int = 0, gpu: int | None = None) -> str:
-    """What a run takes, before it starts, and how many evaluations follow; the lines after the first are for those who ask.
+def cost_line(
+    plan: Plan, calls: int, seconds: float | None, beside: int = 0, gpu: int | None = None, where: str = "in the background"
+) -> str:
+    """What a run takes, before it starts, and how many evaluations Live adds; the lines after the first are for those who ask.
 
     `gpu` are the seconds of a lent GPU that it asks for.
     """
     about = "" if seconds is None else f", about {max(seconds, 0.1):.1f} s"
     entry = f"\n{entry_line(plan)}" if isinstance(plan, SamplingPlan) else ""
-    behind = f" (+{background:,} in the background)" if background else ""
+    behind = f" (+{beside:,} {where})" if beside else ""
     lent = "" if gpu is None else f", asks for {gpu} s of GPU"
     return f"{plan.evaluations:,} evaluations{about}{lent}{behind}\nin {calls} UNet {'call' if calls == 1 else 'calls'}{entry}"
 

@@ -12,8 +12,10 @@ from ddim_app.engine import Engine
 from ddim_app.media.images import from_pixels, to_pixels
 from ddim_app.runs import latent_files, path_files
 from ddim_app.runs.sampling import Arm, Recipe
+from ddim_app.ui import build_ui
 from ddim_app.ui.assets import FOLDER
 from ddim_app.ui.interpolate.stored_path import FILE, LINE, LOOP, finished, pixels, stored_path
+from ddim_app.ui.interpolate.tab import InterpolateTab
 
 
 def test_the_loop_goes_through_the_pictures_of_its_seeds():
@@ -57,3 +59,19 @@ def test_its_files_are_those_of_a_run():
 
 def test_what_is_stored_is_small():
     assert (FOLDER / FILE).stat().st_size < 300_000
+
+
+def test_the_line_of_costs_says_what_is_stored_what_a_press_takes_and_what_live_adds(monkeypatch):
+    tabs = []
+    connect = InterpolateTab.connect
+    monkeypatch.setattr(InterpolateTab, "connect", lambda self, demo: tabs.append(self) or connect(self, demo))
+    build_ui(Engine(allow_hub=False))
+    (tab,) = tabs
+    values = [field.value for field in tab.inputs]
+    first = tab.cost_line(*values).split("\n")[0]
+    assert first == "Ends 7, 8, 9, 10 · stored; drawn anew: 640 evaluations (+160 for a few frames first)"
+    values[list(tab.settings.fields).index("steps")] = 10
+    first = tab.cost_line(*values).split("\n")[0]
+    assert first == "Ends 7, 8, 9, 10 · 320 evaluations (+80 for a few frames first)"
+    monkeypatch.setattr(tab.runs, "is_live", False)
+    assert tab.cost_line(*values).split("\n")[0] == "Ends 7, 8, 9, 10 · 320 evaluations"

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 
 from ddim_app.engine import Engine
 from ddim_app.media.images import Pixels, from_pixels
+from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.interpolation import NOISES, MovingArm, PathRecipe
 from ddim_app.runs.path_frames import CollectedFrames, PathStart
 from ddim_app.runs.sources import Source
@@ -37,6 +39,11 @@ def stored_path() -> dict[str, Any]:
     """{film, charts, against, weights}: what the tab's components begin with, and the hash of the weights that drew it."""
     stored: dict[str, Any] = json.loads(asset(FILE))
     return stored
+
+
+def is_stored(recipe: BaseRecipe) -> bool:
+    """Whether the frames with which the tab opens are of this recipe, in whatever precision."""
+    return replace(recipe, weights=None, backend=None, bucket=None, precision=LOOP.precision) == LOOP
 
 
 def finished(engine: Engine) -> tuple[PathRecipe, CollectedFrames]:

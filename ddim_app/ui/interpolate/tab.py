@@ -15,7 +15,7 @@ from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.interpolation_plan import PathPlan
 from ddim_app.runs.mixing import MixPlan
-from ddim_app.ui import text
+from ddim_app.ui import run_tab, text
 from ddim_app.ui.bundled import STORED
 from ddim_app.ui.components import chart, download
 from ddim_app.ui.controls import NO_CLASS, Controls, num_train_timesteps
@@ -23,7 +23,7 @@ from ddim_app.ui.fields import HERE, OLD, PRIVATE, raw, told_files
 from ddim_app.ui.interpolate import view
 from ddim_app.ui.interpolate.against import Against
 from ddim_app.ui.interpolate.ends import EndCards, values_of
-from ddim_app.ui.interpolate.stored_path import LOOP, finished, stored_path
+from ddim_app.ui.interpolate.stored_path import LOOP, finished, is_stored, stored_path
 from ddim_app.ui.interpolate.view import PathView
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_tab import GOES, KEEP, RunTab, RunView
@@ -47,6 +47,7 @@ class InterpolateTab(RunTab):
     """Lines, grids, loops, DDPM's mixes, arithmetic, variations and scales of x_T."""
 
     title, name, go = "Interpolate", "interpolate", "Interpolate"
+    behind_words = "for a few frames first"
     headline = "What lies between two pictures?"
     sentence = "With DDIM a starting noise is a picture, so a smooth way between two noises is a film."
 
@@ -158,7 +159,15 @@ class InterpolateTab(RunTab):
 
     def ends_words(self, plan: PathPlan | MixPlan) -> str:
         few = isinstance(plan, PathPlan) and plan.before and plan.before < 50
-        return f"{'Pictures come back exactly from 50 steps on. ' if few else ''}Ends {view.ends_line(plan.recipe)} · "
+        words = "Pictures come back exactly from 50 steps on. " if few else ""
+        stored = "stored; drawn anew: " if is_stored(plan.recipe) else ""
+        return f"{words}Ends {view.ends_line(plan.recipe)} · {stored}"
+
+    def behind(self, recipe: Any) -> int:
+        coarse = recipe.coarser() if isinstance(recipe, PathRecipe) and self.runs.makes_unasked else None
+        if coarse is None or (self.runs.engine.seconds(self.runs.engine.plan(recipe)) or 0) > run_tab.UNASKED_SECONDS:
+            return 0
+        return int(self.runs.engine.plan(coarse).evaluations)
 
     def board(self, plan: PathPlan | MixPlan, about: None) -> PathView:
         return PathView(plan)
