@@ -104,6 +104,7 @@ class MatrixTab(RunTab):
         self.table.select(self._pick, self.shown, [*(settings.fields[name] for name in PICKED), settings.more_arms], **PRIVATE)
 
     def connect(self, demo: gr.Blocks) -> None:
+        self.dim_on()
         model: Any = self.settings.fields["model"]
         self.quality.connect(self.runs.engine, [self.place.select, model.change, self.settings.fetched.click], model, self.name)
 
@@ -116,9 +117,6 @@ class MatrixTab(RunTab):
         # What an axis says is in no field of the column.
         told = "(rows, columns) => { document.body.dataset.axes = `${rows} ${columns}`; return []; }"
         gr.on([rows.change, columns.change], None, [rows, columns], None, js=told, **PRIVATE)
-
-    def connect(self, demo: gr.Blocks) -> None:
-        self.dim_on()
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, tuple[Axis, Axis]]:
         """The recipe whose arms are the cells, row by row, and its axes; raises FieldError."""
