@@ -1,7 +1,6 @@
 """What all tabs share whose Run streams a run of the engine to the page."""
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -11,19 +10,15 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ddim_app.engine import Finished
 from ddim_app.errors import FieldError
 from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.ui import text
 from ddim_app.ui.controls import Controls
 from ddim_app.ui.fields import OLD
 from ddim_app.ui.page_runs import PageRuns
-from ddim_app.ui.run_history import Drawn
+from ddim_app.ui.run_view import STARTING, RunView
 
-SECONDS_BETWEEN_UPDATES = 0.08
-"""Frames that arrive faster than this reach the page together."""
 KEEP: Any = gr.skip()
-STARTING = "Starting"
 UNASKED_SECONDS = 15
 """A run that is thought to take longer waits for Run when only a setting was moved."""
 GOES = "goes => { if (!goes) throw 'waits for Run'; return []; }"
@@ -33,52 +28,6 @@ GOES = "goes => { if (!goes) throw 'waits for Run'; return []; }"
 def busy(words: str, part: float = 0, live: bool = False) -> dict[str, Any]:
     """A status line while a run goes on, `part` of which is done; a `live` one is only spoken of when it takes its time."""
     return {"words": words, "part": part, "live": live}
-
-
-class RunView:
-    """One run on its way to the page: what has arrived, and what is said of it."""
-
-    def __init__(self, run: BaseRecipe | Plan, about: Any) -> None:
-        self.run, self.about = run, about
-        self.recipe: Any = run.recipe if isinstance(run, Plan) else run
-        self.board: Any = None
-        """What the tab collects of the run for its page; made with the plan."""
-        self.plan: Any = None
-        self.made: BaseRecipe | None = None
-        self.error: str | None = None
-        self.waiting: list[Any] = []
-        self.newest: dict[int, Drawn] = {}
-        """The latest that each arm has drawn."""
-        self.note = STARTING
-        self._began = self._shown = time.perf_counter()
-
-    def take(self, item: object) -> None:
-        if isinstance(item, str):
-            self.note = item
-        elif isinstance(item, Plan):
-            self.plan, self._began = item, time.perf_counter()
-        elif isinstance(item, list):
-            self.waiting += item
-            self.newest |= {frame.arm: frame for frame in item if isinstance(frame, Drawn)}
-        elif isinstance(item, Finished):
-            self.made, self.error = item
-
-    def due(self) -> bool:
-        """Whether the page should be shown what waits."""
-        return bool(self.waiting) and time.perf_counter() - self._shown > SECONDS_BETWEEN_UPDATES
-
-    def at(self) -> int:
-        """The step that is shown next, counted from 1."""
-        frame, self._shown = self.waiting[-1], time.perf_counter()
-        return int(getattr(frame, "round", frame.k)) + 1
-
-    def pop(self) -> list[Any]:
-        frames, self.waiting, self._shown = self.waiting, [], time.perf_counter()
-        return frames
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._began
 
 
 class RunTab(ABC):

@@ -17,7 +17,8 @@ from ddim_app.ui.compare.tab import CompareTab
 from ddim_app.ui.components import stage
 from ddim_app.ui.fields import PRIVATE, only
 from ddim_app.ui.hosting.gradio_patches import event_data
-from ddim_app.ui.run_tab import KEEP, RunView, busy
+from ddim_app.ui.run_tab import KEEP, busy
+from ddim_app.ui.run_view import RunView
 
 LIVE_SECONDS = 2
 """A run that is thought to take longer waits for Run."""

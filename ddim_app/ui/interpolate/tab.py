@@ -26,7 +26,8 @@ from ddim_app.ui.interpolate.ends import EndCards, values_of
 from ddim_app.ui.interpolate.stored_path import LOOP, finished, is_stored, stored_path
 from ddim_app.ui.interpolate.view import PathView
 from ddim_app.ui.page_runs import PageRuns
-from ddim_app.ui.run_tab import GOES, KEEP, RunTab, RunView
+from ddim_app.ui.run_tab import GOES, KEEP, RunTab
+from ddim_app.ui.run_view import RunView
 
 MODES = [
     ("Line", "line"), ("Loop", "loop"), ("Grid", "grid"), ("DDPM's way", "mix"), ("Arithmetic", "arithmetic"),
