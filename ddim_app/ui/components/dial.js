@@ -12,6 +12,7 @@ slide.setAttribute('aria-valuemin', low);
 field.setAttribute('aria-label', `${label}, exact`);
 dial.classList.toggle('blend', blend);
 dial.classList.toggle('tools', tools);
+if (!tools) slide.before(field);  // Tab comes to the controls in the order that one sees: the field stands above its slider, a seed's beside it
 
 const clamp = (value, from, to) => Math.min(to, Math.max(from, value));
 const placeOf = value => clamp(log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low), 0, 1);
