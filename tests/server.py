@@ -53,13 +53,14 @@ class Server:
 
 
 @contextmanager
-def app(*arguments: str, limit: int | None = None, **environment: str) -> Iterator[Server]:
+def app(*arguments: str, limit: int | None = None, before: str = "", **environment: str) -> Iterator[Server]:
     """`python app.py` with these arguments on a free port, once it answers; killed at the end if need be.
 
-    `limit` bounds its address space, in bytes.
+    `limit` bounds its address space, in bytes; `before` is Python that its process runs first.
     """
     port = free_port()
-    code = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}));" if limit else ""
+    code = f"{before};" if before else ""
+    code += f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}));" if limit else ""
     code += f"import sys, runpy; sys.argv = {['app.py', '--port', str(port), *arguments]!r};"
     code += "runpy.run_path('app.py', run_name='__main__')"
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "DDIM_", "SPACE"))}

@@ -2,13 +2,10 @@
 
 import json
 import logging
-import os
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,8 @@ import pytest
 from app import JsonLine
 from ddim_app.engine.limits import HOSTED
 from ddim_app.engine.options import read
-from tests.server import ROOT, Server, app, call, drop, events, free_port, get, named, post
+from tests.nginx import documented, nginx
+from tests.server import ROOT, Server, app, call, drop, events, get, named, post
 from tests.wire import patient_client, wait_for
 
 
@@ -96,41 +94,10 @@ def test_a_body_too_large_is_refused_in_words(server: Server) -> None:
     assert (status, json.loads(body)["detail"]) == (413, "The request must have at most 16 MB.")
 
 
-@contextmanager
-def nginx(folder: Path, upstream: str) -> Iterator[str]:
-    """Debian's nginx with docs/hosting.md's lines for a sub-path; skips where there is none, fails in continuous integration."""
-    binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if binary is None:
-        reason = "no nginx: install Debian's `nginx-light`"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    page = (Path(__file__).parent.parent.parent / "docs" / "hosting.md").read_text()
-    lines = page.split("```nginx\n")[1].split("```")[0].replace("http://127.0.0.1:7860", upstream)
-    port = free_port()
-    temporary = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    (folder / "nginx.conf").write_text(
-        f"pid {folder}/pid; error_log {folder}/error.log; daemon off; user root; events {{}}"
-        f"http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port}; {lines} }} }}"
-    )
-    process = subprocess.Popen([binary, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL)
-    try:
-        address = f"http://127.0.0.1:{port}/ddim"
-
-        def answers() -> bool:
-            assert process.poll() is None, (folder / "error.log").read_text()
-            try:
-                return get(address, "/health")[0] == 200
-            except OSError:
-                return False
-
-        wait_for(answers)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def test_behind_nginx_under_a_sub_path(server: Server, tmp_path: Path) -> None:
-    with nginx(tmp_path, server.url) as address:
+    lines = documented("Behind nginx, under a path").replace("http://127.0.0.1:7860", server.url)
+    with nginx(tmp_path, lines, "/ddim") as proxy:
+        address = proxy.url
         client = patient_client(address, download_files=tmp_path)
         gallery, summary = client.predict(steps=3, pictures=2, api_name="/generate")
         assert summary["nfe"] == [3]
