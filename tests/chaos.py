@@ -63,6 +63,11 @@ class Stand:
     def running(self) -> int:
         return int(json.loads(get(self.server.url, "/health")[1])["running"])
 
+    @property
+    def deaths(self) -> int:
+        """How often the loop's thread has said that it was ended."""
+        return sum("the batch loop failed" in line for line in self.server.lines)
+
     @contextlib.contextmanager
     def limited(self, kind: int, amount: int) -> Iterator[None]:
         """The server's process under a limit of the operating system's."""
@@ -115,7 +120,11 @@ def clock_jumps(stand: Stand) -> None:
 
 
 def loop_dies(stand: Stand) -> None:
+    """Its thread learns of it in the run under way, else in that of another visitor, for which it wakes."""
+    before = stand.deaths
     stand.server.process.send_signal(signal.SIGUSR1)
+    while stand.deaths == before:
+        stand.ask(steps=20, seed=random.randrange(10**6))
 
 
 def memory_is_squeezed(stand: Stand) -> None:
@@ -175,7 +184,8 @@ def chaos(folder: Path, seconds: float, seed: int = 0) -> tuple[dict[str, Row], 
     (folder / "nginx").mkdir()
     with mounted(folder / "temp") as has_disk:
         before = "from tests import chaos_hooks; chaos_hooks.install()"
-        arguments = ("--models-dir", str(folder / "models"), "--root-path", "/ddim")
+        limits = [f"--max-{name}=1000000" for name in ("runs", "evaluations-per-minute", "address-evaluations-per-minute")]
+        arguments = ("--models-dir", str(folder / "models"), "--root-path", "/ddim", *limits)
         lines = documented("Behind nginx, under a path")
         with (
             app(*arguments, before=before, GRADIO_TEMP_DIR=str(folder / "temp")) as server,
