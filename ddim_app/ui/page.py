@@ -225,7 +225,7 @@ def _connect_models(engine: Engine, controls: settings.Controls, demo: gr.Blocks
     changed = gr.Button("New models", visible="hidden", elem_id="new-models")  # pressed by the script of the page
     gr.on([demo.load, changed.click], look, known, [*lists, known], **PRIVATE)
     for field in lists:  # of the address of a page the id is shown
-        field.change(_id_of, field, field, **PRIVATE)  # type: ignore[attr-defined]
+        field.change(_id_of, field, field, trigger_mode="multiple", **PRIVATE)  # type: ignore[attr-defined]
     model: Any = controls.fields["model"]
     controls.training.connect(engine, demo, model)
     classes = [controls.fields[name] for name in settings.NO_CLASS]
