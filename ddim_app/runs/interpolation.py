@@ -177,5 +177,7 @@ class PathRecipe(BaseRecipe):
 
 
 def name_of(end: Source, i: int) -> str:
-    """What an end is called: its seed, or the letter of its place."""
-    return f"seed {end.seed}" if end.seed is not None else chr(ord("A") + i)
+    """What an end is called: its seed, or what it is with the letter of its place."""
+    if end.seed is not None:
+        return f"seed {end.seed}"
+    return f"{'latent' if end.png is None else 'picture'} {chr(ord('A') + i)}"

@@ -184,7 +184,7 @@ def test_a_picture_and_a_latent_file_are_ends(page: Page, engine: Engine, tmp_pa
     expect(page.locator("#ends .end")).to_have_count(2)
     (tmp_path / "plain.png").write_bytes(png_bytes(to_pil(to_pixels(own)[0])))
     bring(page, "B", tmp_path / "plain.png")
-    expect(page.locator("#ends .end").nth(1)).to_contain_text("Your picture")
+    expect(page.locator("#ends .end").nth(1)).to_contain_text("Picture B")
     expect(page.locator("#cost-interpolate")).to_contain_text("Ends 7, picture B")
 
 

@@ -180,7 +180,8 @@ def test_a_latent_goes_to_interpolate(page: Page) -> None:
     expect(page.locator("#eta input")).to_have_value("0")  # at which the picture comes back
     expect(page.locator("#strips .film")).to_have_class(re.compile("stale"))
     card = page.locator("#ends .end").first
-    expect(card).to_contain_text("Inverted picture")
+    expect(card).to_contain_text("Latent A")
+    expect(card.locator("small")).to_have_text("of a picture, 50 steps")
     expect(card.locator("img")).to_have_attribute("src", re.compile("^data:image/png"))
 
 

@@ -31,7 +31,7 @@ const put = (i, end) => tell(ends.map((old, k) => k === i ? end : old));
 function thumbnail(end, parent) {
   const source = end.thumb ?? window.endPictures?.[end.seed];
   const node = make(source ? 'img' : 'span', 'picture', parent, source ? undefined : '?');
-  if (source) Object.assign(node, {src: source, alt: end.name ?? `seed ${end.seed}`});
+  if (source) Object.assign(node, {src: source, alt: end.seed === undefined ? `${end.name} ${end.about ?? ''}`.trim() : `seed ${end.seed}`});
 }
 
 function card(end, i, count) {
@@ -39,7 +39,10 @@ function card(end, i, count) {
   const place = make('div', 'end', group), letter = String.fromCharCode(65 + i);
   thumbnail(end, place);
   const about = make('div', '', place), name = make('div', 'name', about);
-  if (end.seed === undefined) make('span', '', name, end.name).title = end.name;
+  if (end.seed === undefined) {
+    make('span', '', name, /^\d/.test(end.name) ? end.name : `${end.name} ${letter}`);
+    if (end.about) make('small', '', about, end.about);
+  }
   else {
     const label = make('label', '', name, 'Seed '), field = make('input', '', label);
     Object.assign(field, {type: 'text', inputMode: 'numeric', value: end.seed, ariaLabel: `Seed of end ${letter}`});

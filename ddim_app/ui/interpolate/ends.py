@@ -25,7 +25,10 @@ Files = dict[str, bytes]
 
 
 class EndCards:
-    """The cards, the files behind them, and what brings a new one; a card is {"seed": 7} or {"file": id, "name", "thumb"}."""
+    """The cards, the files behind them, and what brings a new one.
+
+    A card is {"seed": 7} or {"file": id, "name", "about", "thumb"}.
+    """
 
     def __init__(self, engine: Engine, model: Component, seeds: list[int]) -> None:
         self._engine = engine
@@ -84,12 +87,18 @@ def _cards(cards: Any) -> list[dict[str, Any]]:
 
 
 def _look(data: bytes, source: Source, count: int) -> dict[str, str]:
-    """Name and picture of a file's card: of an inverted picture that picture, of another latent its noise."""
+    """What a file's card says: its name, to which the letter of its place comes, what it is of, and a picture.
+
+    Of an inverted picture that picture is shown, of another latent its noise.
+    """
     if source.png is not None:
-        return {"name": "Your picture", "thumb": f"data:image/png;base64,{source.png}"}
+        return {"name": "Picture", "about": "", "thumb": f"data:image/png;base64,{source.png}"}
     latent = load(data)
     start = latent.recipe.sources[0] if isinstance(latent.recipe, InvertRecipe) else None
+    origin = "" if start is None else "of a picture, " if start.seed is None else f"of seed {start.seed}, "
+    about = f"{origin}{len(latent.timesteps)} steps"
     if start is not None and start.png is not None:
-        return {"name": "Inverted picture", "thumb": f"data:image/png;base64,{start.png}"}
-    name = f"Inverted seed {start.seed}" if start is not None else "Latent" if count == 1 else f"{count} latents"
-    return {"name": name, "thumb": data_uri(to_pil(to_pixels(latent.x[:1].float())[0]))}
+        thumb = f"data:image/png;base64,{start.png}"
+    else:
+        thumb = data_uri(to_pil(to_pixels(latent.x[:1].float())[0]))
+    return {"name": "Latent" if count == 1 else f"{count} latents", "about": about, "thumb": thumb}

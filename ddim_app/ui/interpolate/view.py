@@ -175,12 +175,8 @@ def strip_uri(pixels: Any) -> str:
 
 
 def ends_line(recipe: PathRecipe | MixRecipe) -> str:
-    """What the ends are: seeds by their numbers, pictures and latents by the letters of their places."""
-    kinds = {True: "picture", False: "latent"}
-    return ", ".join(
-        str(end.seed) if end.seed is not None else f"{kinds[end.png is not None]} {name_of(end, i)}"
-        for i, end in enumerate(recipe.ends)
-    )
+    """What the ends are: seeds by their numbers, pictures and latents by their names."""
+    return ", ".join(name_of(end, i).removeprefix("seed ") for i, end in enumerate(recipe.ends))
 
 
 def recipe_line(plan: PathPlan | MixPlan) -> str:
