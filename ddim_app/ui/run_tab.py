@@ -196,10 +196,12 @@ class RunTab(ABC):
         return isinstance(plan, Plan) and (self.runs.engine.seconds(plan) or 0) <= UNASKED_SECONDS
 
     async def streamed(self, show: RunView, request: gr.Request, *, live: bool = False) -> AsyncGenerator[list[Any], None]:
-        """Status line and outputs as the run goes on; of a `live` one, which is short, the outputs come at its end."""
+        """Status line and outputs as the run goes on; of a `live` one, which is short and has said that it starts, the outputs
+        come at its end."""
         place = (request.session_hash, self.name)
         self.runs.reached(place)
-        yield [busy(show.note, live=live), *(self._nothing() if live else self.before(show.recipe))]
+        if not live:
+            yield [busy(show.note), *self.before(show.recipe)]
         try:
             async with aclosing(self.runs.stream(show.run, request, self.name, words=self.in_page_words)) as stream:
                 async for news in stream:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from ddim_app import backends
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
 from ddim_app.engine.zero_gpu import ZeroEngine
@@ -17,6 +19,7 @@ from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.ui import build_ui
 from ddim_app.ui.compare import live
 from ddim_app.ui.compare.live import Live
+from tests.wire import Brake
 from tests.zero import Lender
 
 
@@ -141,3 +144,37 @@ def test_the_cost_of_a_ladder_is_no_reason_to_wait_for_run(engine: Engine, monke
     monkeypatch.setattr(engine, "seconds", lambda planned: planned.evaluations / 8)
     assert final(answers(one, {"serial": 1}, steps=2, pictures=4))
     assert answers(one, {"serial": 2}, steps=3, pictures=4)[0][0]["costly"] == 3
+
+
+@pytest.mark.parametrize("shown", [1, 2], ids=["starting", "its first picture is shown"])
+def test_an_older_value_that_goes_on_late_does_not_end_the_newer_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, shown: int
+) -> None:
+    monkeypatch.setattr(backends, "predictor", Brake(0.02))
+    monkeypatch.setattr(live, "LIVE_SECONDS", 1e6)
+    one = live_of(engine, monkeypatch)
+    names = [*one.tab.settings.fields, "more_arms"]
+    request = gr.Request(session_hash="page", headers={}, client=SimpleNamespace(host="here"))
+
+    def run(serial: int, **changed: Any) -> Any:
+        values = [changed.get(name, field.value) for name, field in zip(names, one.tab.inputs, strict=True)]
+        return one.run(request, gr.EventData(None, {"serial": serial}), *values)
+
+    async def both() -> tuple[list[Any], list[Any]]:
+        older = run(1, steps=3)
+        for _ in range(shown):
+            await anext(older)
+        newer = asyncio.create_task(collected(run(2, steps=10)))
+        limit = time.monotonic() + 60
+        while not one.tab.runs.places:
+            assert time.monotonic() < limit, "the newer one never began"
+            await asyncio.sleep(0.005)
+        return await collected(older), await newer
+
+    late, newer = asyncio.run(both())
+    assert not any(isinstance(value[2], dict) and value[2].get("complete") for value in late)
+    assert final(newer)["serial"] == 2
+
+
+async def collected(shown: Any) -> list[Any]:
+    return [value async for value in shown]

@@ -81,6 +81,9 @@ class Live:
             return
         tab.runs.reached((session, tab.name))
         yield [{"serial": serial}, busy("Starting", live=True), *nothing]
+        # After each yield, at which a newer value may have begun: going on would end its run in turn.
+        if self._newest.get(session) != serial:
+            return
         show = RunView(planned, serial)
         if show.recipe.pictures > 1:
             try:
