@@ -27,6 +27,15 @@ def config(url: str) -> dict[str, Any]:
     return dict(json.loads(get(url, "/config")[1]))
 
 
+def served_by(url: str) -> dict[str, str]:
+    """What the footer says of the backend, and how that came about; "" before it did."""
+    footer = next(each["id"] for each in config(url)["components"] if each["props"].get("elem_id") == "served-by")
+    event = next(fn["id"] for fn in config(url)["dependencies"] if fn["outputs"] == [footer])
+    status, body = post(url, "/gradio_api/run/predict", {"data": [], "fn_index": event}, seconds=PATIENCE)
+    assert status == 200, body[:200]
+    return dict(json.loads(body)["data"][0])
+
+
 class OpenPage:
     """A page that has loaded; `close` is what a browser does when its window closes."""
 
