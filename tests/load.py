@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from tests.server import drop, events, get, named, post
+from tests.server import SOURCE, drop, events, get, named, post
 
 AGAIN_SECONDS = (0.5, 1.5)
 """How long somebody who was refused waits before asking again."""
@@ -107,11 +107,14 @@ def wanted(url: str, model: str) -> list[Wanted]:
     return made
 
 
-def run(url: str, requests: Sequence[Request], clients: int, seconds: float, seed: int = 0) -> Report:
-    """Lets that many clients ask for that long."""
+def run(url: str, requests: Sequence[Request], clients: int, seconds: float, seed: int = 0, sources: Sequence[str] = ()) -> Report:
+    """Lets that many clients ask for that long, from these addresses in turn."""
     report, until = Report(), time.monotonic() + seconds
     threads = [
-        threading.Thread(target=_client, args=(url, requests, until, random.Random(seed * 1000 + i), report))
+        threading.Thread(
+            target=_client,
+            args=(url, requests, until, random.Random(seed * 1000 + i), report, sources[i % len(sources)] if sources else None),
+        )
         for i in range(clients)
     ]
     for thread in threads:
@@ -122,7 +125,8 @@ def run(url: str, requests: Sequence[Request], clients: int, seconds: float, see
     return report
 
 
-def _client(url: str, requests: Sequence[Request], until: float, choose: random.Random, report: Report) -> None:
+def _client(url: str, requests: Sequence[Request], until: float, choose: random.Random, report: Report, source: str | None) -> None:
+    SOURCE.set((source, 0) if source else None)
     while time.monotonic() < until:
         try:
             if not choose.choice(requests).ask(url, choose.random(), report):

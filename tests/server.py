@@ -11,11 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parent.parent
+SOURCE: ContextVar[tuple[str, int] | None] = ContextVar("source", default=None)
+"""Where this thread's requests come from, an address of this machine and port 0; None leaves it to the system."""
 
 
 class Server:
@@ -96,7 +99,7 @@ def request(
 ) -> tuple[int, bytes]:
     """(status, body) of one request; the path goes out as it is. Raises OSError, TimeoutError among them."""
     where = urlsplit(url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=seconds)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=seconds, source_address=SOURCE.get())
     try:
         connection.putrequest(method, where.path + path, skip_accept_encoding=True)
         for name, value in (headers or {}).items():
@@ -123,7 +126,7 @@ def post(url: str, path: str, value: Any, headers: dict[str, str] | None = None,
 def drop(url: str, path: str, seconds: float = 30) -> None:
     """Opens a stream, and breaks the connection after its first line."""
     where = urlsplit(url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=seconds)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=seconds, source_address=SOURCE.get())
     try:
         connection.request("GET", where.path + path)
         connection.getresponse().readline()
