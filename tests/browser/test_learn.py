@@ -209,6 +209,31 @@ def test_a_link_opens_its_chapter_and_a_chapter_opens_compare(browser: Browser, 
         assert not page.locator("#header").is_visible()
 
 
+def test_the_contents_are_walked_by_keys_and_what_is_printed_is_no_control(page: Page) -> None:
+    open_learn(page)
+    expect(page.locator("#of-forward")).to_have_text("Picture: sample 1, the bundled model's of seed 7.")
+    links = page.locator("#contents a")
+    links.nth(2).focus()
+    page.keyboard.press("Tab")
+    expect(links.nth(3)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#learn-eta h2, #chapter-family h2").first).to_be_focused()
+    expect(page.get_by_role("heading", name="The family: η", exact=True)).to_be_in_viewport()
+    page.keyboard.press("Tab")  # on into the chapter
+    assert page.evaluate("document.activeElement.closest('.chapter').querySelector('h2').textContent") == "The family: η"
+    page.emulate_media(media="print")
+    chapters = page.locator("#chapters .chapter")
+    assert chapters.count() == links.count()
+    for i in range(chapters.count()):
+        expect(chapters.nth(i)).to_be_visible()
+    for control in ("[role=slider]", "input", "button.run-chapter", ".options button", "select"):
+        assert page.locator(f"#chapters {control} >> visible=true").count() == 0, control
+    page.set_viewport_size({"width": 760, "height": 1000})
+    cut = """() => [...document.querySelectorAll('#chapters img, #chapters canvas')].filter(node => node.offsetParent
+      && node.getBoundingClientRect().right > innerWidth).length"""
+    page.wait_for_function(f"({cut})() === 0")
+
+
 def test_the_story_on_a_phone(browser: Browser, url: str, engine: Engine) -> None:
     with browser.new_context(viewport={"width": 390, "height": 844}) as context:
         page = context.new_page()

@@ -28,7 +28,7 @@ from ddim_app.ui.learn.chapters import FIRST, WORLD, chapters
 from ddim_app.ui.learn.family_panel import FamilyPanel
 from ddim_app.ui.learn.forward_panel import ForwardPanel
 from ddim_app.ui.learn.inversion_panel import InversionPanel
-from ddim_app.ui.learn.panel import LessonScene, Panel, RunPanel
+from ddim_app.ui.learn.panel import LessonScene, Panel, RunPanel, named_picture
 from ddim_app.ui.learn.schedule_panel import SchedulePanel
 from ddim_app.ui.learn.score_panel import ScorePanel
 from ddim_app.ui.learn.step_panel import StepPanel
@@ -296,3 +296,12 @@ def test_the_endpoint_says_what_is_wrong(values: dict[str, Any], sentence: str, 
     with pytest.raises(ValidationError) as error:
         client.predict(picture=file_of(tmp_path, data), **({"model": "tiny"} | values), api_name="/likelihood")
     assert sentence in str(error.value)
+
+
+def test_every_chapter_names_the_picture_that_it_talks_of(made: dict[type[Panel], Panel]) -> None:
+    image = picture.samples()[1]
+    words = {panel.name: named_picture(panel.talks_of, image, "faces", 42) for panel in made.values()}
+    assert words["forward"] == "Picture: sample 2, the bundled model's of seed 8."
+    assert words["progress"] == "Picture: what faces makes of seed 42."
+    assert words["schedule"] == words["inversion"] == words["variance"] == ""
+    assert named_picture("picture", Image.new("RGB", (4, 4)), "faces", 42) == "Picture: yours, cut to the model's shape."

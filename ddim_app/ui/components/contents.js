@@ -10,7 +10,7 @@ const links = chapters.map(({slug, title, name}, i) => {
   link.href = `#learn-${slug}`;
   if (i < first) link.append(Object.assign(document.createElement('i'), {textContent: i + 1}));
   link.append(title);
-  link.addEventListener('click', event => { event.preventDefault(); jump(slug); });
+  link.addEventListener('click', event => { event.preventDefault(); jump(slug); placeOf(slug)?.querySelector('h2')?.focus({preventScroll: true}); });
   item.append(link);
   (i < first ? story : deeper).append(item);
   return link;

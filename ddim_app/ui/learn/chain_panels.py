@@ -56,6 +56,7 @@ class ProgressPanel(RunPanel):
     """pred_x0 over the chain from noise, with its distance to the end."""
 
     name = "progress"
+    talks_of = "seed"
 
     def __init__(self) -> None:
         self.formula = figures.formula(elem_id="progress-formula")

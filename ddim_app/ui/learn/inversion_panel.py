@@ -21,6 +21,7 @@ class InversionPanel(Panel):
     """How far the data of the three clouds are from where they were, after the way up and down."""
 
     name, needs_model = "inversion", False
+    talks_of = ""
     fields = ("inversion steps",)
 
     def __init__(self) -> None:

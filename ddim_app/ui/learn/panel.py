@@ -25,6 +25,9 @@ from ddim_app.ui.run_tab import KEEP
 FALLBACK: Shape = (3, 32, 32)
 
 
+YOURS = "yours, cut to the model's shape"
+
+
 @dataclass(frozen=True)
 class LessonScene:
     """The settings column and the picture as panels see them, checked."""
@@ -132,6 +135,12 @@ def scene(engine: Engine, named: dict[str, Any], image: Image.Image) -> LessonSc
     return LessonScene(engine, named, forms.compare(named, T), model, reason, image)
 
 
+def named_picture(of: str, image: Image.Image, model: Any, seed: Any) -> str:
+    """The sentence that names what a panel's `talks_of` is just now."""
+    known = {"picture": image.info.get("of", YOURS), "seed": f"what {model} makes of seed {seed}"}
+    return f"Picture: {known[of]}." if of else ""
+
+
 def _usable(engine: Engine, name: str) -> tuple[Model | None, str]:
     """The model, or why the panels cannot use it: a learned variance, say."""
     try:
@@ -152,6 +161,8 @@ class Panel(ABC):
     fields: tuple[str, ...] = ()
     """Names of its inputs, for messages on them."""
     needs_model = True
+    talks_of = "picture"
+    """What its pictures are of: the chosen "picture", what the model makes of the "seed", or nothing of either."""
 
     @abstractmethod
     def show(self, scene: LessonScene, *values: Any) -> list[Any]:

@@ -12,6 +12,7 @@ from ddim_app.media.images import png_bytes
 from ddim_app.ui import uploads
 from ddim_app.ui.components import stage
 from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.learn.panel import YOURS
 from ddim_app.ui.served_files import keep
 
 MOST = 512
@@ -25,7 +26,10 @@ def samples() -> list[Image.Image]:
     final = max((frame for frame in run["frames"] if frame["arm"] == 0), key=lambda frame: frame["k"])
     sheet = Image.open(io.BytesIO(base64.b64decode(final["x_t"].split(",")[1]))).convert("RGB")
     width = run["width"]
-    return [sheet.crop((i * width, 0, (i + 1) * width, run["height"])) for i in range(len(run["seeds"]))]
+    pictures = [sheet.crop((i * width, 0, (i + 1) * width, run["height"])) for i in range(len(run["seeds"]))]
+    for i, (image, seed) in enumerate(zip(pictures, run["seeds"], strict=True)):
+        image.info = {"of": f"sample {i + 1}, the bundled model's of seed {seed}"}
+    return pictures
 
 
 def build() -> gr.State:
@@ -48,7 +52,8 @@ def build() -> gr.State:
             return samples()[0], gr.update(label="Picture: sample 1")
         image = uploads.opened(data)
         image.thumbnail((MOST, MOST))
-        return image, gr.update(label="Picture: yours, cut to the model's shape")
+        image.info = {"of": YOURS}
+        return image, gr.update(label=f"Picture: {YOURS}")
 
     gallery.select(pick, None, [chosen, fold], **PRIVATE)
     upload.change(uploads_said(take), upload, [chosen, fold], **PRIVATE)

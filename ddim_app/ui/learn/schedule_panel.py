@@ -33,6 +33,7 @@ class SchedulePanel(Panel):
     """Curves over t, and the chosen steps as marks."""
 
     name, needs_model = "schedule", False
+    talks_of = ""
     fields = ("quantity",)
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from ddim_app.ui.learn.chapters import WORLD, Chapter, chapters, foot, head
 from ddim_app.ui.learn.family_panel import FamilyPanel
 from ddim_app.ui.learn.forward_panel import ForwardPanel
 from ddim_app.ui.learn.inversion_panel import InversionPanel
-from ddim_app.ui.learn.panel import LessonScene, Panel, RunPanel, scene
+from ddim_app.ui.learn.panel import LessonScene, Panel, RunPanel, named_picture, scene
 from ddim_app.ui.learn.schedule_panel import SchedulePanel
 from ddim_app.ui.learn.score_panel import ScorePanel
 from ddim_app.ui.learn.step_panel import StepPanel
@@ -49,6 +49,8 @@ class LearnTab(RunTab):
         """Name of the panel in sight; set in the browser, at once, since Run may be pressed before a handler has answered."""
         self.note = text.line("", "learn-note", live=True)
         self.panels: list[Panel] = []
+        self.pictured: list[gr.HTML] = []
+        """The line of each panel that says which picture it talks of."""
         with gr.Column(elem_id="chapters"):
             for chapter in chapters():
                 with gr.Column(elem_id=f"learn-{chapter.slug}", elem_classes=["chapter"]):
@@ -68,9 +70,13 @@ class LearnTab(RunTab):
             world_card.build()
         else:
             kind = next(kind for kind in PANELS if kind.name == chapter.name)
+            fields = self.settings.fields
+            first = named_picture(kind.talks_of, picture.samples()[0], fields["model"].value, fields["seed"].value)
+            about = text.line(first, f"of-{kind.name}")
             bound = [panel for panel in self.panels if isinstance(panel, BoundPanel)]
             panel = kind(*bound) if issubclass(kind, RatePanel | LossPanel) else kind()
             self.panels.append(panel)
+            self.pictured.append(about)
             if isinstance(panel, RunPanel):
                 button = gr.Button("Run", size="sm", elem_id=f"run-{panel.name}", elem_classes=["run-chapter"])
                 self.also.append(button.click(None, None, self.open, js=f"() => '{panel.name}'", **PRIVATE))
@@ -90,7 +96,7 @@ class LearnTab(RunTab):
         self.image.change(None, None, None, js=f"() => {{ {HERE.format(self.name)} window.due(window.chapter); }}", **PRIVATE)
         self.contents.props["begin"] = [field.value for field in self.settings.inputs]
         self.contents.input(None, None, self.open, js="() => window.chapter", **PRIVATE)
-        outputs = [self.note, *(component for panel in self.panels for component in panel.outputs)]
+        outputs = [self.note, *self.pictured, *(component for panel in self.panels for component in panel.outputs)]
         filled = self.contents.select(self.fill, self.inputs, outputs, trigger_mode="multiple", **PRIVATE)
         filled.then(None, None, None, js="() => window.filledOne()", **PRIVATE)
 
@@ -118,9 +124,16 @@ class LearnTab(RunTab):
         """The panel that the browser names filled anew, the others left as they are."""
         panel, shared, own = self._parts(values, event_data(event).get("panel"))
         if panel is None:
-            return [gr.skip(), *(gr.skip() for each in self.panels for _ in each.outputs)]
+            return [gr.skip()] * (1 + len(self.panels) + sum(len(each.outputs) for each in self.panels))
         note, *filled = self._filled(panel, shared, own)
-        return [note, *(item for each in self.panels for item in (filled if each is panel else [gr.skip()] * len(each.outputs)))]
+        named, image = self.settings.named(shared[:-1]), shared[-1]
+        said = named_picture(panel.talks_of, image, named["model"], named["seed"])
+        pictured = [said if each is panel else gr.skip() for each in self.panels]
+        return [
+            note,
+            *pictured,
+            *(item for each in self.panels for item in (filled if each is panel else [gr.skip()] * len(each.outputs))),
+        ]
 
     def _parts(self, values: tuple[Any, ...], name: object = None) -> tuple[Panel | None, tuple[Any, ...], tuple[Any, ...]]:
         """(panel, settings and picture, the panel's own values) of the tab's inputs: the named panel, or the open one."""

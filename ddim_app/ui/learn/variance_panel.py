@@ -12,6 +12,7 @@ class VariancePanel(Panel):
     """The truth between the two, over t."""
 
     name, needs_model = "variance", False
+    talks_of = ""
     fields = ("s", "variance t")
 
     def __init__(self) -> None:
