@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 
 from tests import toys
-from tests.nginx import Nginx, documented, nginx
+from tests.nginx import Nginx, nginx
 from tests.server import Server, app, call, get, named
 from tests.wire import wait_for
 
@@ -186,10 +186,9 @@ def chaos(folder: Path, seconds: float, seed: int = 0) -> tuple[dict[str, Row], 
         before = "from tests import chaos_hooks; chaos_hooks.install()"
         limits = [f"--max-{name}=1000000" for name in ("runs", "evaluations-per-minute", "address-evaluations-per-minute")]
         arguments = ("--models-dir", str(folder / "models"), "--root-path", "/ddim", *limits)
-        lines = documented("Behind nginx, under a path")
         with (
             app(*arguments, before=before, GRADIO_TEMP_DIR=str(folder / "temp")) as server,
-            nginx(folder / "nginx", lines.replace("http://127.0.0.1:7860", server.url), "/ddim") as proxy,
+            nginx(folder / "nginx", server.url) as proxy,
         ):
             server.wait_until_warm(600)
             stand = Stand(server, proxy, folder)

@@ -14,7 +14,7 @@ import pytest
 from app import JsonLine
 from ddim_app.engine.limits import HOSTED
 from ddim_app.engine.options import read
-from tests.nginx import documented, nginx
+from tests.nginx import nginx
 from tests.server import ROOT, Server, app, call, drop, events, get, named, post
 from tests.wire import patient_client, wait_for
 
@@ -95,8 +95,7 @@ def test_a_body_too_large_is_refused_in_words(server: Server) -> None:
 
 
 def test_behind_nginx_under_a_sub_path(server: Server, tmp_path: Path) -> None:
-    lines = documented("Behind nginx, under a path").replace("http://127.0.0.1:7860", server.url)
-    with nginx(tmp_path, lines, "/ddim") as proxy:
+    with nginx(tmp_path, server.url) as proxy:
         address = proxy.url
         client = patient_client(address, download_files=tmp_path)
         gallery, summary = client.predict(steps=3, pictures=2, api_name="/generate")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import load, toys
-from tests.nginx import documented, nginx
+from tests.nginx import nginx
 from tests.server import SOURCE, Server, app, call, named
 
 CLIENTS = 20
@@ -23,7 +23,6 @@ def test_twenty_addresses_on_two_processes(tmp_path: Path, tell: Callable[[str],
         (tmp_path / name).mkdir()
     limits = [f"--max-{name}=1000000" for name in ("runs", "evaluations-per-minute", "address-evaluations-per-minute")]
     arguments = ("--models-dir", str(tmp_path / "models"), "--root-path", "/ddim", *limits)
-    lines = documented("Behind nginx, under a path").replace("http://127.0.0.1:7860", "http://ddim")
     with (
         app(*arguments, GRADIO_TEMP_DIR=str(tmp_path / "one")) as one,
         app(*arguments, GRADIO_TEMP_DIR=str(tmp_path / "two")) as two,
@@ -31,7 +30,7 @@ def test_twenty_addresses_on_two_processes(tmp_path: Path, tell: Callable[[str],
         upstream = documented("More than one process")
         for server, port in ((one, 7861), (two, 7862)):
             upstream = upstream.replace(f"127.0.0.1:{port}", server.url.removeprefix("http://"))
-        with nginx(tmp_path / "nginx", lines, "/ddim", upstream) as proxy:
+        with nginx(tmp_path / "nginx", "http://ddim", upstream) as proxy:
             requests = load.wanted(proxy.url, "models/tiny")
             report = load.run(proxy.url, requests, CLIENTS, 60, sources=[f"127.0.0.{2 + i}" for i in range(CLIENTS)])
             shares = runs(one), runs(two)

@@ -321,8 +321,14 @@ root.addEventListener('keydown', event => {
 // ---- a reload ------------------------------------------------------------------------------------------------------
 
 const uriOf = strip => strip.src || strip.toDataURL();
+// The newest picture of each arm of a run that has not come to its end.
+const unfinished = () => ({
+  ...run, noise: run.noise?.src,
+  frames: frames.flatMap(list => list.filter(Boolean).slice(-1)).map(frame => ({...frame, x_t: uriOf(frame.x_t), pred_x0: uriOf(frame.pred_x0)})),
+});
 // What the page opens with and what is stored is there anyway; where the steps are too much the last ones are kept.
 window.keepers.stage = small => {
+  if (run && !run.whole && loaded && !run.run.startsWith('stored')) return {value: unfinished()};
   if (!whole || whole.run !== run.run || whole.run === 'stored') return null;
   const isLast = ({arm, k}) => k === whole.arms[arm].steps - 1;
   const measured = together?.run === run.run ? {steps: together.steps, strips: together.strips.map(uriOf)} : null;
@@ -330,6 +336,7 @@ window.keepers.stage = small => {
 };
 async function takeKept({value, measured}) {
   await take({...value, serial: 0, run: `before ${value.run.replace('before ', '')}`});   // the runs of this page are counted anew
+  arms.setAttribute('aria-busy', 'false');
   if (measured) document.dispatchEvent(new CustomEvent('references', {detail: {steps: measured.steps, strips: await Promise.all(measured.strips.map(load))}}));
 }
 
