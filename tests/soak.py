@@ -7,9 +7,11 @@ connection breaks at times; the rest uploads. Plot and figures go to tests/artif
 import argparse
 import contextlib
 import json
+import os
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,7 @@ from tests.wire import wait_for
 ARTIFACTS = Path(__file__).parent / "artifacts"
 WIDTH, HEIGHT, LEFT, TOP, GAP = 900, 150, 70, 40, 30
 """Pixels: of a row of the plot, of its left and upper margins, and between rows."""
+ROWS = ((1, "MB of memory"), (2, "files"), (3, "MB of files"))
 MODEL = "models/tiny"
 Point = tuple[float, float, int, float]
 """Seconds, MB of memory, files, MB of files."""
@@ -85,15 +88,16 @@ def asked(url: str) -> list[load.Request]:
 
 def point(server: Server, temp: Path, seconds: float) -> Point:
     sizes = []
-    for path in temp.rglob("*"):
-        with contextlib.suppress(OSError):  # the server deletes what is old
-            sizes += [path.stat().st_size] if path.is_file() else []
+    for place, _, names in os.walk(temp):  # which goes past folders that the server deletes meanwhile
+        for name in names:
+            with contextlib.suppress(OSError):
+                sizes.append((Path(place) / name).stat().st_size)
     return seconds, psutil.Process(server.process.pid).memory_info().rss / 1e6, len(sizes), sum(sizes) / 1e6
 
 
-def plot(points: list[Point], title: str) -> str:
+def plot(points: list[Point], title: str, rows: Sequence[tuple[int, str]] = ROWS) -> str:
     """An SVG of memory, files and their bytes, one above the other, over the same seconds."""
-    last, rows = points[-1][0], ((1, "MB of memory"), (2, "files"), (3, "MB of files"))
+    last = points[-1][0]
     bottom = TOP + len(rows) * (HEIGHT + GAP)
     parts = [f'<text x="{LEFT}" y="20" font-size="15">{title}</text>']
     for row, (column, unit) in enumerate(rows):
