@@ -228,6 +228,7 @@ def test_the_contents_are_walked_by_keys_and_what_is_printed_is_no_control(page:
         expect(chapters.nth(i)).to_be_visible()
     for control in ("[role=slider]", "input", "button.run-chapter", ".options button", "select"):
         assert page.locator(f"#chapters {control} >> visible=true").count() == 0, control
+    expect(page.locator("#world button canvas").first).to_be_visible()
     page.set_viewport_size({"width": 760, "height": 1000})
     cut = """() => [...document.querySelectorAll('#chapters img, #chapters canvas')].filter(node => node.offsetParent
       && node.getBoundingClientRect().right > innerWidth).length"""
