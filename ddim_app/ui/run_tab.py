@@ -196,10 +196,8 @@ class RunTab(ABC):
         return isinstance(plan, Plan) and (self.runs.engine.seconds(plan) or 0) <= UNASKED_SECONDS
 
     async def streamed(self, show: RunView, request: gr.Request, *, live: bool = False) -> AsyncGenerator[list[Any], None]:
-        """Status line and outputs as the run goes on; of a `live` one, which is short and has said that it starts, the outputs
-        come at its end."""
-        place = (request.session_hash, self.name)
-        self.runs.reached(place)
+        """Status line and outputs as the run goes on; of a `live` one, which has said that it starts, they come at its end."""
+        self.runs.reached(place := (request.session_hash, self.name))
         if not live:
             yield [busy(show.note), *self.before(show.recipe)]
         try:

@@ -60,8 +60,7 @@ class Live:
     async def run(self, request: gr.Request, event: gr.EventData, *values: Any) -> AsyncGenerator[list[Any], None]:
         """The run of a setting: one picture of each arm first, then all with their steps; or why there is none."""
         tab, session = self.tab, request.session_hash
-        nothing = [KEEP] * len(tab.outputs)
-        serial = 0
+        nothing, serial = [KEEP] * len(tab.outputs), 0
         try:
             serial = whole("serial", event_data(event).get("serial"), 1, MAX_SERIAL)
             self._newest[session] = max(serial, self._newest.get(session, 0))
@@ -73,16 +72,14 @@ class Live:
             return
         if self._newest.get(session) != serial:
             return
-        if costly is not None:
-            yield [{"serial": serial, "costly": costly}, *self._still(session)]
-            return
-        if spent := tab.runs.spent(request, planned):
-            yield [{"serial": serial, "costly": 0}, *self._still(session, f"Live pauses, stored pictures go on: {spent}.")]
+        spent = tab.runs.spent(request, planned) if costly is None else None
+        if costly is not None or spent:
+            words = f"Live pauses, stored pictures go on: {spent}." if spent else ""
+            yield [{"serial": serial, "costly": costly or 0}, *self._still(session, words)]
             return
         tab.runs.reached((session, tab.name))
         yield [{"serial": serial}, busy("Starting", live=True), *nothing]
-        # After each yield, at which a newer value may have begun: going on would end its run in turn.
-        if self._newest.get(session) != serial:
+        if self._newest.get(session) != serial:  # a newer one has begun at this yield: going on would end its run in turn
             return
         show = RunView(planned, serial)
         if show.recipe.pictures > 1:
