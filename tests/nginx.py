@@ -13,7 +13,6 @@ from tests.server import ROOT, free_port, get
 from tests.wire import wait_for
 
 PATIENCE = 120
-HEADING = "\n## Behind nginx, under a path\n"
 
 
 class Nginx:
@@ -41,6 +40,11 @@ class Nginx:
             return False
 
 
+def documented(heading: str) -> str:
+    """The nginx lines under a heading of docs/hosting.md."""
+    return (ROOT / "docs" / "hosting.md").read_text("utf-8").split(f"\n## {heading}\n")[1].split("```nginx\n")[1].split("```")[0]
+
+
 @contextmanager
 def nginx(folder: Path, upstream: str, before: str = "", **settings: str) -> Iterator[Nginx]:
     """nginx with docs/hosting.md's lines for a sub-path, of which `settings` change some, and with lines that stand `before` its
@@ -49,8 +53,7 @@ def nginx(folder: Path, upstream: str, before: str = "", **settings: str) -> Ite
     if binary is None:
         reason = "no nginx: install Debian's `nginx-light`"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    documented = (ROOT / "docs" / "hosting.md").read_text("utf-8").split(HEADING)[1]
-    lines = documented.split("```nginx\n")[1].split("```")[0].replace("http://127.0.0.1:7860", upstream)
+    lines = documented("Behind nginx, under a path").replace("http://127.0.0.1:7860", upstream)
     for name, value in settings.items():
         line = next(line for line in lines.splitlines() if line.split()[:1] == [name])
         lines = lines.replace(line, f"{name} {value};")

@@ -1,5 +1,6 @@
 """What `import ddim_app` gives, and what it costs."""
 
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,13 @@ def test_every_name_is_there_and_says_what_it_is(name):
     assert len(ddim_app.__getattr__(name).__doc__.split()) > 4
 
 
+def test_the_version_is_the_changelogs_newest():
+    newest = re.findall(r"^## \[(\d[^]]*)]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    asked = [sys.executable, "-m", "ddim_app", "--version"]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert ddim_app.__version__ == newest == said
+
+
 def test_the_names_are_few():
     assert len(ddim_app.__all__) == 10
     assert set(ddim_app.__all__) <= ddim_app.HOMES.keys()
@@ -26,11 +34,8 @@ def test_snippets_of_every_kind_of_run_can_import_from_here():
 
 
 def test_it_loads_nothing_heavy():
-    code = "import sys, time; before = time.perf_counter(); import ddim_app; print(time.perf_counter() - before, *sys.modules)"
-    seconds, *loaded = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert float(seconds) < 0.2
+    code = "import ddim_app, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "numpy", "PIL", "gradio"} & set(loaded)
     assert "ddim_app._old_paths" in loaded
 

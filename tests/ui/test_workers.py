@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import load, toys
-from tests.nginx import nginx
+from tests.nginx import documented, nginx
 from tests.server import SOURCE, Server, app, call, named
 
 CLIENTS = 20
