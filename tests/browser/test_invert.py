@@ -297,3 +297,13 @@ def test_it_fits_a_phone_and_the_dark(browser: Browser, url: str, width: int, th
         assert tops == sorted(tops)
         assert tops[1] < 500
         screenshot(page, f"invert-{width}-{theme}")
+
+
+@pytest.mark.parametrize("width", [1024, 1280])
+def test_the_ways_stay_inside_their_card(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 768})
+    open_invert(page)
+    expect(page.locator("#ways .row")).to_have_count(8)
+    inside = """() => { const card = document.querySelector('#ways').getBoundingClientRect();
+      return [...document.querySelectorAll('#ways .row span')].every(cell => cell.getBoundingClientRect().right <= card.right); }"""
+    page.wait_for_function(inside)
