@@ -120,10 +120,11 @@ def clock_jumps(stand: Stand) -> None:
 
 
 def loop_dies(stand: Stand) -> None:
-    """Its thread learns of it in the run under way, else in that of another visitor, for which it wakes."""
+    """Its thread learns of it in the run under way, else in that of another visitor, for which it wakes; an errand takes it for
+    its own, so it may take several signals."""
     before = stand.deaths
-    stand.server.process.send_signal(signal.SIGUSR1)
     while stand.deaths == before:
+        stand.server.process.send_signal(signal.SIGUSR1)
         stand.ask(steps=20, seed=random.randrange(10**6))
 
 
