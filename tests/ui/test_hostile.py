@@ -170,6 +170,17 @@ hostile_values = st.recursive(
 @settings(max_examples=40)
 @given(data=st.data())
 def test_any_values_in_any_places_of_any_endpoint_end_with_one_event(url: str, target: Target, data: st.DataObject) -> None:
+    ends_with_one_event(url, target, data)
+
+
+@pytest.mark.long
+@settings(max_examples=300)
+@given(data=st.data())
+def test_300_times_any_values_in_any_places_of_any_endpoint(url: str, target: Target, data: st.DataObject) -> None:
+    ends_with_one_event(url, target, data)
+
+
+def ends_with_one_event(url: str, target: Target, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(target.endpoints)))
     values = target.values(name)
     for place in data.draw(st.sets(st.integers(0, len(values) - 1), min_size=1, max_size=3)):
