@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ddim_app import _old_paths
 
+__version__ = "0.2.0"
+
 if TYPE_CHECKING:
     from ddim_app.diffusion.reference import invert, sample
     from ddim_app.diffusion.schedule import Schedule

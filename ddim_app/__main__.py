@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from ddim_app import __version__
 from ddim_app.backends import spare_cores
 from ddim_app.commands import benchmark, deploy, generate, interpolate, invert, likelihood, models, quality, sample, variance
 from ddim_app.errors import FieldError, RunError, refused_by_disk
@@ -12,6 +13,7 @@ COMMANDS = (benchmark, deploy, generate, interpolate, invert, likelihood, models
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ddim_app", description="DDPM and DDIM side by side.")
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     for command in COMMANDS:
         command.add(commands)
