@@ -19,6 +19,10 @@ from tests.wire import calls_after, wait_for
 PIXELS = """slot => { const canvas = document.querySelector(`#invert figure[data-slot="${slot}"] canvas`);
   return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data].filter((_, i) => i % 4 < 3); }"""
 
+HEARD = """() => { const first = document.querySelector('#invert .first'); window.heard = [];
+  new MutationObserver(() => heard.push(first.textContent)).observe(first, {childList: true}); }"""
+"""Keeps all that the verdict has said from now on, since a quick run says it for a moment."""
+
 
 @pytest.fixture(autouse=True)
 def _moved_settings_wait_for_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,8 +106,9 @@ def test_it_opens_on_a_round_trip_that_can_be_played_and_asks_the_server_for_not
 def test_a_picture_starts_at_once_and_what_is_wrong_with_too_few_steps_is_mended_by_a_button(page: Page) -> None:
     open_invert(page, 5)
     before = drawn(page)
+    page.evaluate(HEARD)
     bring(page, picture())
-    expect(page.locator("#invert .first")).to_contain_text("On its way")
+    page.wait_for_function("heard.some(words => words.startsWith('On its way'))")
     expect(page.locator('#invert-pictures [data-name="upload"]')).to_have_attribute("aria-pressed", "true")
     until_other(page, before)
     assert first(page).startswith("5 steps are too few for this method: ")
