@@ -87,7 +87,7 @@ class RecipeBar:
             self.refresh,
             [self.form, self._pair, self._address],
             self.outputs,
-            js=f"(form, pair) => {{ {unless} return [form, pair, {ADDRESS}]; }}",
+            js=f"async (form, pair) => {{ {unless} return [form, pair, {ADDRESS}]; }}",
             **PRIVATE,
         )
 

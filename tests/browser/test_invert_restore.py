@@ -28,7 +28,7 @@ def inverted(page: Page) -> Page:
     bring(page, picture())
     until_other(page, before)
     page.get_by_role("button", name="Recipe: copy, restore, files").click()
-    page.wait_for_function("document.querySelector('#copied textarea').value.includes('kind=invert')")
+    page.wait_for_function("document.querySelector('#copied textarea')?.value.includes('kind=invert')")
     return page
 
 

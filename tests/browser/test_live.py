@@ -182,7 +182,7 @@ def test_there_and_while_live_pauses_what_is_stored_still_answers(
             expect(each.locator("#ladder .top.now")).to_have_text("20")
             slider(each, "eta").press("End")
             expect(each.locator(CAPTIONS).first).to_contain_text("η 1, 20 steps")
-            assert each.evaluate(STALE) == 0
+            each.wait_for_function(f"{STALE} === 0")
             assert engine.loop.calls == calls
     expect(moved.locator("#status p")).to_contain_text("Live pauses, stored pictures go on")
 

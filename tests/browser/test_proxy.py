@@ -51,7 +51,7 @@ def test_after_a_restart_in_the_middle_of_a_run_all_stands_there_again(
         finally:
             brake.seconds = 0
         shown = [pixels(page, 0), pixels(page, 1)]
-        wait_for(lambda: engine.loop.runs == 0, 120)  # a run that nobody can be told of ends
+        wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy, 120)  # a run that nobody can be told of ends
         calls = engine.loop.calls
         proxy.start()
         page.wait_for_function("!window.isBefore")

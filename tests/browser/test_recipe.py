@@ -34,7 +34,7 @@ def bar(page: Page) -> Page:
 
 def copied(page: Page, form: str, start: str) -> str:
     page.get_by_label(form, exact=True).check()
-    page.wait_for_function("start => document.querySelector('#copied textarea').value.startsWith(start)", arg=start)
+    page.wait_for_function("start => document.querySelector('#copied textarea')?.value.startsWith(start)", arg=start)
     return page.input_value("#copied textarea")
 
 

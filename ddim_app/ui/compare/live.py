@@ -51,7 +51,7 @@ class Live:
             self.run, tab.inputs, [self.switch, status, *tab.outputs], show_progress="hidden", trigger_mode="multiple",
             api_visibility="private", concurrency_id="live", concurrency_limit=16,
         )  # fmt: skip
-        follow(event, "if (window.moving()) throw 'later';")
+        follow(event, "await window.landed();")
 
     def forget(self, request: gr.Request) -> None:
         """Forgets a page that was closed."""

@@ -91,6 +91,12 @@ else if (before?.done && before.done !== JSON.stringify(begin)) window.until(() 
 });
 
 window.moving = () => Boolean(flying || waiting);
+// Waits until the run that has ended is on the screen; throws where a newer one is under way, whose end follows.
+window.landed = async () => {
+  const mine = serial;
+  await window.until(() => !window.moving() || serial !== mine);
+  if (serial !== mine) throw 'later';
+};
 
 // Run was pressed with these settings: what waits is not sent, and what still comes of live runs is dropped.
 window.ran = values => {
