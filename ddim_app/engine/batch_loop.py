@@ -127,12 +127,16 @@ class BatchLoop:
         self._prepare()
         while not self._closed:
             try:
-                while not self._closed:  # in here, since a thread is most often interrupted where it jumps back
-                    self._take_turn()
+                self._take_turns()
             except BaseException as error:  # whatever it is, the thread must live: all runs depend on it
                 log.exception("the batch loop failed")
                 for ticket in list(self._live):
                     self._end(ticket, f"The run failed: {_sentence(error)}")
+
+    def _take_turns(self) -> None:
+        """Works until the loop is closed: a function of its own, since a thread is most often interrupted where it jumps back."""
+        while not self._closed:
+            self._take_turn()
 
     def _take_turn(self) -> None:
         """Waits until there is something to do, and does the next piece of it."""

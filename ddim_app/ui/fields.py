@@ -21,8 +21,14 @@ PRIVATE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visib
 HERE = "if ('{0}' !== (document.body.dataset.tab ?? '{0}')) throw 'closed';"
 """JavaScript that lets an event go on only while that tab is open: what it throws ends the event without a word."""
 
-OLD: dict[str, Any] = {**PRIVATE, "js": "() => { window.stale(document.body.dataset.tab); return []; }"}
-"""Options of an event after which what the open tab shows is of other settings: dimmed until a run fills it."""
+
+def dims(tab: str) -> dict[str, Any]:
+    """Options of an event after which what `tab` shows, where it is open, is of other settings: dimmed until a run fills it.
+
+    Tabs share fields, of which each tells all of them.
+    """
+    return {**PRIVATE, "js": f"() => {{ {HERE.format(tab)} window.stale('{tab}'); return []; }}"}
+
 
 AnyComponent = TypeVar("AnyComponent", bound=Component)
 

@@ -14,7 +14,7 @@ from ddim_app.errors import FieldError
 from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.ui import text
 from ddim_app.ui.controls import Controls
-from ddim_app.ui.fields import OLD
+from ddim_app.ui.fields import dims
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_view import STARTING, RunView
 
@@ -72,7 +72,7 @@ class RunTab(ABC):
     def dim_on(self, *events: Any) -> None:
         """Dims what the tab shows after a move of one of its inputs, or another of these events, until a run fills it."""
         moved = [field.input for field in self.inputs if hasattr(field, "input")]
-        gr.on([*moved, *events], None, None, None, **OLD)
+        gr.on([*moved, *events], None, None, None, **dims(self.name))
 
     def prepare(self, values: tuple[Any, ...]) -> Any:
         """(the plan of these values, or their recipe while a model is still to be downloaded; what the board wants to know).

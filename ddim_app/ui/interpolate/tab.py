@@ -19,7 +19,7 @@ from ddim_app.ui import run_tab, text
 from ddim_app.ui.bundled import STORED
 from ddim_app.ui.components import chart, download
 from ddim_app.ui.controls import NO_CLASS, Controls, num_train_timesteps
-from ddim_app.ui.fields import HERE, OLD, PRIVATE, raw, told_files
+from ddim_app.ui.fields import HERE, PRIVATE, dims, raw, told_files
 from ddim_app.ui.interpolate import view
 from ddim_app.ui.interpolate.against import Against
 from ddim_app.ui.interpolate.ends import EndCards, values_of
@@ -89,7 +89,7 @@ class InterpolateTab(RunTab):
     def connect(self, demo: gr.Blocks) -> None:
         self.against.connect()
         self.dim_on()
-        self.ends.uploaded.then(None, None, None, **OLD)
+        self.ends.uploaded.then(None, None, None, **dims(self.name))
 
     def _charts(self, stored: list[dict[str, Any]]) -> None:
         with gr.Accordion("Smoothness and norms", open=False, elem_id="smoothness-fold"), gr.Row():
