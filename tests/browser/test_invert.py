@@ -42,6 +42,7 @@ def picture(width: int = 48, height: int = 32) -> bytes:
 def open_invert(page: Page, steps: int | None = None) -> None:
     page.get_by_role("tab", name="Invert").click()
     expect(page.locator("#run-invert")).to_be_visible()
+    page.wait_for_function("document.querySelector('#invert .invert')?.dataset.drawn")  # the round trip that it opens with
     if steps is not None:
         take_steps(page, steps)
 

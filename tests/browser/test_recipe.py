@@ -47,7 +47,9 @@ def drop(page: Page, name: str, data: bytes) -> None:
 
 
 def paste(page: Page, words: str) -> None:
+    page.wait_for_function("document.querySelector('#copied textarea')?.value")  # a fold that has just opened sets its fields
     page.fill("#paste-recipe textarea", words)
+    expect(page.locator("#paste-recipe textarea")).to_have_value(words)
     page.locator("#paste-recipe").get_by_role("button", name="Restore").click()
 
 
