@@ -115,6 +115,16 @@ def test_another_seed_fills_its_own_ladder(moved: Page) -> None:
     numbers = moved.locator(NUMBERS).all_inner_texts()
     assert not any("within" in numbers[i] for i in (4, 10))  # 50 steps: its reference moves as much
     assert float(numbers[0].split()[0]) > float(numbers[3].split()[0])
+    before = moved.locator("#stage .far").first.inner_text()
+    fill(moved, "steps", 5)  # the ladder is the same, and what the arms are measured to
+    expect(moved.locator("#stage .arm figcaption").first).to_contain_text("5 steps")
+    expect(moved.locator("#stage .far").first).not_to_have_text(before)
+    expect(moved.locator("#stage .far").first).to_contain_text("of 255 from its own 100 steps")
+    moved.locator("#pictures").get_by_role("radio", name="1", exact=True).check()  # a mean over other pictures
+    expect(moved.locator("#stage .arm canvas")).to_have_count(2)
+    expect(moved.locator("#stage .far").first).to_contain_text("of 255 from its own 100 steps")
+    alone = float(moved.locator(NUMBERS).nth(1).inner_text().split()[0])
+    assert float(moved.locator("#stage .far").first.inner_text().split()[0]) == pytest.approx(alone, abs=0.11)
 
 
 def test_without_live_the_ladder_waits_to_be_asked(page: Page, engine: Engine) -> None:

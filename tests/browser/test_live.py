@@ -71,6 +71,47 @@ def test_a_drag_shows_settings_on_the_way_and_ends_at_the_last(moved: Page) -> N
     expect(moved.locator("#history .strip li")).to_have_count(1)  # those on the way are no runs of their own
 
 
+def test_a_drag_comes_back_to_the_setting_that_the_page_opened_with(moved: Page, engine: Engine) -> None:
+    opened = pixels(moved, 0)
+    place = moved.locator("#steps [role=slider]").bounding_box()
+    assert place is not None
+    y, calls = place["y"] + place["height"] / 2, engine.loop.calls
+    moved.mouse.move(place["x"] + 0.24 * place["width"], y)
+    moved.mouse.down()
+    expect(moved.locator(CAPTIONS).first).to_contain_text("5 steps")
+    moved.mouse.move(place["x"] + place["width"] / 3, y)
+    expect(moved.locator(CAPTIONS).first).to_contain_text("10 steps")
+    assert pixels(moved, 0) == opened
+    assert engine.loop.calls == calls
+    moved.mouse.up()  # the run follows, with its steps to replay
+    wait_for(lambda: engine.loop.calls > calls)
+    expect(moved.locator("#stage .arm .stale")).to_have_count(0)
+
+
+def test_a_stored_setting_is_not_drawn_over_by_the_run_before(moved: Page, brake: Brake, engine: Engine) -> None:
+    place = moved.locator("#steps [role=slider]").bounding_box()
+    assert place is not None
+    y = place["y"] + place["height"] / 2
+    brake.seconds = 0.3
+    try:
+        moved.mouse.move(place["x"] + 0.24 * place["width"], y)
+        moved.mouse.down()
+        moved.keyboard.down("Shift")
+        moved.mouse.move(place["x"] + 0.47 * place["width"], y)  # some 25 steps, which are not stored
+        wait_for(lambda: engine.loop.runs == 1)
+        moved.keyboard.up("Shift")
+        moved.mouse.move(place["x"] + 0.24 * place["width"], y)
+        expect(moved.locator(CAPTIONS).first).to_contain_text("5 steps")
+        shown = pixels(moved, 0)
+        wait_for(lambda: engine.loop.runs == 0)
+        moved.wait_for_timeout(500)
+        expect(moved.locator(CAPTIONS).first).to_contain_text("5 steps")
+        assert pixels(moved, 0) == shown
+    finally:
+        brake.seconds = 0
+        moved.mouse.up()
+
+
 def test_a_result_is_read_out_on_release_only(moved: Page) -> None:
     place = moved.locator("#steps [role=slider]").bounding_box()
     assert place is not None

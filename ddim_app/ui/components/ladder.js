@@ -93,8 +93,7 @@ function show(value) {
     });
   });
   fill.hidden = true;
-  if (value.references) Promise.all(value.references.map(async source => { const image = new Image(); image.src = source; await image.decode(); return image; }))
-    .then(strips => { if (value === shown) refer(strips, value.reference); });
+  referLive();
   if (value.costly !== undefined) offer(value.costly ? `Fill, about ${Math.ceil(value.costly)} s` : 'Fill');
   chart();
   mark();
@@ -160,12 +159,19 @@ function showArms(settings, found) {
 }
 
 const refer = (strips, count) => document.dispatchEvent(new CustomEvent('references', {detail: {strips, steps: count}}));
+// What the server has sent with the ladder that is shown: of other steps it is the same.
+async function referLive() {
+  const value = shown;
+  const strips = await Promise.all((value.references ?? []).map(async source => { const image = new Image(); image.src = source; await image.decode(); return image; }));
+  if (strips.length && value === shown) refer(strips, value.reference);
+}
 const referStored = ({arms}, pictures) => {
   const last = stored.columns.length - 1;
   if (sheet) refer(arms.map(arm => cut(arm, last, 0, pictures)), stored.columns[last]);
 };
 
 let begun = null, told = null;
+let referred = 0;   // how many pictures the live ladder's references are of
 // Shows what is stored of these settings, and says whether there is something.
 window.showStored = (settings, from = begun) => {
   const found = from && sheet && placesOf(settings, from);
@@ -189,6 +195,7 @@ function offer(words) { fill.textContent = words; fill.hidden = false; }
 
 function ask(key, more) {
   asked = key;
+  referred = told?.[0].pictures;
   root.classList.remove('stale');
   offered = '';
   fill.hidden = true;
@@ -200,6 +207,7 @@ function ask(key, more) {
 window.laddered = (settings, begin, live) => {
   const isBundled = settings.model === stored.model;
   if (!isBundled && document.querySelector('#stage .arms').dataset.drawn === 'stored') return;  // the page has only been opened, with the bundled model's pictures
+  const isReferred = settings.pictures === referred && (shown.references || !shown.complete || settings.steps === steps);
   told = [settings, begin, live];
   begun = begin;
   steps = settings.steps;
@@ -211,7 +219,7 @@ window.laddered = (settings, begin, live) => {
     serial++;
     show(found && sheet ? ladderOf(settings, found) : {...(props.value.stored ? props.value : shown)});
     if (found) referStored(found, settings.pictures);
-  } else if (key === asked) { chart(); mark(); }
+  } else if (key === asked && (isReferred || !live)) { chart(); mark(); referLive(); }
   else if (live) ask(key, {});
   else { root.classList.add('stale'); offered = key; offer('Fill'); mark(); }
 };
@@ -229,9 +237,9 @@ watch('value', () => show(props.value));
 steps = props.value.current ?? null;
 show(props.value);
 // A live ladder is there again after a reload; a stored one anyway.
-window.keepers.ladder = () => shown && !shown.stored && shown.complete ? {value: {...shown, references: null, serial: 0}, asked, steps, picture} : null;
+window.keepers.ladder = () => shown && !shown.stored && shown.complete ? {value: {...shown, references: null, serial: 0}, asked, steps, picture, referred} : null;
 if (window.kept('ladder')) {
   const {value, ...about} = window.kept('ladder');
-  ({asked, steps, picture} = about);
+  ({asked, steps, picture, referred} = about);
   show(value);
 }

@@ -9,12 +9,19 @@ const {names, begin} = props;
 const tell = kind => document.dispatchEvent(new CustomEvent(kind, {detail: 'compare'}));
 const isOn = () => button.getAttribute('aria-checked') === 'true';
 
-function send() {
+// What waits is not sent, and what still comes of the runs before is dropped.
+function overtake() {
   clearTimeout(soon);
   clearTimeout(over);
+  flying = 0;
   waiting = false;
+  window.newest = ++serial;
+}
+
+function send() {
+  overtake();
   sent = latest;
-  flying = window.newest = ++serial;
+  flying = serial;
   over = setTimeout(() => { flying = 0; if (waiting) send(); }, 1000);
   trigger('input', {serial});
 }
@@ -32,7 +39,11 @@ window.setting = values => {
     return;
   }
   if (window.opening || !isOn() || (now === sent && !waiting)) return;
-  if (window.dragging && window.showStored?.(named(values))) return;   // no server is asked while a stored picture is there
+  if (window.dragging && window.showStored?.(named(values))) {   // no server is asked while a stored picture is there
+    overtake();
+    sent = '';   // what is shown is of no run
+    return;
+  }
   tell('stale');
   if (flying) { waiting = true; return; }
   clearTimeout(soon);
@@ -98,14 +109,10 @@ window.landed = async () => {
   if (serial !== mine) throw 'later';
 };
 
-// Run was pressed with these settings: what waits is not sent, and what still comes of live runs is dropped.
+// Run was pressed with these settings.
 window.ran = values => {
-  clearTimeout(soon);
-  clearTimeout(over);
-  flying = 0;
-  waiting = false;
+  overtake();
   sent = JSON.stringify(values);
-  window.newest = ++serial;
 };
 
 function answered() {

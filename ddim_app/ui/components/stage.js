@@ -45,6 +45,7 @@ document.addEventListener('references', ({detail}) => {
   if (!run || detail.strips.length !== run.arms.length) return;
   const {width, height, seeds} = run, canvas = document.createElement('canvas'), context = canvas.getContext('2d', {willReadFrequently: true});
   [canvas.width, canvas.height] = [width * seeds.length, height];
+  if (detail.strips.some(strip => strip.width !== canvas.width)) return;   // of another number of pictures
   const pixels = detail.strips.map(strip => {
     context.drawImage(strip, 0, 0, canvas.width, height);
     return seeds.map((_, i) => context.getImageData(i * width, 0, width, height).data);
