@@ -177,6 +177,10 @@ class RunTab(ABC):
     def last(self, board: Any, plan: Any, frames: list[Any], error: str | None) -> list[Any]:
         """The tab's outputs with the last frames, of a run that is through or, with an error, had to end."""
 
+    def early(self, board: Any, newest: dict[int, Any]) -> list[Any]:
+        """The outputs that show what each arm of a live run has come to, before all of it is made ready."""
+        return self._nothing()
+
     async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         """Streams a run to the page."""
         show = RunView(*await self.runs.prepared(request, self.name, values, self.prepare, self.in_page_words))
@@ -203,22 +207,20 @@ class RunTab(ABC):
         try:
             async with aclosing(self.runs.stream(show.run, request, self.name, words=self.in_page_words)) as stream:
                 async for news in stream:
-                    for item in news:
-                        show.take(item)
+                    show.take(news)
                     if show.plan is not None and show.board is None:
                         show.board = self.board(show.plan, show.about)
                         if show.note != STARTING:  # its model was fetched, and the words are about that still
                             yield [busy(text.first_step_line(show.plan), live=live), *self._nothing()]
                     if show.plan is None:
                         yield [busy(show.note, live=live), *self._nothing()]
-                    elif show.due():
+                    elif show.due(live):
                         step = show.at()
                         shown = self._nothing() if live else await asyncio.to_thread(self.update, show.board, show.plan, show.pop())
                         if place not in self.runs.places:  # stopped meanwhile: nothing may overwrite what Stop has said
                             return
                         self.runs.reached(place, (step, show.plan.transitions))
-                        line = text.progress_line(show.plan, step, show.seconds)
-                        yield [busy(line, step / show.plan.transitions, live), *shown]
+                        yield [busy(show.line(step), step / show.plan.transitions, live), *shown]
         except gr.Error as error:
             self.runs.ended(place)
             yield [self.refused(error), *self._nothing()]
@@ -230,6 +232,8 @@ class RunTab(ABC):
             return
         # Not in a `finally`: a run that is stopped leaves its status to the handler of Stop, which may come later.
         self.runs.ended(place)
+        if show.plan is not None and live and not show.error:
+            yield [KEEP, *await asyncio.to_thread(self.early, show.board, show.newest)]
         if show.plan is not None:
             yield await self._ending(place[0], show, replace(show.plan, recipe=show.made), live)
         if show.error:

@@ -6,9 +6,12 @@ from typing import Any
 from ddim_app.engine import Finished
 from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.ui.run_history import Drawn
+from ddim_app.ui.text import progress_line
 
 SECONDS_BETWEEN_UPDATES = 0.08
 """Frames that arrive faster than this reach the page together."""
+SECONDS_BETWEEN_LINES = 0.3
+"""A live run says no more often how far it is: its pictures come at its end."""
 STARTING = "Starting"
 
 
@@ -29,20 +32,26 @@ class RunView:
         self.note = STARTING
         self._began = self._shown = time.perf_counter()
 
-    def take(self, item: object) -> None:
-        if isinstance(item, str):
-            self.note = item
-        elif isinstance(item, Plan):
-            self.plan, self._began = item, time.perf_counter()
-        elif isinstance(item, list):
-            self.waiting += item
-            self.newest |= {frame.arm: frame for frame in item if isinstance(frame, Drawn)}
-        elif isinstance(item, Finished):
-            self.made, self.error = item
+    def take(self, news: list[Any]) -> None:
+        for item in news:
+            if isinstance(item, str):
+                self.note = item
+            elif isinstance(item, Plan):
+                self.plan, self._began = item, time.perf_counter()
+            elif isinstance(item, list):
+                self.waiting += item
+                self.newest |= {frame.arm: frame for frame in item if isinstance(frame, Drawn)}
+            elif isinstance(item, Finished):
+                self.made, self.error = item
 
-    def due(self) -> bool:
+    def line(self, step: int) -> str:
+        """What is said of a run that has come so far."""
+        return progress_line(self.plan, step, self.seconds)
+
+    def due(self, live: bool = False) -> bool:
         """Whether the page should be shown what waits."""
-        return bool(self.waiting) and time.perf_counter() - self._shown > SECONDS_BETWEEN_UPDATES
+        between = SECONDS_BETWEEN_LINES if live else SECONDS_BETWEEN_UPDATES
+        return bool(self.waiting) and time.perf_counter() - self._shown > between
 
     def at(self) -> int:
         """The step that is shown next, counted from 1."""

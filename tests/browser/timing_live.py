@@ -325,7 +325,7 @@ def main(parts: list[str]) -> None:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         app = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stderr=log)
         try:
-            time.sleep(20)
+            time.sleep(15)
             for name in parts or PARTS:
                 if name in PARTS:
                     PARTS[name](browser, url, Path(log.name))

@@ -22,6 +22,10 @@ from ddim_app.ui.run_view import RunView
 
 LIVE_SECONDS = 2
 """A run that is thought to take longer waits for Run."""
+AT_ONCE_SECONDS = 0.3
+"""A run that is thought to take less says nothing of its beginning."""
+HELD_SECONDS = 0.1
+"""How long a slider that is held has to rest until the steps of a run follow its pictures."""
 MAX_SERIAL = 2**53
 
 
@@ -59,42 +63,58 @@ class Live:
 
     async def run(self, request: gr.Request, event: gr.EventData, *values: Any) -> AsyncGenerator[list[Any], None]:
         """The run of a setting: one picture of each arm first, then all with their steps; or why there is none."""
-        tab, session = self.tab, request.session_hash
-        nothing, serial = [KEEP] * len(tab.outputs), 0
+        tab, session, asked = self.tab, request.session_hash, event_data(event)
+        serial = 0
         try:
-            serial = whole("serial", event_data(event).get("serial"), 1, MAX_SERIAL)
+            serial = whole("serial", asked.get("serial"), 1, MAX_SERIAL)
             self._newest[session] = max(serial, self._newest.get(session, 0))
             planned, _ = await asyncio.to_thread(tab.prepare, values)
-            costly = self._too_costly(planned)
+            seconds = self._seconds(planned)
         except FieldError as error:
             tab.runs.engine.request_log.refused(error.field)
             yield [{"serial": serial, "wrong": {error.field: tab.in_page_words(error)}}, *self._still(session)]
             return
-        if self._newest.get(session) != serial:
+        if self._is_overtaken(session, serial):
             return
-        spent = tab.runs.spent(request, planned) if costly is None else None
-        if costly is not None or spent:
+        is_costly = seconds is None or seconds > LIVE_SECONDS
+        spent = None if is_costly else tab.runs.spent(request, planned)
+        if is_costly or spent:
             words = f"Live pauses, stored pictures go on: {spent}." if spent else ""
-            yield [{"serial": serial, "costly": costly or 0}, *self._still(session, words)]
+            yield [{"serial": serial, "costly": 0 if spent else seconds or 0}, *self._still(session, words)]
             return
         tab.runs.reached((session, tab.name))
-        yield [{"serial": serial}, busy("Starting", live=True), *nothing]
-        if self._newest.get(session) != serial:  # a newer one has begun at this yield: going on would end its run in turn
-            return
-        show = RunView(planned, serial)
-        if show.recipe.pictures > 1:
+        if not seconds or seconds > AT_ONCE_SECONDS:  # each thing that is said costs the browser some 10 ms
+            yield [{"serial": serial}, busy("Starting", live=True), *[KEEP] * len(tab.outputs)]
+        async with aclosing(self._pictures(RunView(planned, serial), request, bool(asked.get("held")))) as stream:
+            async for shown in stream:
+                yield shown
+
+    async def _pictures(self, show: RunView, request: gr.Request, is_held: bool) -> AsyncGenerator[list[Any], None]:
+        """What the page is shown of a run, until a newer one has begun: going on would end that one in turn."""
+        tab, session, serial = self.tab, request.session_hash, show.about
+        if show.recipe.pictures > 1 and not self._is_overtaken(session, serial):
             try:
                 first = await self._first_picture(show.recipe, request)
             except gr.Error as error:
-                yield [{"serial": serial, "wrong": True}, tab.refused(error), *nothing]
+                yield [{"serial": serial, "wrong": True}, tab.refused(error), *[KEEP] * len(tab.outputs)]
                 raise
             if first is None:  # Run was pressed, or Stop, or the page has left: nothing more of this one
                 return
             if first:
-                yield [KEEP, KEEP, stage.preview(show.recipe, first, serial), *nothing[1:]]
-        if self._newest.get(session) == serial:
-            async for shown in tab.streamed(show, request, live=True):
+                yield [KEEP, KEEP, stage.preview(show.recipe, first, serial), *[KEEP] * (len(tab.outputs) - 1)]
+        if self._is_overtaken(session, serial):
+            return
+        async with aclosing(tab.streamed(show, request, live=True)) as stream:
+            async for shown in stream:
                 yield [KEEP, *shown]
+                if show.made is not None and is_held:  # the pictures are there: while the slider goes on nobody needs their steps
+                    is_held = False
+                    await asyncio.sleep(HELD_SECONDS)
+                    if self._is_overtaken(session, serial):
+                        return
+
+    def _is_overtaken(self, session: str | None, serial: int) -> bool:
+        return self._newest.get(session) != serial
 
     def _still(self, session: str | None, words: str = "") -> list[Any]:
         """Status line and outputs where nothing runs for the newest setting."""
@@ -103,12 +123,12 @@ class Live:
         self.tab.runs.ended(place)
         return [words, *[KEEP] * len(self.tab.outputs)]
 
-    def _too_costly(self, planned: Recipe | SamplingPlan) -> float | None:
-        """Seconds of a run that is not made unasked; 0 where its model would be downloaded, or none is made here."""
+    def _seconds(self, planned: Recipe | SamplingPlan) -> float | None:
+        """Seconds that a run is thought to take, 0 where nothing is known of it; None where its model would be downloaded, or
+        none is made unasked here."""
         if isinstance(planned, Recipe) or not self.tab.runs.makes_unasked:
-            return 0
-        seconds = self.tab.runs.engine.seconds(planned)
-        return seconds if seconds is not None and seconds > LIVE_SECONDS else None
+            return None
+        return self.tab.runs.engine.seconds(planned) or 0
 
     async def _first_picture(self, recipe: Recipe, request: gr.Request) -> list[Tensor] | None:
         """The finished first picture of each arm, (1, C, H, W); none where the run failed, None where it was ended."""

@@ -160,6 +160,9 @@ class CompareTab(RunTab):
     def update(self, board: stage.StageFrames, plan: SamplingPlan, frames: list[Frame]) -> list[Any]:
         return [board.add(frames), KEEP, text.recipe_line(plan), board.tape]
 
+    def early(self, board: stage.StageFrames, newest: dict[int, Frame]) -> list[Any]:
+        return [board.early(newest.values()), KEEP, KEEP, KEEP]
+
     def last(self, board: stage.StageFrames, plan: SamplingPlan, frames: list[Frame], error: str | None) -> list[Any]:
         board.add(frames)
         sheets = KEEP if error else final_sheets(plan, board)

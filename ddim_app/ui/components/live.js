@@ -23,7 +23,7 @@ function send() {
   sent = latest;
   flying = serial;
   over = setTimeout(() => { flying = 0; if (waiting) send(); }, 1000);
-  trigger('input', {serial});
+  trigger('input', {serial, held: Boolean(window.dragging)});
 }
 
 // The page tells of every change, whoever made it; the settings that it begins with are those of the stored run.

@@ -275,7 +275,8 @@ async function take(value) {
   places = Object.keys(frames[longest]).map(Number);
   if (follow && places.length) at = places[places.length - 1];
   // Who wants little motion sees a run advance once a second.
-  if (value.complete || !calm.matches || performance.now() - drawn > 1000) draw();
+  if (value.complete || value.early || !calm.matches || performance.now() - drawn > 1000) draw();
+  if (value.early) window.arrived?.(value.serial);
   if (!value.complete) return;
   arms.setAttribute('aria-busy', 'false');
   arms.dataset.drawn = run.run;

@@ -6,6 +6,7 @@ carries the frames that are new, the last one all of them, so a page that opens 
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
@@ -129,6 +130,10 @@ class StageFrames:
             if frame.is_last:
                 self.finals[frame.arm] = frame.x_t
         return {**self._about, "frames": fresh, "scores": None}
+
+    def early(self, frames: Iterable[Frame]) -> dict[str, Any]:
+        """The value that shows the finished pictures of a live run, before the steps that led to them are encoded."""
+        return {**self._about, "frames": [self._encode(frame) for frame in frames], "scores": None, "early": True}
 
     def complete(self, recipe: Recipe) -> dict[str, Any]:
         """The value that holds the whole run, made by `recipe`, with the distances of finished arms to the first."""
