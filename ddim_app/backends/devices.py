@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 from pathlib import Path
 
 import torch
@@ -30,8 +31,15 @@ def threads() -> int:
 
 
 def use_cores() -> None:
-    """Gives torch's arithmetic on this thread all cores."""
+    """Gives torch's arithmetic on this thread all cores, and one to each thread that begins later.
+
+    A thread takes, when it first computes, the number that was set last anywhere; see `spare_cores` for what that would cost.
+    """
     torch.set_num_threads(threads())
+    torch.get_num_threads()  # from here on this thread keeps its number
+    other = threading.Thread(target=torch.set_num_threads, args=(1,))
+    other.start()
+    other.join()
 
 
 def spare_cores() -> None:

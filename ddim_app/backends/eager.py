@@ -23,7 +23,7 @@ def predictor(model: Model, device: torch.device, fmt: str, pinned: int | None =
     """
     unet = network(model, device, fmt)
     evaluate = evaluator(unet, device)
-    alone = SingleRow(unet, evaluate) if device.type == "cpu" and smallest(fmt) == 2 else None
+    alone = SingleRow(unet, evaluate, is_paired=smallest(fmt) == 2) if device.type == "cpu" else None
     return in_buckets(evaluate, device, pinned, smallest(fmt), alone, bool(model.classes.names))
 
 
@@ -57,8 +57,8 @@ def in_buckets(
 ) -> Predict:  # fmt: skip
     """`evaluate` with its calls filled up to a bucket, or cut and filled to the one that is pinned.
 
-    `alone` evaluates a lone row with the bits that it has in a bucket of two. Of a model with `classes`, rows that name none, as
-    in measurements of memory and speed, are of the first.
+    `alone` evaluates a lone row with the bits that it has in the smallest bucket. Of a model with `classes`, rows that name
+    none, as in measurements of memory and speed, are of the first.
     """
 
     @torch.inference_mode()
@@ -68,7 +68,7 @@ def in_buckets(
         if pinned and len(t) > pinned:
             return torch.cat([predict(*part) for part in zip(*(torch.split(each, pinned) for each in (x, t, *y)), strict=True)])
         bucket = pinned or max(smallest, bucket_of(len(t)))
-        if alone is not None and len(t) == 1 and bucket == 2:
+        if alone is not None and len(t) == 1 and bucket == smallest:
             given = (each.to(device) for each in (t, *y))
             return alone(x.to(device, torch.float32).contiguous(memory_format=torch.channels_last), *given).float()
         rows = filled(x, bucket).to(device, torch.float32)

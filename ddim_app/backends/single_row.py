@@ -1,8 +1,8 @@
-"""A row alone on a CPU in 16 bits: the work of one row, with the bits that it has among others.
+"""A row alone on a CPU: a network that is traced and frozen, which takes Python out of it, and has the bits of the plain one.
 
-Some layers, such as linear ones and norms of large pictures, compute a row by another path when it is alone, and round
-otherwise; convolutions, which are nearly all of the work, need not. So those layers, as they are found on this machine, get the
-row twice, and the whole is traced and frozen, which takes Python out of it. It serves only if its bits are those of two rows.
+In 16 bits a row must have the bits that it has among others. Some layers, such as linear ones and norms of large pictures,
+compute a row by another path when it is alone, and round otherwise; convolutions, which are nearly all of the work, need not.
+So those layers, as they are found on this machine, get the row twice. It serves only if its bits are those of two rows.
 """
 
 import logging
@@ -75,24 +75,27 @@ def network(unet: nn.Module, odd: set[str], *example: Tensor) -> Predict:
 
     paired = positional(replaced(unet, layer))
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # that tracing will go one day; then two rows serve
+        warnings.simplefilter("ignore")  # that tracing will go one day; then they go on as before
         return torch.jit.freeze(torch.jit.trace(paired, example, check_trace=False))  # type: ignore[no-any-return, no-untyped-call]
 
 
 class SingleRow:
-    """Evaluates lone rows as two; after `PATIENCE` of them makes a network of their own, and changes over once its bits agree.
+    """Evaluates lone rows plainly; after `PATIENCE` of them makes a network of their own, and changes over once its bits agree.
 
-    Bits are compared in calls that are made anyway, since they may depend on the thread that makes them.
+    Plainly is as two equal rows where `is_paired`, else alone. Bits are compared in calls that are made anyway, since they may
+    depend on the thread that makes them.
     """
 
-    def __init__(self, unet: nn.Module, evaluate: Predict) -> None:
-        self._unet, self._evaluate = unet, evaluate
+    def __init__(self, unet: nn.Module, evaluate: Predict, is_paired: bool = True) -> None:
+        self._unet = unet
+        self._plain: Predict = partial(_in_pair, evaluate) if is_paired else evaluate
+        self._is_paired = is_paired
         self._stages = self._course()
         self._guard = threading.Lock()
         self._example: Any = ()
         self._agreed = 0
         self.is_ready = False
-        """Whether lone rows are evaluated as such."""
+        """Whether the network of their own serves."""
 
     def __call__(self, *given: Tensor) -> Tensor:
         with self._guard:
@@ -103,11 +106,12 @@ class SingleRow:
     def _course(self) -> Iterator[Predict]:
         """What evaluates each call in turn."""
         for _ in range(PATIENCE):
-            yield self._as_two
+            yield self._plain
         odd: set[str] = set()
-        noting = watched(self._unet, odd)
-        for _ in range(COMPARED):
-            yield partial(_in_pair, noting)
+        if self._is_paired:
+            noting = watched(self._unet, odd)
+            for _ in range(COMPARED):
+                yield partial(_in_pair, noting)
         alone: Predict | None = None
         try:
             # No daemon: a process that ends while a thread is inside torch aborts.
@@ -115,26 +119,23 @@ class SingleRow:
             made = executor.submit(network, self._unet, odd, *self._example)
             executor.shutdown(wait=False)
             while not made.done():
-                yield self._as_two
+                yield self._plain
             alone = made.result()
-        except Exception:  # whatever it is, be it that there is no thread to be had: two rows serve
-            log.exception("a network for lone rows could not be made, so they go on as two")
+        except Exception:  # whatever it is, be it that there is no thread to be had
+            log.exception("a network for lone rows could not be made, so they go on as before")
         if alone is not None:
             for _ in range(COMPARED):
                 yield partial(self._compared, alone)
             self.is_ready = self._agreed == COMPARED
         while True:
-            yield alone if alone is not None and self.is_ready else self._as_two
-
-    def _as_two(self, *given: Tensor) -> Tensor:
-        return _in_pair(self._evaluate, *given)
+            yield alone if alone is not None and self.is_ready else self._plain
 
     def _compared(self, alone: Predict, *given: Tensor) -> Tensor:
-        right = self._as_two(*given)
+        right = self._plain(*given)
         try:
             self._agreed += torch.equal(alone(*given), right)
-        except Exception:  # whatever it is, two rows serve
-            log.exception("the network for lone rows failed, so they go on as two")
+        except Exception:  # whatever it is, they go on as before
+            log.exception("the network for lone rows failed, so they go on as before")
         return right
 
 

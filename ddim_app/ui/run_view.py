@@ -8,7 +8,7 @@ from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.ui.run_history import Drawn
 from ddim_app.ui.text import progress_line
 
-SECONDS_BETWEEN_UPDATES = 0.08
+SECONDS_BETWEEN_UPDATES = 0.15
 """Frames that arrive faster than this reach the page together."""
 SECONDS_BETWEEN_LINES = 0.3
 """A live run says no more often how far it is: its pictures come at its end."""

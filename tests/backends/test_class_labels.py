@@ -49,7 +49,7 @@ def test_a_lone_row_in_16_bits_keeps_its_class(model: Model) -> None:
     with torch.inference_mode():
         for i in range(single_row.PATIENCE + 3 * single_row.COMPARED):
             x, t, y = (each[i % 3 : i % 3 + 1] for each in batch(3, model))
-            assert torch.equal(one(x.contiguous(memory_format=torch.channels_last), t, y), one._as_two(x, t, y))
+            assert torch.equal(one(x.contiguous(memory_format=torch.channels_last), t, y), one._plain(x, t, y))
             if i == single_row.PATIENCE + single_row.COMPARED:
                 single_row.settle()
     assert one.is_ready

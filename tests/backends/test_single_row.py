@@ -1,4 +1,4 @@
-"""Lone rows in 16 bits on a CPU: their own network once it has the bits of two, and two rows else."""
+"""Lone rows on a CPU: a network of their own, once it has the bits of the plain one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,19 +31,20 @@ def asked(one: single_row.SingleRow, shape: tuple[int, ...], count: int) -> list
     equal = []
     with torch.inference_mode():
         for i, (x, t) in enumerate(rows(count, shape)):
-            equal.append(torch.equal(one(x, t), one._as_two(x, t)))
+            equal.append(torch.equal(one(x, t), one._plain(x, t)))
             if i == single_row.PATIENCE + single_row.COMPARED:
                 single_row.settle()
     return equal
 
 
-def made(model: Model) -> single_row.SingleRow:
-    unet = eager.network(model, CPU, "bf16")
-    return single_row.SingleRow(unet, eager.evaluator(unet, CPU))
+def made(model: Model, fmt: str = "bf16") -> single_row.SingleRow:
+    unet = eager.network(model, CPU, fmt)
+    return single_row.SingleRow(unet, eager.evaluator(unet, CPU), is_paired=fmt == "bf16")
 
 
-def test_lone_rows_get_a_network_of_their_own_with_the_bits_of_two(model: Model) -> None:
-    one = made(model)
+@pytest.mark.parametrize("fmt", ["bf16", "fp32"])
+def test_lone_rows_get_a_network_of_their_own_with_the_bits_of_the_plain_one(model: Model, fmt: str) -> None:
+    one = made(model, fmt)
     assert all(asked(one, model.shape, MANY))
     assert one.is_ready
     assert all(asked(one, model.shape, 20))
@@ -85,9 +86,11 @@ def test_a_network_that_has_other_bits_or_cannot_be_made_never_serves(
     assert not one.is_ready
 
 
-def test_a_predictor_gives_lone_rows_the_bits_of_the_pinned_bucket_before_and_after(model: Model) -> None:
-    predict, pinned = eager.predictor(model, CPU, "bf16"), eager.predictor(model, CPU, "bf16", pinned=2)
+@pytest.mark.parametrize(("fmt", "smallest"), [("bf16", 2), ("fp32", 1)])
+def test_a_predictor_gives_lone_rows_the_bits_of_the_pinned_bucket_before_and_after(model: Model, fmt: str, smallest: int) -> None:
+    predict, unet = eager.predictor(model, CPU, fmt), eager.network(model, CPU, fmt)
+    pinned = eager.in_buckets(eager.evaluator(unet, CPU), CPU, smallest)
     for i, (x, t) in enumerate(rows(MANY, model.shape)):
-        assert torch.equal(predict(x, t), pinned(torch.cat((x, x)), torch.cat((t, t)))[:1])
+        assert torch.equal(predict(x, t), pinned(torch.cat((x, x))[:smallest], torch.cat((t, t))[:smallest])[:1])
         if i == single_row.PATIENCE + single_row.COMPARED:
             single_row.settle()

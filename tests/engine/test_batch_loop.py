@@ -366,6 +366,7 @@ def test_a_closed_loop_takes_no_errand():
 
 ONE_TEAM = """
 import os, torch
+from concurrent.futures import ThreadPoolExecutor
 from ddim_app import backends
 from ddim_app.engine.batch_loop import BatchLoop
 
@@ -378,6 +379,8 @@ def work():
 assert loop.call(work) == wanted, "the network's calls have all cores"
 before = len(os.listdir("/proc/self/task"))
 assert (work(), len(os.listdir("/proc/self/task"))) == (1, before), "and nobody else has a team of threads"
+with ThreadPoolExecutor(1) as later:
+    assert later.submit(work).result() == 1, "nor has a thread that begins later"
 assert loop.call(work) == wanted
 """
 
