@@ -35,15 +35,19 @@ def main() -> None:
     if not options.behind_proxy:  # else anybody on this machine could be anyone
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     log_requests()
-    spare_cores()
     engine = make_engine(options)
 
     def warm_up() -> None:
+        try:
+            spare_cores()  # which imports torch
+        finally:
+            engine.is_starting = False
         engine.catalogue.fetch_hosts()
         engine.warm_up()
 
     if GPU is not None:  # before the first request, whose fork takes the models along
         warm_up()
+    engine.is_starting = GPU is None
     demo = build_ui(
         engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy, live=options.live, classroom=options.classroom
     )

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from torch import Tensor
 
 from ddim_app.engine import Finished
 from ddim_app.errors import FieldError, whole
+from ddim_app.lazy import Tensor
 from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.compare.tab import CompareTab
@@ -64,6 +64,9 @@ class Live:
         try:
             serial = whole("serial", event_data(event).get("serial"), 1, MAX_SERIAL)
             self._newest[session] = max(serial, self._newest.get(session, 0))
+            if tab.runs.starting:
+                yield [KEEP, busy(tab.runs.starting, live=True), *nothing]
+                await tab.runs.begun()
             planned, _ = await asyncio.to_thread(tab.prepare, values)
             costly = self._too_costly(planned)
         except FieldError as error:
@@ -74,8 +77,7 @@ class Live:
             return
         spent = tab.runs.spent(request, planned) if costly is None else None
         if costly is not None or spent:
-            words = f"Live pauses, stored pictures go on: {spent}." if spent else ""
-            yield [{"serial": serial, "costly": costly or 0}, *self._still(session, words)]
+            yield [{"serial": serial, "costly": costly or 0}, *self._still(session, spent)]
             return
         tab.runs.reached((session, tab.name))
         yield [{"serial": serial}, busy("Starting", live=True), *nothing]
@@ -96,11 +98,12 @@ class Live:
             async for shown in tab.streamed(show, request, live=True):
                 yield [KEEP, *shown]
 
-    def _still(self, session: str | None, words: str = "") -> list[Any]:
-        """Status line and outputs where nothing runs for the newest setting."""
+    def _still(self, session: str | None, spent: str | None = None) -> list[Any]:
+        """Status line and outputs where nothing runs for the newest setting; `spent` is why the visitor may have no more."""
         place = (session, self.tab.name)
         self.tab.runs.end(place)
         self.tab.runs.ended(place)
+        words = f"Live pauses, stored pictures go on: {spent}." if spent else ""
         return [words, *[KEEP] * len(self.tab.outputs)]
 
     def _too_costly(self, planned: Recipe | SamplingPlan) -> float | None:
