@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import tempfile
-import threading
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
@@ -36,13 +35,24 @@ def main() -> None:
     if not options.behind_proxy:  # else anybody on this machine could be anyone
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     log_requests()
-    spare_cores()
     engine = make_engine(options)
+
+    def warm_up() -> None:
+        try:
+            spare_cores()  # which imports torch
+        finally:
+            engine.is_starting = False
+        engine.catalogue.fetch_hosts()
+        engine.warm_up()
+
+    if GPU is not None:  # before the first request, whose fork takes the models along
+        warm_up()
+    engine.is_starting = GPU is None
     demo = build_ui(
         engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy, live=options.live, classroom=options.classroom
     )
     logging.getLogger("ddim_app").info(server_options.described(options))
-    server.serve(demo, engine, options, launch_options())
+    server.serve(demo, engine, options, launch_options(), warm_up if GPU is None else None)
 
 
 def make_engine(options: Options) -> Engine:
@@ -53,15 +63,6 @@ def make_engine(options: Options) -> Engine:
     if first and engine.catalogue.known_as(first) not in engine.catalogue.names():
         here = ", ".join(engine.catalogue.folders())
         sys.exit(f"app.py: error: --model must be one of the models here ({here}), or an id on the Hugging Face Hub; got {first!r}")
-
-    def begin() -> None:
-        engine.catalogue.fetch_hosts()
-        engine.warm_up()
-
-    if GPU is None:
-        threading.Thread(target=begin, name="warm-up", daemon=True).start()
-    else:  # before the first request, whose fork takes the models along
-        begin()
     return engine
 
 

@@ -56,8 +56,10 @@ class Server:
 
 
 @contextmanager
-def app(*arguments: str, limit: int | None = None, before: str = "", **environment: str) -> Iterator[Server]:
-    """`python app.py` with these arguments on a free port, once it answers; killed at the end if need be.
+def app(
+    *arguments: str, limit: int | None = None, before: str = "", until: str = "started", **environment: str
+) -> Iterator[Server]:
+    """`python app.py` with these arguments on a free port, once it has `started` or just "answers"; killed at the end if need be.
 
     `limit` bounds its address space, in bytes; `before` is Python that its process runs first.
     """
@@ -79,10 +81,12 @@ def app(*arguments: str, limit: int | None = None, before: str = "", **environme
             assert process.poll() is None, "".join(server.lines)
             assert time.monotonic() < limit_at, "".join(server.lines)
             try:
-                if get(server.url, "/health")[0] == 200:
+                status, told = get(server.url, "/health")
+                if status == 200 and (until == "answers" or json.loads(told)["status"] != "starting"):
                     break
             except OSError:
-                time.sleep(0.1)
+                pass
+            time.sleep(0.1)
         yield server
     finally:
         server.end()

@@ -5,10 +5,10 @@ import os
 import threading
 from pathlib import Path
 
-import torch
+from ddim_app.lazy import torch
 
 
-def best_device() -> torch.device:
+def best_device() -> "torch.device":
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -52,7 +52,7 @@ def spare_cores() -> None:
     torch.set_num_threads(1)
 
 
-def computes_bf16(device: torch.device) -> bool:
+def computes_bf16(device: "torch.device") -> bool:
     """Whether bf16 is native there. Emulated bf16 is slower than fp32 and loses precision for nothing."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -61,7 +61,7 @@ def computes_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
 
 
-def number_format(precision: str, device: torch.device) -> str:
+def number_format(precision: str, device: "torch.device") -> str:
     """What the network computes in for a recipe's precision: "fp32", or for "fast" what the device is quick in.
 
     That is "bf16" where it is native, "fp16" on a GPU without it, and elsewhere fp32 again.

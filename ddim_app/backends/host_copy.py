@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.sampler import Copy
+from ddim_app.lazy import Tensor, torch
 
-_streams: dict[torch.device, torch.cuda.Stream] = {}
+_streams: "dict[torch.device, torch.cuda.Stream]" = {}
 
 
 def begin(tensors: Sequence[Tensor]) -> Copy | None:

@@ -3,8 +3,7 @@
 Few sizes mean that shapes repeat, and that at one size a row's result does not depend on its neighbours.
 """
 
-import torch
-from torch import Tensor
+from ddim_app.lazy import Tensor, torch
 
 BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Sizes that threads can share out evenly; where a row is cut between two threads, its place in the batch shows."""

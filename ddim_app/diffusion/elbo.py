@@ -7,10 +7,8 @@ and the prior is its L_T. Everything here is in nats of one picture; `bits` turn
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.schedule import Schedule
+from ddim_app.lazy import Tensor, torch
 
 DECODERS = ("posterior", "beta")
 """Variance of the decoder p(x_0 | x_1): the posterior's of the second level (the authors' choice for both variances), or beta_1."""

@@ -5,14 +5,12 @@ from collections.abc import Callable, Generator
 from itertools import pairwise
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.fixed_point_inversion import time
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove, Levels, Moves, ask, up
 from ddim_app.diffusion.sampler import Query
 from ddim_app.diffusion.schedule import Level
+from ddim_app.lazy import Tensor, torch
 
 Noise = Callable[[Level], Tensor]
 """level -> standard normal (N, C, H, W)."""

@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove, Levels, Moves, ask, up
 from ddim_app.diffusion.schedule import Level
+from ddim_app.lazy import Tensor, torch
 
 GROWTH = 2.0
 """A picture goes back to its best y when its residual exceeds this many times its smallest so far; Anderson's method often passes
@@ -150,7 +148,7 @@ def _rms(x: Tensor) -> Tensor:
     return x.to(_wide(x)).flatten(1).pow(2).mean(1).sqrt()
 
 
-def _wide(x: Tensor) -> torch.dtype:
+def _wide(x: Tensor) -> "torch.dtype":
     """What sums over a picture are taken in: Apple's GPUs have no float64."""
     return torch.float32 if x.device.type == "mps" else torch.float64
 

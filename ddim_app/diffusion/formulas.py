@@ -9,8 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+from ddim_app.lazy import Tensor, torch
 
 CLIP_RULES = ("clip", "off", "dynamic")
 
@@ -121,7 +120,7 @@ def ddim_step(pred_x0: Tensor, eps: Tensor, alpha_bar_next: Scalar | Roots, sigm
     if isinstance(alpha_bar_next, Roots):
         return alpha_bar_next.signal * pred_x0 + alpha_bar_next.noise * eps
     direction = 1 - alpha_bar_next - sigma**2
-    direction = direction.clamp(min=0) if isinstance(direction, Tensor) else max(direction, 0.0)
+    direction = direction.clamp(min=0) if isinstance(direction, torch.Tensor) else max(direction, 0.0)
     return _sqrt(alpha_bar_next, pred_x0) * pred_x0 + _sqrt(direction, eps) * eps
 
 
@@ -191,12 +190,12 @@ def _level(alpha_bar: Scalar | Roots, x: Tensor) -> Roots:
 
 def _sqrt(value: Scalar, x: Tensor) -> Scalar:
     """sqrt(value), taken in float64; a tensor of one value per picture comes back broadcastable to x, in its dtype."""
-    if isinstance(value, Tensor):
+    if isinstance(value, torch.Tensor):
         return placed(value.sqrt().to(x.dtype), x.device).view(-1, *[1] * (x.ndim - 1))
     return math.sqrt(value)
 
 
-def placed(values: Tensor, device: torch.device) -> Tensor:
+def placed(values: Tensor, device: "torch.device") -> Tensor:
     """The values on `device`, without waiting for what a GPU has still to do."""
     if device.type == "cuda" and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)

@@ -7,9 +7,8 @@ Every picture's level is one float `alpha_bar`. A transition is named by its two
 import math
 from typing import NamedTuple
 
-from torch import Tensor
-
 from ddim_app.diffusion.formulas import ddim_sigma
+from ddim_app.lazy import Tensor
 
 
 class Linear(NamedTuple):

@@ -9,11 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.diffusion.schedule import Schedule
+from ddim_app.lazy import Tensor, torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +60,7 @@ class Mixture:
         smallest, component = squares.min(1)
         return component.view(points.shape[1:]), smallest.sqrt().view(points.shape[1:])
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+    def draw(self, count: int, generator: "torch.Generator") -> Tensor:
         """Points (2, count) of the mixture, float64."""
         chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         noise = torch.randn((count, 2, 1), generator=generator, dtype=torch.float64)

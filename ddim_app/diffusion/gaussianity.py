@@ -3,8 +3,7 @@
 import math
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+from ddim_app.lazy import Tensor, torch
 
 CORRELATED = 0.1
 """Correlation of neighbouring pixels from which on a latent is said to show the picture; noise of 32 x 32 has below 0.04."""

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.formulas import placed
+from ddim_app.lazy import Tensor, torch
 
 
 def repeated(x_t: Tensor, widths: Sequence[int]) -> Tensor:

@@ -11,8 +11,7 @@ the latents' dtype. A place s says how far along: 0 is `a` and 1 is `b`, to the 
 import math
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
+from ddim_app.lazy import Tensor, torch
 
 Way = Callable[[Tensor, Tensor, Sequence[float]], Tensor]
 """(a (N, ...), b (N, ...), N places) -> the latents at these places, one for each row."""

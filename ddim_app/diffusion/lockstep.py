@@ -3,10 +3,8 @@
 from collections.abc import Generator, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.sampler import Moved, Query, answer
+from ddim_app.lazy import Tensor, torch
 
 
 def in_lockstep(processes: Sequence[Generator[Any, Any, Any]], first: int = 0) -> Generator[Any, Tensor, list[Any]]:

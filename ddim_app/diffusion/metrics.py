@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from ddim_app.lazy import Tensor, torch
 
 
 def mse(a: Tensor, b: Tensor) -> Tensor:
@@ -29,7 +27,7 @@ def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
     bessel = size**2 / max(size**2 - 1, 1)
 
     def mean(x: Tensor) -> Tensor:
-        return avg_pool2d(x, size, stride=1)
+        return torch.nn.functional.avg_pool2d(x, size, stride=1)
 
     mean_a, mean_b = mean(a), mean(b)
     var_a, var_b = bessel * (mean(a * a) - mean_a**2), bessel * (mean(b * b) - mean_b**2)
@@ -70,7 +68,7 @@ def patch_rmse(a: Tensor, b: Tensor, size: int = 4) -> Tensor:
     An eye of ten wrong pixels hardly moves the error of a whole picture, and is all that one sees.
     """
     squared = ((a.clamp(-1, 1).double() - b.clamp(-1, 1).double()) * 127.5).pow(2).mean(1, keepdim=True)
-    return avg_pool2d(squared, min(size, *a.shape[-2:]), stride=1).flatten(1).amax(1).sqrt()
+    return torch.nn.functional.avg_pool2d(squared, min(size, *a.shape[-2:]), stride=1).flatten(1).amax(1).sqrt()
 
 
 SAME, SAME_PATCH = 5.0, 15.0

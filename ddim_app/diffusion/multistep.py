@@ -12,11 +12,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.formulas import Roots, Scalar, placed, predict_eps
 from ddim_app.diffusion.schedule import Level
+from ddim_app.lazy import Tensor, torch
 
 
 class Earlier(NamedTuple):
@@ -60,7 +58,7 @@ def carried_on(
 
 
 def _of_rows(factor: Scalar, index: Tensor) -> Scalar:
-    return factor.index_select(0, index) if isinstance(factor, Tensor) else factor
+    return factor.index_select(0, index) if isinstance(factor, torch.Tensor) else factor
 
 
 def _half_log_snr(level: Level) -> float:

@@ -11,11 +11,10 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from torch import Tensor
-
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.sampler import Draw, Process, Query, Row, relay, sample
 from ddim_app.diffusion.schedule import Level
+from ddim_app.lazy import Tensor
 
 Levels = Sequence[Level]
 

@@ -8,10 +8,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ddim_app.diffusion.schedule import Schedule
+from ddim_app.lazy import Tensor, torch
 
 Shape = tuple[int, int, int]
 MAX_SEED = 2**32 - 1

@@ -2,7 +2,7 @@
 
 import math
 
-from torch import Tensor
+from ddim_app.lazy import Tensor
 
 LARGEST_OUTPUT = 1e4
 """What a network predicts is of the size of noise and pictures, a few units."""

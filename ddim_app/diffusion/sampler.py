@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.formulas import placed
 from ddim_app.diffusion.guidance import guided, repeated
@@ -21,6 +18,7 @@ from ddim_app.diffusion.multistep import Earlier, carried_on
 from ddim_app.diffusion.output_check import output_fault, peaks
 from ddim_app.diffusion.schedule import Level
 from ddim_app.errors import RunError
+from ddim_app.lazy import Tensor, torch
 
 Draw = Callable[[int, int], Tensor]
 """(cur.t, next.t) -> standard normal (C, H, W); BrownianPath.between is one."""

@@ -14,10 +14,9 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ddim_app.errors import choice, real, whole
+from ddim_app.lazy import Tensor, torch
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 SPACINGS = ("leading", "trailing", "linspace", "quadratic", "quadratic-paper", "log-snr")

@@ -9,15 +9,12 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from ddim_app import backends
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.engine.batch_loop import BatchLoop
 from ddim_app.engine.fidelity import Fidelity, fidelity
-from ddim_app.errors import choice
+from ddim_app.lazy import torch
 from ddim_app.models.loading import Model
-from ddim_app.runs.base import BACKENDS
 from ddim_app.runs.sampling import Arm
 
 log = logging.getLogger(__name__)
@@ -42,8 +39,8 @@ class EvaluatorKey(NamedTuple):
 class BackendChoice:
     """The backends of one engine. `wanted` is "torch", "openvino" or "auto" (see `Engine`)."""
 
-    def __init__(self, wanted: str, device: torch.device, loop: BatchLoop, cache: Path | None = None) -> None:
-        self.wanted = choice("backend", wanted, (*BACKENDS, "auto"))
+    def __init__(self, wanted: str, device: "torch.device", loop: BatchLoop, cache: Path | None = None) -> None:
+        self.wanted = wanted
         self._device, self._loop = device, loop
         self._switch = backends.BackendSwitch(wanted, device, cache, loop.call)
         self._nearness: dict[EvaluatorKey, Fidelity] = {}
@@ -84,6 +81,12 @@ class BackendChoice:
     def sentence(self, model: Model, fmt: str) -> str:
         """How the choice of the model's backend in a number format came about; "" before it did."""
         return self._switch.candidate(model, fmt).sentence or self._switch.reason
+
+    def words(self, key: EvaluatorKey) -> str:
+        """Backend and number format, and how far pictures are from fp32 as far as that was measured."""
+        words = f"{'OpenVINO ' if key.backend == 'openvino' else ''}{key.number_format}"
+        near = self.nearness(key)
+        return words if near is None else f"{words}, {near.median:.0f} dB from fp32"
 
     def forget(self, kept: set[str]) -> None:
         """Drops the networks of all models but those with these hashes."""

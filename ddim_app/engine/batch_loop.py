@@ -15,14 +15,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.batch_sizes import BUCKETS
 from ddim_app.diffusion.sampler import Moved, Process, Query, Report, Step
 from ddim_app.engine.row_batches import inputs, joined, moved_together, note_peaks
 from ddim_app.engine.tickets import Emit, End, Evaluator, Halt, Portion, Ticket
 from ddim_app.engine.turns import Turns
+from ddim_app.lazy import Tensor, torch
 from ddim_app.models.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -226,7 +224,7 @@ class BatchLoop:
             ticket.unread += ticket.peaks
             ticket.outputs, ticket.peaks = [], []
             # A process waits for an output anyway; rows that were advanced are judged when their step is told.
-            if isinstance(whole, Tensor) and (fault := ticket.fault()):
+            if isinstance(whole, torch.Tensor) and (fault := ticket.fault()):
                 return self._end(ticket, fault)
             self._advance(ticket, whole)
 

@@ -2,33 +2,31 @@
 
 import logging
 import queue
+import threading
 import time
 import weakref
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ddim_app import backends
-from ddim_app.diffusion.batch_sizes import bucket_of
 from ddim_app.diffusion.sampler import Predict, Report
-from ddim_app.engine.backend_choice import BackendChoice, EvaluatorKey
+from ddim_app.engine.backend_choice import BackendChoice
 from ddim_app.engine.batch_loop import BatchLoop
 from ddim_app.engine.evaluators import Evaluators
 from ddim_app.engine.limits import LOCAL, SERVER, Budget, Visitor, Visitors
 from ddim_app.engine.request_log import DONE, STOPPED, LoggedRun, RequestLog
 from ddim_app.engine.run_handle import Arrived, InLoop, RunHandle, UnderWay
 from ddim_app.engine.tickets import End, Finished
-from ddim_app.errors import FieldError, RunError
+from ddim_app.errors import FieldError, RunError, choice
+from ddim_app.lazy import Tensor, torch
 from ddim_app.models.cache import ModelCache
 from ddim_app.models.catalogue import ROOT, Catalogue
 from ddim_app.models.loading import Model
 from ddim_app.runs import kinds  # noqa: F401  (the plans of all kinds)
-from ddim_app.runs.base import BaseRecipe, Plan
+from ddim_app.runs.base import BACKENDS, BaseRecipe, Plan
 from ddim_app.runs.kinds import plan
 from ddim_app.runs.sampling import Arm, Recipe
 
@@ -53,7 +51,7 @@ class Engine:
         roots: list[Path] | None = None,
         *,
         allow_hub: bool | Collection[str] = True,
-        device: torch.device | None = None,
+        device: "torch.device | None" = None,
         max_evaluations: int | None = None,
         budget: Budget = LOCAL,
         first_model: str | None = None,
@@ -63,18 +61,39 @@ class Engine:
         catalogue: Catalogue | None = None,
     ) -> None:
         self.catalogue = catalogue or Catalogue(roots or [ROOT / "weights", ROOT / "runs"], allow_hub, first_model)
-        self.device = device or backends.best_device()
         self.budget = budget if max_evaluations is None else replace(budget, max_evaluations=max_evaluations)
         self.visitors = Visitors(self.budget)
         self.request_log = RequestLog()
         self.loop = BatchLoop(threaded=threaded, prepare=backends.use_cores)
         self._model_cache = ModelCache(self.catalogue)
         self._step_seconds: dict[tuple[object, ...], tuple[float, bool]] = {}
-        self._backends = BackendChoice(backend, self.device, self.loop, cache)
-        self._evaluators = Evaluators(self.device, self.loop, self._model_cache, self._backends)
+        self._wanted = choice("backend", backend, (*BACKENDS, "auto")), device, cache
+        self._making = threading.Lock()
         self._open: weakref.WeakKeyDictionary[UnderWay, Callable[[str], None]] = weakref.WeakKeyDictionary()
+        self.is_starting = False
+        """Whether a server that answers already is still importing torch."""
         self.closing = False
         """Whether new runs are refused, since the server is about to end."""
+
+    @cached_property
+    def _evaluators(self) -> Evaluators:
+        """Made when it is first asked for, once: it needs torch, which the page does not wait for."""
+        with self._making:  # from Python 3.12 on cached_property has no lock of its own
+            if "_evaluators" not in vars(self):
+                backend, wanted, cache = self._wanted
+                device = wanted or backends.best_device()
+                chosen = BackendChoice(backend, device, self.loop, cache)
+                self._evaluators = Evaluators(device, self.loop, self._model_cache, chosen)
+            made: Evaluators = vars(self)["_evaluators"]
+            return made
+
+    @property
+    def device(self) -> "torch.device":
+        return self._evaluators.device
+
+    @property
+    def _backends(self) -> BackendChoice:
+        return self._evaluators.backends
 
     def model(self, name: str, notify: Callable[[str], None] = lambda message: None) -> Model:
         """The model of that name, loaded if need be; raises FieldError when it cannot be used."""
@@ -128,7 +147,7 @@ class Engine:
         Where its recipe `asked` for a backend that this host has not, it says why.
         """
         key = self._evaluators.keys(planned)[0]
-        words = self._words(key)
+        words = self._backends.words(key)
         if asked in (None, key.backend):
             return words
         why = self._backends.sentence(planned.models[0], key.number_format) or "it is not here"
@@ -139,7 +158,7 @@ class Engine:
         model = next((self._model_cache.loaded(name) for name in self.catalogue.names()[:1]), None)
         if model is None:
             return f"{self.device.type.upper()} · {self.number_format('fast')}", ""
-        return f"{self.device.type.upper()} · {self._words(self._backends.key(model, 'fast'))}", self._backends.sentence(
+        return f"{self.device.type.upper()} · {self._backends.words(self._backends.key(model, 'fast'))}", self._backends.sentence(
             model, self.number_format("fast")
         )
 
@@ -198,7 +217,7 @@ class Engine:
 
         def hand_on(item: Report | End) -> None:
             if isinstance(item, End):
-                return tell(Finished(self._made(planned, keys, item), item.error))
+                return tell(Finished(self._evaluators.made(planned, keys, item), item.error))
             tell(list(planned.frames(item)))
 
         process = self.budget.within_time(planned.process(self.device))
@@ -276,24 +295,3 @@ class Engine:
                 self._backends.improve(model)
             except (FieldError, RunError) as error:
                 log.warning("warm-up: %s", error)
-
-    def _made(self, planned: Plan, keys: list[EvaluatorKey], end: End) -> BaseRecipe:
-        """The recipe of a run's pictures: with its weights' hashes, its backend, and the bucket that makes them again.
-
-        That is the largest of the buckets that its calls had, if they are known to give the same bits, or if there was but
-        one and nobody else was in it; else there is none.
-        """
-        recipe: BaseRecipe = planned.recipe.made(
-            {name: model.sha256 for name, model in zip(planned.recipe.models, planned.models, strict=True)}
-        )
-        least = max(self._backends.smallest_bucket(key) for key in keys)
-        used = {max(least, bucket_of(size)) for size in end.sizes}
-        measured = [self._backends.equal_buckets(key) for key in keys]
-        exact = all(any(used <= group for group in groups) for groups in measured) or (len(used) == 1 and not end.shared)
-        recipe = replace(recipe, backend=keys[0].backend)
-        return recipe if recipe.bucket or not used else replace(recipe, bucket=max(used) if exact else None)
-
-    def _words(self, key: EvaluatorKey) -> str:
-        words = f"{'OpenVINO ' if key.backend == 'openvino' else ''}{key.number_format}"
-        near = self._backends.nearness(key)
-        return words if near is None else f"{words}, {near.median:.0f} dB from fp32"

@@ -1,21 +1,20 @@
 """The networks that evaluate a run's rows: by which backend, how many rows a call may have, how fast they were so far."""
 
 import threading
-from dataclasses import dataclass, field
-
-import torch
+from dataclasses import dataclass, field, replace
 
 from ddim_app.diffusion.batch_sizes import bucket_of
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.engine.backend_choice import BackendChoice, EvaluatorKey
 from ddim_app.engine.batch_loop import BatchLoop
-from ddim_app.engine.tickets import Evaluator
+from ddim_app.engine.tickets import End, Evaluator
 from ddim_app.errors import FieldError
+from ddim_app.lazy import torch
 from ddim_app.models import memory
 from ddim_app.models.cache import ModelCache
 from ddim_app.models.loading import Model
 from ddim_app.models.memory import is_out_of_memory
-from ddim_app.runs.base import Plan
+from ddim_app.runs.base import BaseRecipe, Plan
 
 
 @dataclass
@@ -51,22 +50,23 @@ class Pace:
 class Evaluators:
     """The networks of one engine; what was prepared for a model is dropped when the model leaves the cache."""
 
-    def __init__(self, device: torch.device, loop: BatchLoop, model_cache: ModelCache, backend_choice: BackendChoice) -> None:
-        self._device, self._loop, self._model_cache, self._backends = device, loop, model_cache, backend_choice
+    def __init__(self, device: "torch.device", loop: BatchLoop, model_cache: ModelCache, backend_choice: BackendChoice) -> None:
+        self.device, self.backends = device, backend_choice
+        self._loop, self._model_cache = loop, model_cache
         self._predictors: dict[EvaluatorKey, tuple[Predict, int]] = {}
         self._paces: dict[EvaluatorKey, Pace] = {}
         self._measuring = threading.Lock()
 
     def renewed(self, loop: BatchLoop, model_cache: ModelCache) -> "Evaluators":
         """A copy for a forked process, in which a lock that another thread held would stay locked."""
-        other = Evaluators(self._device, loop, model_cache, self._backends)
+        other = Evaluators(self.device, loop, model_cache, self.backends)
         other._predictors, other._paces = dict(self._predictors), dict(self._paces)
         return other
 
     def keys(self, planned: Plan) -> list[EvaluatorKey]:
         """One for each of the run's models; all have one backend."""
         recipe = planned.recipe
-        keys = [self._backends.key(model, recipe.precision, recipe.backend) for model in planned.models]
+        keys = [self.backends.key(model, recipe.precision, recipe.backend) for model in planned.models]
         backend = "openvino" if all(key.backend == "openvino" for key in keys) else "torch"
         return [key._replace(backend=backend, bucket=recipe.bucket) for key in keys]
 
@@ -83,17 +83,33 @@ class Evaluators:
             networks.append(Evaluator(*self._predictor(key, model), self._paces.setdefault(key, Pace()).observe, group))
         return networks
 
+    def made(self, planned: Plan, keys: list[EvaluatorKey], end: End) -> BaseRecipe:
+        """The recipe of a run's pictures: with its weights' hashes, its backend, and the bucket that makes them again.
+
+        That is the largest of the buckets that its calls had, if they are known to give the same bits, or if there was but
+        one and nobody else was in it; else there is none.
+        """
+        recipe: BaseRecipe = planned.recipe.made(
+            {name: model.sha256 for name, model in zip(planned.recipe.models, planned.models, strict=True)}
+        )
+        least = max(self.backends.smallest_bucket(key) for key in keys)
+        used = {max(least, bucket_of(size)) for size in end.sizes}
+        measured = [self.backends.equal_buckets(key) for key in keys]
+        exact = all(any(used <= group for group in groups) for groups in measured) or (len(used) == 1 and not end.shared)
+        recipe = replace(recipe, backend=keys[0].backend)
+        return recipe if recipe.bucket or not used else replace(recipe, bucket=max(used) if exact else None)
+
     def _predictor(self, key: EvaluatorKey, model: Model) -> tuple[Predict, int]:
         """The function that evaluates a model's rows, and how many one call may have."""
         with self._measuring:
             if key not in self._predictors:
                 kept = self._model_cache.hashes()
                 self._predictors = {other: value for other, value in self._predictors.items() if other.sha256 in kept}
-                self._backends.forget(kept)
-                predict = self._backends.evaluator(key, model)
+                self.backends.forget(kept)
+                predict = self.backends.evaluator(key, model)
                 # OpenVINO's memory cannot be watched from here; it takes about what torch does.
                 plain = key._replace(backend="torch", bucket=None)
-                watched = predict if key == plain else self._backends.evaluator(plain, model)
+                watched = predict if key == plain else self.backends.evaluator(plain, model)
                 room = self._loop.call(self._room, watched, model, key.bucket)
                 if key.bucket and room < key.bucket:
                     raise FieldError("bucket", f"must be at most {room} on this machine: larger calls do not fit into its memory")
@@ -103,11 +119,11 @@ class Evaluators:
     def _room(self, predict: Predict, model: Model, most: int | None) -> int:
         """Rows that one call of the model may have, at most `most`; raises FieldError when there is no room for one."""
         try:
-            return memory.max_rows(predict, model.shape, self._device, most)
+            return memory.max_rows(predict, model.shape, self.device, most)
         except RuntimeError as error:
             if not (isinstance(error, memory.TooLargeError) or is_out_of_memory(error)):
                 raise
-            free = memory.free_bytes(self._device) / 1e9
+            free = memory.free_bytes(self.device) / 1e9
             raise FieldError(
                 "model",
                 f"is too large for this machine: {model.name} cannot evaluate one picture in the {free:.1f} GB that are free",

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.metrics import psnr
 from ddim_app.diffusion.noise import BrownianPath, initial_noise
 from ddim_app.diffusion.sampler import Predict, drive, sample
+from ddim_app.lazy import Tensor, torch
 from ddim_app.models.loading import Model
 from ddim_app.runs.sampling import Arm, arm_row
 
@@ -41,6 +39,6 @@ def pictures(predict: Predict, model: Model, arm: Arm, seeds: Sequence[int]) -> 
 
 def fidelity(predict: Predict, exact: Predict | Tensor, model: Model, arm: Arm, seeds: Sequence[int]) -> Fidelity:
     """How near the pictures of `predict` come to those of `exact`, seed by seed; `exact` may be the pictures themselves."""
-    expected = exact if isinstance(exact, Tensor) else pictures(exact, model, arm, seeds)
+    expected = exact if isinstance(exact, torch.Tensor) else pictures(exact, model, arm, seeds)
     decibels = psnr(pictures(predict, model, arm, seeds), expected)
     return Fidelity(float(decibels.median()), float(decibels.min()), len(seeds))

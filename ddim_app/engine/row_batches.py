@@ -3,13 +3,11 @@
 import functools
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
-
 from ddim_app.backends import host_copy
 from ddim_app.diffusion.output_check import peaks
 from ddim_app.diffusion.sampler import Copy, Moved, Query, advance, conditions
 from ddim_app.engine.tickets import Portion, Ticket
+from ddim_app.lazy import Tensor, torch
 
 
 def inputs(portions: Sequence[Portion]) -> tuple[Tensor, ...]:
@@ -71,7 +69,7 @@ def joined(answers: Sequence[Tensor | Moved]) -> Tensor | Moved:
         return answers[0]
     moved = [answer for answer in answers if isinstance(answer, Moved)]
     if not moved:
-        return torch.cat([answer for answer in answers if isinstance(answer, Tensor)])
+        return torch.cat([answer for answer in answers if isinstance(answer, torch.Tensor)])
     copies = [answer.copy for answer in moved if answer.copy is not None]
     x_next, pred_x0, eps = (torch.cat(parts) for parts in zip(*(answer[:3] for answer in moved), strict=True))
     return Moved(x_next, pred_x0, eps, functools.partial(_cat_copies, copies) if copies else None)

@@ -5,11 +5,10 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from ddim_app.diffusion.batch_sizes import BUCKETS
 from ddim_app.diffusion.output_check import output_fault
 from ddim_app.diffusion.sampler import Moved, Predict, Process, Query, Report, Step, Transition
+from ddim_app.lazy import Tensor
 
 
 class Halt(Exception):  # noqa: N818

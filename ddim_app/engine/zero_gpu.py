@@ -16,13 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ddim_app.diffusion.batch_sizes import bucket_of
 from ddim_app.engine import Emit, Engine, Finished
 from ddim_app.engine.batch_loop import BatchLoop
 from ddim_app.engine.run_handle import UnderWay
 from ddim_app.errors import FieldError
+from ddim_app.lazy import torch
 from ddim_app.models import memory
 from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.runs.kinds import from_json

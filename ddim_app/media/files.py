@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
+
+from ddim_app.lazy import Tensor, safetensors_torch
 
 PARTIAL = ".partial"
 """Suffix of a file that is being written; what is left of one after a crash is worthless."""
@@ -46,7 +46,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     try:
         partial.touch()
         mode = partial.stat().st_mode  # as the umask has it; safetensors makes a file of its own that is the owner's alone
-        save_file(tensors, partial, {"format": "pt", **(metadata or {})})
+        safetensors_torch.save_file(tensors, partial, {"format": "pt", **(metadata or {})})
         partial.chmod(mode)
         put_in_place(partial, path)
     except (OSError, SafetensorError) as error:

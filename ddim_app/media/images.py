@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
+
+from ddim_app.lazy import Tensor, torch
 
 Pixels = np.ndarray
 

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Catalogue:
     """The models that a visitor can name: folders of `roots`, found again at each look, and ids on the Hub.
 
-    A folder in the first root goes by its own name, in another by root/name (`runs/me`). Names are looked up in this list
+    A folder in the first root goes by its own name, where OWNER--MODEL is OWNER/MODEL, an id of the Hub that lies here as it is
+    written by `deploy`; in another root by root/name (`runs/me`). Names are looked up in this list
     and never joined to a path, so no name reaches outside. Of the Hub every id may be named, none, or those of a list, which are
     then offered like the folders. The `first` model is the one that pages start with. Where names are `trusted`, since whoever
     runs the program gives them, every folder of this machine may be named, and the Hub is asked with the user's own token.
@@ -36,7 +37,7 @@ class Catalogue:
         for i, root in enumerate(self._roots):
             for folder in sorted(root.iterdir()) if root.is_dir() else []:
                 if unet_folder(folder) is not None:
-                    named[folder.name if i == 0 else f"{root.name}/{folder.name}"] = folder
+                    named[folder.name.replace("--", "/") if i == 0 else f"{root.name}/{folder.name}"] = folder
         return named
 
     def names(self) -> list[str]:

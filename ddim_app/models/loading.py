@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
 from ddim_app.diffusion.noise import Shape
 from ddim_app.diffusion.schedule import Schedule
+from ddim_app.lazy import torch
 from ddim_app.models import model_files, variance_files
 from ddim_app.models.classes import UNCONDITIONAL, ClassLabels, class_labels
 from ddim_app.models.model_files import unet_folder
@@ -211,7 +210,7 @@ def _check_size(config: Mapping[str, Any], weights: Sequence[Path], shown: str, 
         )
 
 
-def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+def tensors_sha256(tensors: "Mapping[str, torch.Tensor]") -> str:
     """The sha256 of fp32 tensors on the CPU, their names and shapes, in the order of the names."""
     total = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

@@ -1,17 +1,11 @@
 """How many rows one network call may have on this device."""
 
-import weakref
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ddim_app.diffusion.batch_sizes import BUCKETS
 from ddim_app.diffusion.noise import Shape
 from ddim_app.diffusion.sampler import Predict
+from ddim_app.lazy import torch
 
 CPU_ROWS = 16
 """Throughput of small UNets on a CPU is flat from here on, while every visitor waits for the whole call."""
@@ -24,7 +18,7 @@ class TooLargeError(RuntimeError):
     """Not even one row fits into what is free."""
 
 
-def max_rows(predict: Predict, shape: Shape, device: torch.device, most: int | None = None) -> int:
+def max_rows(predict: Predict, shape: Shape, device: "torch.device", most: int | None = None) -> int:
     """Rows that fit into one call, a bucket of them, from the measured memory of a row and what is free.
 
     At most `most`, which is else what a device does best with. Raises TooLargeError where all of it would not do for one.
@@ -36,13 +30,13 @@ def max_rows(predict: Predict, shape: Shape, device: torch.device, most: int | N
     return max((bucket for bucket in BUCKETS if bucket <= min(most, int(SHARE * rows))), default=1)
 
 
-def bytes_per_row(predict: Predict, shape: Shape, device: torch.device) -> float:
+def bytes_per_row(predict: Predict, shape: Shape, device: "torch.device") -> float:
     """Growth of a call's peak memory with each row, measured between two and four rows."""
     two, four = (_peak(predict, shape, device, rows) for rows in (2, 4))
     return max(1.0, (four - two) / 2)
 
 
-def free_bytes(device: torch.device) -> int:
+def free_bytes(device: "torch.device") -> int:
     """Memory that a call could use: the device's, or on the CPU what the machine and the container's limit leave."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
@@ -62,48 +56,18 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def _peak(predict: Predict, shape: Shape, device: torch.device, rows: int) -> int:
+def _peak(predict: Predict, shape: Shape, device: "torch.device", rows: int) -> int:
     x, t = torch.zeros(rows, *shape, device=device), torch.zeros(rows, dtype=torch.int64, device=device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         predict(x, t)
         return int(torch.cuda.max_memory_allocated(device))
-    live = _LiveBytes()
+    from ddim_app.models.live_bytes import LiveBytes  # a class of torch's
+
+    live = LiveBytes()
     with live:
         predict(x, t)
     return live.peak
-
-
-class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Bytes of the tensors that are alive while it is on; the peak is what a call needs, scratch space aside."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
-        self._now = 0
-        self._storages: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self._enter(tensor)
-        return result
-
-    def _enter(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        pointer, size = storage.data_ptr(), storage.nbytes()
-        if pointer not in self._storages:
-            self._now += size
-            self.peak = max(self.peak, self._now)
-        self._storages[pointer] = self._storages.get(pointer, 0) + 1
-        weakref.finalize(tensor, self._leave, pointer, size)
-
-    def _leave(self, pointer: int, size: int) -> None:
-        self._storages[pointer] -= 1
-        if not self._storages[pointer]:
-            del self._storages[pointer]
-            self._now -= size
 
 
 def is_out_of_memory(error: BaseException) -> bool:

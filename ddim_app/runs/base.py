@@ -13,11 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-import torch
-
 from ddim_app.diffusion.batch_sizes import BUCKETS
 from ddim_app.diffusion.sampler import Process
 from ddim_app.errors import FieldError, choice, shown, whole
+from ddim_app.lazy import torch
 from ddim_app.models.classes import checked_label
 from ddim_app.models.loading import Model
 from ddim_app.models.names import canonical
@@ -225,7 +224,7 @@ class Plan(ABC):
         return sum(rows for step in self._steps[:done] for asked in step for rows in asked.values())
 
     @abstractmethod
-    def process(self, device: torch.device) -> Process:
+    def process(self, device: "torch.device") -> Process:
         """The run itself."""
 
     @abstractmethod

@@ -7,9 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion import exact_inversion, formulas, naive_inversion
 from ddim_app.diffusion.lockstep import in_lockstep
 from ddim_app.diffusion.naive_inversion import AskedNetwork
@@ -17,6 +14,7 @@ from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise, pict
 from ddim_app.diffusion.sampler import Process
 from ddim_app.diffusion.schedule import Level
 from ddim_app.errors import FieldError, choice, real, shown, whole
+from ddim_app.lazy import Tensor, torch
 from ddim_app.models.loading import Model
 from ddim_app.runs import latent_files
 from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, KeptEvents, Load, Plan, put, rows_in_step
@@ -109,7 +107,7 @@ class DecodePlan(Plan):
     def steps(self) -> Iterator[Sequence[Asked]]:
         return rows_in_step([(range(arm.nfe), 0, arm.pictures) for arm in self.arms])
 
-    def process(self, device: torch.device) -> Process:
+    def process(self, device: "torch.device") -> Process:
         yield from in_lockstep([self._run(device)])
 
     def frames(self, report: InversionStep | Decoded) -> Iterator[InversionStep | Decoded]:
@@ -120,7 +118,7 @@ class DecodePlan(Plan):
     def collector(self) -> KeptEvents:
         return KeptEvents(Decoded)
 
-    def _run(self, device: torch.device) -> Process:
+    def _run(self, device: "torch.device") -> Process:
         began = time.perf_counter()
         dtype = torch.float64 if self.recipe.precision == "fp64" else self.latent.x.dtype
         x, second, noises, residual = (

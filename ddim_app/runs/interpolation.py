@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from torch import Tensor
-
 from ddim_app.diffusion import latent_paths
 from ddim_app.diffusion.latent_paths import Path
 from ddim_app.diffusion.noise import MAX_SEED
 from ddim_app.errors import FieldError, choice, real, whole
+from ddim_app.lazy import Tensor
 from ddim_app.runs.base import BaseRecipe, put
 from ddim_app.runs.sampling import Arm
 from ddim_app.runs.sources import Source

@@ -4,9 +4,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.fixed_point_inversion import allotment, fixed_point
 from ddim_app.diffusion.latent_paths import Path
 from ddim_app.diffusion.naive_inversion import AskedNetwork, reachable
@@ -14,6 +11,7 @@ from ddim_app.diffusion.noise import BrownianPath, Shape, picture_seed
 from ddim_app.diffusion.sampler import Draw, Process, Row, Step, relay, sample
 from ddim_app.diffusion.schedule import Schedule
 from ddim_app.errors import FieldError
+from ddim_app.lazy import Tensor, torch
 from ddim_app.runs.base import ArmCost, Asked, Load, Plan, rows_in_step
 from ddim_app.runs.interpolation import MovingArm, PathRecipe
 from ddim_app.runs.inversion import BUDGET_PER_STEP
@@ -52,7 +50,7 @@ class PathPlan(Plan):
             yield [{0: len(self.recipe.pictures)}] * evaluations
         yield from rows_in_step([(range(row.transitions), 0, self.recipe.cells * row.width) for row in self.rows])
 
-    def process(self, device: torch.device) -> Process:
+    def process(self, device: "torch.device") -> Process:
         """First the pictures' x_T, then rows in the order arm by arm, frame by frame, each arm from the same x_T."""
         recipe = self.recipe
         keys = yield from self._keys(device)
@@ -73,7 +71,7 @@ class PathPlan(Plan):
     def collector(self) -> CollectedFrames:
         return CollectedFrames(self)
 
-    def _keys(self, device: torch.device) -> Generator[Any, Tensor, Tensor]:
+    def _keys(self, device: "torch.device") -> Generator[Any, Tensor, Tensor]:
         """The ends' x_T, (ends, C, H, W), on the CPU; those that are pictures are inverted."""
         dtype = torch.float64 if self.recipe.precision == "fp64" else torch.float32
         keys = torch.cat([end.tensor(self.model.shape) for end in self.recipe.ends]).to(dtype)

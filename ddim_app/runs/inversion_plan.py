@@ -6,9 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion import exact_inversion, naive_inversion
 from ddim_app.diffusion.batch_sizes import BUCKETS, bucket_of
 from ddim_app.diffusion.fixed_point_inversion import fixed_point
@@ -18,6 +15,7 @@ from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
 from ddim_app.diffusion.noise import BrownianPath, keyed_noise, noise_key, picture_seed
 from ddim_app.diffusion.sampler import Draw, Process, Query, relay
 from ddim_app.diffusion.schedule import Level
+from ddim_app.lazy import Tensor, torch
 from ddim_app.runs.base import ArmCost, Asked, KeptEvents, Load, Plan, rows_in_step
 from ddim_app.runs.inversion import STOCHASTIC, InvertRecipe
 from ddim_app.runs.inversion_routes import InversionRoute, check_models, route_of
@@ -136,7 +134,7 @@ class InvertPlan(Plan):
             ]
         yield from rows_in_step(spans)
 
-    def process(self, device: torch.device) -> Process:
+    def process(self, device: "torch.device") -> Process:
         """All arms in lockstep, once the model has made the pictures of seeds."""
         began = time.perf_counter()
         dtype = torch.float64 if self.recipe.precision == "fp64" else torch.float32
@@ -277,7 +275,7 @@ def plan(recipe: InvertRecipe, load: Load) -> InvertPlan:
 
 
 def _x(latent: Any) -> Tensor:
-    x: Tensor = latent if isinstance(latent, Tensor) else latent.x
+    x: Tensor = latent if isinstance(latent, torch.Tensor) else latent.x
     return x
 
 

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from ddim_app.diffusion.fixed_point_inversion import allotment
 from ddim_app.diffusion.naive_inversion import reachable
 from ddim_app.diffusion.schedule import Level, Schedule
 from ddim_app.errors import FieldError, whole
+from ddim_app.lazy import torch
 from ddim_app.models.loading import Model
 from ddim_app.runs.inversion import BUDGET_PER_STEP, InversionArm
 

@@ -8,13 +8,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import safetensors.torch
-import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from ddim_app.diffusion import gaussianity
 from ddim_app.errors import FieldError, shown
+from ddim_app.lazy import Tensor, safetensors_torch, torch
 from ddim_app.runs.base import BaseRecipe, check_model, check_weights
 
 FORMAT = "ddim-latent-1"
@@ -114,7 +112,7 @@ def save(latent: Latent) -> bytes:
         **({"recipe": latent.recipe.to_json()} if latent.recipe else {}),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in latent.tensors().items()}
-    data: bytes = safetensors.torch.save(tensors, metadata)
+    data: bytes = safetensors_torch.save(tensors, metadata)
     return data
 
 
@@ -128,7 +126,7 @@ def load(data: bytes) -> Latent:
     if metadata.get("format") != FORMAT:
         raise FieldError("latent", f"must be a latent that this app saved; got a file of format {shown(metadata.get('format'))}")
     try:
-        tensors = safetensors.torch.load(data)
+        tensors = safetensors_torch.load(data)
         named: dict[str, Any] = {name: tensors.get(name) for name in ("second", "noises", "residual")}
         timesteps, eta = json.loads(metadata["timesteps"]), json.loads(metadata["eta"])
         if not all(type(t) is int and 0 <= t < 100_000 for t in timesteps) or type(eta) not in (int, float):

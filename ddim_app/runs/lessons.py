@@ -6,15 +6,13 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.formulas import CLIP_RULES
 from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise
 from ddim_app.diffusion.sampler import Process, Query, Report, Row, Step, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
+from ddim_app.lazy import Tensor, torch
 from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, KeptEvents, Load, Plan, put, rows_in_step
 from ddim_app.runs.sources import Source
 
@@ -116,7 +114,7 @@ class LessonPlan(Plan):
     def steps(self) -> Iterator[Sequence[Asked]]:
         return rows_in_step([(range(arm.nfe), 0, arm.pictures) for arm in self.arms])
 
-    def process(self, device: torch.device) -> Process:
+    def process(self, device: "torch.device") -> Process:
         schedule, recipe = self.model.schedule, self.recipe
         noise = initial_noise([recipe.seed], self.model.shape)
         if recipe.lesson == "euler":
@@ -206,7 +204,7 @@ def turn(before: Tensor, after: Tensor) -> float:
 
 
 def _look(
-    x0: Tensor, noise: Tensor, levels: list[Level], schedule: Schedule, clip: str, device: torch.device, classes: tuple[int, ...]
+    x0: Tensor, noise: Tensor, levels: list[Level], schedule: Schedule, clip: str, device: "torch.device", classes: tuple[int, ...]
 ) -> Process:
     alpha_bar = torch.tensor([level.alpha_bar for level in levels], dtype=torch.float64)
     n = (len(levels), 1, 1, 1)

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ddim_app.diffusion import elbo, formulas, term_sampling
 from ddim_app.diffusion.formulas import CLIP_RULES
@@ -16,6 +14,7 @@ from ddim_app.diffusion.sampler import Process, Query, Report
 from ddim_app.diffusion.schedule import Schedule
 from ddim_app.diffusion.term_sampling import Design, Evaluation
 from ddim_app.errors import FieldError, choice, whole
+from ddim_app.lazy import Tensor, torch
 from ddim_app.runs.base import ArmCost, Asked, BaseRecipe, Load, Plan, put
 from ddim_app.runs.sampling import MAX_PICTURES
 from ddim_app.runs.sources import Source
@@ -115,7 +114,7 @@ class LikelihoodPlan(Plan):
             for first in range(0, len(self.design), BATCH):
                 yield [{0: len(self.design[first : first + BATCH])}]
 
-    def process(self, device: torch.device) -> Process:
+    def process(self, device: "torch.device") -> Process:
         """Batch after batch of each picture's timesteps."""
         schedule, dtype = self.model.schedule, torch.float64 if self.recipe.precision == "fp64" else torch.float32
         for i, x0 in enumerate(self.x0):

@@ -10,15 +10,13 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion import latent_paths
 from ddim_app.diffusion.formulas import add_noise
 from ddim_app.diffusion.noise import FORWARD_NOISE, MAX_SEED, BrownianPath, initial_noise, keyed_noise, noise_key, picture_seed
 from ddim_app.diffusion.sampler import Process, Row, Step, relay, sample
 from ddim_app.diffusion.schedule import CLEAN, Level, Schedule, timesteps
 from ddim_app.errors import FieldError, choice, whole
+from ddim_app.lazy import Tensor, torch
 from ddim_app.runs.base import ArmCost, Asked, BaseRecipe, Load, Plan, put, rows_in_step
 from ddim_app.runs.path_frames import CollectedFrames, MixStart, cells_of
 from ddim_app.runs.sampling import Arm, arm_row
@@ -124,7 +122,7 @@ class MixPlan(Plan):
         yield from rows_in_step([(range(self.before), 0, len(self.recipe.seeds) * self.source.width)])
         yield from rows_in_step([(range(row.transitions), 0, self.recipe.frames * row.width) for row in self.rows])
 
-    def process(self, device: torch.device) -> Process:
+    def process(self, device: "torch.device") -> Process:
         """First the pictures of the ends that are seeds, then all mixes: rows level by level, lambda by lambda."""
         recipe = self.recipe
         dtype = torch.float64 if recipe.precision == "fp64" else torch.float32
@@ -146,7 +144,7 @@ class MixPlan(Plan):
     def collector(self) -> CollectedFrames:
         return CollectedFrames(self)
 
-    def _pictures(self, device: torch.device, dtype: torch.dtype) -> Generator[Any, Tensor, Tensor]:
+    def _pictures(self, device: "torch.device", dtype: "torch.dtype") -> Generator[Any, Tensor, Tensor]:
         """The ends in [-1, 1], (2, C, H, W), on the CPU; those that are seeds are sampled."""
         seeds, shape = self.recipe.seeds, self.model.shape
         drawn = torch.empty(0)

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
-from torch import Tensor
-
 from ddim_app.diffusion.latent_paths import norms
 from ddim_app.diffusion.metrics import Smoothness, rmse, smoothness
 from ddim_app.diffusion.sampler import Step
+from ddim_app.lazy import Tensor
 
 
 class PathStart(NamedTuple):

@@ -5,14 +5,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion.formulas import CLIP_RULES
 from ddim_app.diffusion.noise import MAX_SEED, BrownianPath, initial_noise, picture_seed
 from ddim_app.diffusion.sampler import VARIANCES, Process, Report, Row, Step, first_rounds, sample
 from ddim_app.diffusion.schedule import SPACINGS, Level, Schedule
 from ddim_app.errors import FieldError, choice, real, shown, whole
+from ddim_app.lazy import Tensor, torch
 from ddim_app.models.classes import MAX_GUIDANCE, checked_label
 from ddim_app.models.loading import Model
 from ddim_app.runs.base import MAX_ETA, ArmCost, Asked, BaseRecipe, Load, Plan, check_model, check_weights, put, rows_in_step
@@ -191,7 +189,7 @@ class SamplingPlan(Plan):
         pictures = self.recipe.pictures
         return rows_in_step([(span, row.network, pictures * row.width) for span, row in zip(spans, self.rows, strict=True)])
 
-    def process(self, device: torch.device) -> Process:
+    def process(self, device: "torch.device") -> Process:
         """Rows in the order arm by arm, picture by picture, each arm from the same x_T and on the same noise path."""
         recipe = self.recipe
         dtype = torch.float64 if recipe.precision == "fp64" else torch.float32

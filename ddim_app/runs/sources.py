@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import safetensors.torch
-import torch
 from PIL import Image
 from safetensors import SafetensorError
-from torch import Tensor
 
 from ddim_app.diffusion.noise import MAX_SEED, initial_noise
 from ddim_app.errors import FieldError, shown, whole
+from ddim_app.lazy import Tensor, safetensors_torch, torch
 from ddim_app.media.images import fit, from_pixels, png_bytes, to_pil, to_pixels
 from ddim_app.runs.base import put
 
@@ -98,7 +96,7 @@ def of_image(image: Image.Image, shape: tuple[int, int, int], crop: Crop = MIDDL
 
 def of_tensor(x: Tensor) -> Source:
     """The source of (C, H, W), as float32."""
-    data = safetensors.torch.save({"x": x.detach().to("cpu", torch.float32).contiguous()})
+    data = safetensors_torch.save({"x": x.detach().to("cpu", torch.float32).contiguous()})
     return Source(floats=base64.b64encode(data).decode("ascii"))
 
 
@@ -122,7 +120,7 @@ def _of_png(text: str, channels: int) -> Tensor:
 
 def _of_floats(text: str) -> Tensor:
     try:
-        x: Tensor = safetensors.torch.load(base64.b64decode(text, validate=True))["x"].float()
+        x: Tensor = safetensors_torch.load(base64.b64decode(text, validate=True))["x"].float()
     except (SafetensorError, binascii.Error, KeyError, ValueError) as error:
         raise FieldError("source", 'must be base64 of a safetensors file with a tensor "x"; this is none') from error
     if not torch.isfinite(x).all():

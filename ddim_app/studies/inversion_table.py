@@ -10,11 +10,11 @@ from html import escape
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from ddim_app.diffusion import gaussianity, metrics
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError
+from ddim_app.lazy import Tensor
 from ddim_app.media.images import from_pixels, to_pixels
 from ddim_app.runs.inversion import METHODS, ONE_GRID, InversionArm, InvertRecipe
 from ddim_app.runs.inversion_plan import InversionResult

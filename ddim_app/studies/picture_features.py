@@ -8,10 +8,8 @@ all. How it was chosen, and its limits: docs/quality.md. Random features evaluat
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
+from ddim_app.lazy import Tensor, torch
 from ddim_app.media.images import Pixels, from_pixels
 
 CHANNELS, STRIDES, SEED = (32, 64, 128, 128), (1, 2, 2, 2), 0
@@ -35,13 +33,13 @@ def weights(channels: int) -> list[Tensor]:
 def features(pixels: Pixels) -> np.ndarray:
     """float64 (N, 3 x 352): the statistics of uint8 pictures (N, H, W, 1 or 3)."""
     layers = weights(pixels.shape[-1])
-    parts = [_statistics(from_pixels(pixels[i : i + ROWS_PER_CALL]), layers) for i in range(0, len(pixels), ROWS_PER_CALL)]
+    with torch.inference_mode():
+        parts = [_statistics(from_pixels(pixels[i : i + ROWS_PER_CALL]), layers) for i in range(0, len(pixels), ROWS_PER_CALL)]
     return torch.cat(parts).double().numpy()
 
 
-@torch.inference_mode()
 def _statistics(x: Tensor, layers: list[Tensor]) -> Tensor:
-    found = []
+    found, functional = [], torch.nn.functional
     for weight, stride in zip(layers, STRIDES, strict=True):
         x = functional.relu(functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="reflect"), weight, stride=stride))
         found += [x.mean((2, 3)), x.std((2, 3), correction=0), (x[..., 1:] - x[..., :-1]).abs().mean((2, 3))]

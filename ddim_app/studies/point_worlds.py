@@ -7,11 +7,8 @@ both see the same starts, and each point has a noise path of its own. Distances 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import pairwise
-
-import torch
-from torch import Tensor
 
 from ddim_app.diffusion.fixed_point_inversion import fixed_point
 from ddim_app.diffusion.gaussian_mixture import Mixture
@@ -20,6 +17,7 @@ from ddim_app.diffusion.noise import BrownianPath, Shape, initial_noise
 from ddim_app.diffusion.sampler import Draw, Row, drive, sample
 from ddim_app.diffusion.schedule import Level, Schedule, betas, cumulative
 from ddim_app.errors import FieldError, choice, real, shown, whole
+from ddim_app.lazy import Tensor, torch
 
 SHAPE: Shape = (2, 20, 20)
 STD = 0.14
@@ -30,10 +28,14 @@ LADDER = (2, 4, 8, 16, 32)
 OUTSIDE = 4
 """A point so many standard deviations from every cloud belongs to none; of a cloud's own points one in 3,000 does."""
 MOST_CLOUDS, FARTHEST = 8, 2.5
-SCHEDULE = Schedule(cumulative(betas()))
-"""DDPM's linear one, with T = 1000."""
 
 Points = tuple[tuple[float, float], ...]
+
+
+@cache
+def schedule() -> Schedule:
+    """DDPM's linear one, with T = 1000."""
+    return Schedule(cumulative(betas()))
 
 
 def _arc(x: float, y: float, radius: float, first: float, last: float, count: int) -> Points:
@@ -126,10 +128,10 @@ class PointRun:
 def run(world: PointWorld, steps: int, starts: int, noise: int) -> PointRun:
     """A run by the seeds of its starts and of its step noise; raises FieldError for values that there are not."""
     whole("steps", steps, 1, REFERENCE)
-    levels = SCHEDULE.levels(steps)
+    levels = schedule().levels(steps)
     rows = [Row(levels), *(Row(levels, eta=1.0, draw=noises(noise, branch, steps)) for branch in (0, 1))]
     x = started(starts).expand(len(rows), -1, -1, -1)
-    visited = [x, *(step.x_next for step in drive(sample(x, rows), world.mixture.network(SCHEDULE)))]
+    visited = [x, *(step.x_next for step in drive(sample(x, rows), world.mixture.network(schedule())))]
     return PointRun(world, tuple(levels), torch.stack(visited, 1).flatten(3))
 
 
@@ -137,10 +139,10 @@ def run(world: PointWorld, steps: int, starts: int, noise: int) -> PointRun:
 def ladder(world: PointWorld, starts: int, noise: int) -> Tensor:
     """Ends (2, columns, 2, 400) of DDIM and DDPM after each of LADDER's steps, and after REFERENCE; all rows of one run."""
     columns = (*LADDER, REFERENCE)
-    rows = [Row(SCHEDULE.levels(steps)) for steps in columns]
-    rows += [Row(SCHEDULE.levels(steps), eta=1.0, draw=noises(noise, 0, steps)) for steps in columns]
+    rows = [Row(schedule().levels(steps)) for steps in columns]
+    rows += [Row(schedule().levels(steps), eta=1.0, draw=noises(noise, 0, steps)) for steps in columns]
     x = started(starts).expand(len(rows), -1, -1, -1).clone()
-    for step in drive(sample(x, rows), world.mixture.network(SCHEDULE)):
+    for step in drive(sample(x, rows), world.mixture.network(schedule())):
         x[list(step.rows)] = step.x_next  # a row that has left keeps what it had last
     return x.view(2, len(columns), 2, -1)
 
@@ -153,8 +155,8 @@ def started(seed: int) -> Tensor:
 @lru_cache(maxsize=24)
 def noises(seed: int, branch: int, steps: int) -> Draw:
     """The step noise of a run, drawn once: worlds and starts may change while it stays."""
-    path = BrownianPath(SCHEDULE, SHAPE, whole("noise", seed, 0, 999), branch)
-    moves = [(cur.t, nxt.t) for cur, nxt in pairwise(SCHEDULE.levels(steps)) if not nxt.is_clean]
+    path = BrownianPath(schedule(), SHAPE, whole("noise", seed, 0, 999), branch)
+    moves = [(cur.t, nxt.t) for cur, nxt in pairwise(schedule().levels(steps)) if not nxt.is_clean]
     drawn = {move: path.between(*move) for move in moves}
     return lambda cur, nxt: drawn[cur, nxt]
 
@@ -173,9 +175,9 @@ class RoundTrip:
 def round_trip(world: PointWorld, steps: int, evaluations: int = 1) -> RoundTrip:
     """By the naive way up, or with more than one evaluation of each step by its fixed point."""
     x0 = world.mixture.draw(SHAPE[1] * SHAPE[2], torch.Generator().manual_seed(0)).view(1, *SHAPE)
-    levels, asked = SCHEDULE.levels(steps), AskedNetwork(SCHEDULE.level(0))
+    levels, asked = schedule().levels(steps), AskedNetwork(schedule().level(0))
     way = naive(x0, levels, asked) if evaluations == 1 else fixed_point(x0, levels, asked, [evaluations] * steps)
-    network = world.mixture.network(SCHEDULE)
+    network = world.mixture.network(schedule())
     visited = [x0, *(move.x for move in drive(way, network))]
     *_, last = drive(down(visited[-1], levels, asked), network)
     return RoundTrip(torch.cat(visited).flatten(2), last.x.view(2, -1))

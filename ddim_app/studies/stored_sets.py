@@ -14,9 +14,10 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from ddim_app.diffusion.metrics import patch_rmse, rmse, settled
+from ddim_app.diffusion.metrics import settled
 from ddim_app.engine import Engine
-from ddim_app.media.images import Pixels, from_pixels, png_bytes, to_pil, to_pixels
+from ddim_app.media.distances import patch_rmse, rmse
+from ddim_app.media.images import Pixels, png_bytes, to_pil, to_pixels
 from ddim_app.runs.sampling import Arm, Recipe
 
 SEED, PICTURES = 7, 4
@@ -46,11 +47,11 @@ class StoredSet:
     def distances(self) -> np.ndarray:
         """(arms, columns, pictures, 2): RMSE of 255 to the row's own picture with all T steps, and that of its worst patch."""
         reference = self.pixels[:, -1:]
-        apart = np.zeros((*self.pixels.shape[:3], 2))
-        for arm, column in np.ndindex(apart.shape[:2]):
-            a, b = from_pixels(self.pixels[arm, column]), from_pixels(reference[arm, 0])
-            apart[arm, column] = np.stack([rmse(a, b).numpy(), patch_rmse(a, b).numpy()], 1)
-        return apart
+        return np.stack([measure(self.pixels, reference) for measure in (rmse, patch_rmse)], -1)
+
+    def settled(self) -> list[list[int | None]]:
+        """(arms, pictures): the first column from which on a row's picture is the same as with all T steps."""
+        return [[settled(row[:, i, 0], row[:, i, 1]) for i in range(row.shape[1])] for row in self.distances()]
 
     def about(self) -> dict[str, Any]:
         """What the page is told: the place of every picture in the sheet, and all distances to two decimals."""
@@ -61,7 +62,7 @@ class StoredSet:
             "arms": [arm_key(arm) for arm in arms(1)], "shape": list(self.pixels.shape),
             "sha256": hashlib.sha256(sheet).hexdigest(),
             "rmse": apart[..., 0].round(2).tolist(), "patch": apart[..., 1].round(2).tolist(),
-            "settled": [[settled(row[:, i, 0], row[:, i, 1]) for i in range(row.shape[1])] for row in apart],
+            "settled": self.settled(),
         }  # fmt: skip
 
     def sheet(self) -> Pixels:

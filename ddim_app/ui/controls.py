@@ -13,6 +13,7 @@ from ddim_app.engine import Engine
 from ddim_app.errors import FieldError, shown
 from ddim_app.models.classes import ANY, UNCONDITIONAL
 from ddim_app.runs import inversion
+from ddim_app.runs.base import PRECISIONS
 from ddim_app.runs.methods import METHODS
 from ddim_app.runs.sampling import Recipe
 from ddim_app.ui import text
@@ -116,7 +117,7 @@ def build(engine: Engine) -> Controls:
     fields["seed"] = dial("Seed", "seed", 7, (0, 999), 1, tools=True)
     fields["pictures"] = only(segments("Pictures", "pictures", 4, [1, 4, 9, 16]), "compare")
     own["matrix"]["pictures"] = only(segments("Pictures in a cell", "pictures-matrix", 1, [1, 4, 9, 16]), "matrix")
-    full_chain, more_arms = _more(fields, engine, names)
+    full_chain, more_arms = _more(fields, names)
     for field in fields.values():
         if not isinstance(field, gr.Dropdown | gr.HTML):
             raw(field)
@@ -131,7 +132,7 @@ def _steps(name: str, value: int) -> gr.HTML:
     return dial("Steps", name, value, (1, 1000), 1, log=True, marks=MARKS, ticks=ticks)
 
 
-def _more(fields: dict[str, Component], engine: Engine, names: list[str]) -> tuple[gr.Button, gr.CheckboxGroup]:
+def _more(fields: dict[str, Component], names: list[str]) -> tuple[gr.Button, gr.CheckboxGroup]:
     """Adds the fold of rarer settings to the fields; returns its button for DDPM's full chain, and the choice of more arms."""
     with gr.Accordion("More settings", open=False, elem_id="more"):
         fields["ddpm_steps"] = gr.Number(0, label="DDPM's own steps", info="0: as DDIM", step=1, elem_id="ddpm-steps")
@@ -146,10 +147,7 @@ def _more(fields: dict[str, Component], engine: Engine, names: list[str]) -> tup
         fields["clip"] = gr.Radio(
             [("on", "clip"), ("off", "off"), ("dynamic", "dynamic")], value="clip", label="Clipping", elem_id="clip"
         )
-        fields["precision"] = gr.Radio(
-            [(f"fast ({engine.number_format('fast')})", "fast"), ("fp32", "fp32"), ("fp64", "fp64")],
-            value="fast", label="Precision", elem_id="precision",
-        )  # fmt: skip
+        fields["precision"] = gr.Radio(list(PRECISIONS), value="fast", label="Precision", elem_id="precision")
         fields["noise_seed"] = gr.Textbox("", label="Noise seed", placeholder="as seed", max_lines=1, elem_id="noise-seed")
         fields["branch"] = gr.Number(0, label="Branch", info="Another noise for the same seeds", step=1, elem_id="branch")
         fields["second_model"] = gr.Dropdown(
@@ -200,6 +198,11 @@ def _connect(settings: Controls, engine: Engine) -> None:
     settings.model_chosen(usual, model_field, [fields["variance"], fields["clip"]], **PRIVATE)
     sliders = [fields["steps"], *(own["steps"] for own in settings.own.values())]
     gr.on([model_field.change, settings.fetched.click], known, model_field, sliders, **PRIVATE)
+
+
+def precisions(engine: Engine) -> Any:
+    """The choices of Precision, with what "fast" is on this machine, which is known once torch is there."""
+    return gr.update(choices=[(f"fast ({engine.number_format(name)})" if name == "fast" else name, name) for name in PRECISIONS])
 
 
 def licence_of(engine: Engine, model: Any) -> str:
@@ -264,6 +267,8 @@ def validator(
     """
 
     def judge(request: gr.Request, *values: Any) -> Verdicts:
+        if runs.starting:  # the handler judges them, once it can
+            return Verdicts(gr.validate(True, "") for _ in names)
         wrong: FieldError | None = None
         try:
             runs.prepare(request, name, values, prepare(values))

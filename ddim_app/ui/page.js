@@ -3,10 +3,16 @@
   // again. So Run waits until what follows a change of settings has been answered.
   const ask = window.fetch;
   let open = 0, idling = 0, last = -Infinity;
+  const health = () => ask(`${window.gradio_config?.root ?? ''}/health`).catch(() => null);
+  // A server that has just begun has no answer to what comes unqueued yet, and six of those would be all that a browser asks at once.
+  const begun = (async () => {
+    while ((await (await health())?.json().catch(() => null))?.status === 'starting') await new Promise(next => setTimeout(next, 300));
+  })();
   window.fetch = async (...request) => {
     const address = String(request[0]?.url ?? request[0]);
     if (/\/queue\/(join|data)|\/upload(\?|$)/.test(address)) return watched(request, address.includes('/queue/data'));
     if (!address.includes('/run/predict')) return ask(...request);
+    await begun;
     open++;
     try { return await ask(...request); } finally { open--; last = performance.now(); }
   };
@@ -115,7 +121,7 @@
   // asked beside Gradio's events: one that meets the answer to another may take it from the page.
   let models;
   const look = async () => {
-    const answer = await ask(`${window.gradio_config?.root ?? ''}/health`).catch(() => null);
+    const answer = await health();
     if (!answer?.ok) return;
     const names = JSON.stringify((await answer.json()).models);
     if (models !== undefined && names !== models) window.press('#new-models');

@@ -52,9 +52,8 @@ def build_ui(
     queued: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": CONCURRENT_RUNS}
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         parts = _lay_out(runs)
-        footer = gr.HTML(
-            _footer(engine), html_template=FOOTER, js_on_load=asset("footer.js"), apply_default_css=False, elem_id="served-by"
-        )
+        nothing = {"words": "", "reason": ""}
+        footer = gr.HTML(nothing, html_template=FOOTER, js_on_load=asset("footer.js"), apply_default_css=False, elem_id="served-by")
         _add_endpoints(runs, parts.controls, queued)
         _connect_runs(runs, parts, queued)
         _connect_latents(parts.tabs)
@@ -66,7 +65,9 @@ def build_ui(
             _connect_cost(tab, foot.cost, demo)
             foot.cost.props["places"] = foot.status.props["places"] = tab.elem_ids
         _connect_models(engine, parts.controls, demo)
-        demo.load(lambda: _footer(engine), None, footer, **PRIVATE)  # the backend may have changed since the start
+        # Both need torch, for which they wait; and the backend may have changed since the start.
+        demo.load(lambda: _footer(engine), None, footer, **PRIVATE)
+        demo.load(lambda: settings.precisions(engine), None, parts.controls.fields["precision"], **PRIVATE)
         demo.load(runs.arrive, **PRIVATE)
         demo.unload(runs.leave)
         demo.unload(parts.live.forget)

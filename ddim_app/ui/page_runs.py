@@ -57,10 +57,21 @@ class PageRuns:
         while len(self._prepared) > MOST_PREPARED:
             self._prepared.popitem(last=False)
 
+    @property
+    def starting(self) -> str:
+        """What is said of a run that has to wait until the server has imported torch; nothing afterwards."""
+        return "Starting: loading PyTorch" if self.engine.is_starting else ""
+
+    async def begun(self) -> None:
+        """Waits until runs can be made."""
+        while self.starting:
+            await asyncio.sleep(0.1)
+
     async def prepared(
         self, request: gr.Request, name: str, values: tuple[Any, ...], prepare: Callable[..., Any], words: Words = str
     ) -> Any:
         """What was made of these values for this handler, or else what `prepare` makes of them; raises gr.Error."""
+        await self.begun()
         known, made = self._prepared.pop((request.session_hash, name), (None, None))
         if known == values:
             return made

@@ -183,6 +183,8 @@ class RunTab(ABC):
 
     async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         """Streams a run to the page."""
+        if self.runs.starting:
+            yield [busy(self.runs.starting), *self._nothing()]
         show = RunView(*await self.runs.prepared(request, self.name, values, self.prepare, self.in_page_words))
         async for shown in self.streamed(show, request):
             yield shown

@@ -234,6 +234,7 @@ def test_what_a_world_cannot_show_is_said(values: dict[str, Any], sentence: str)
 
 def test_the_chapters_open_on_what_the_bundled_model_gives() -> None:
     names = set(figures.stored_panels())
+    assert figures.stored()["numbers"] == {name: f"{value:.3g}" for name, value in stored_chapters.known_numbers().items()}
     assert {chapter.name for chapter in chapters()[:FIRST]} <= names | {WORLD}
     engine = Engine(allow_hub=False)
     scene = panels.scene(engine, NAMED | {"model": "avatars-32", "eta": 0.0, "precision": "fast"}, picture.samples()[0])

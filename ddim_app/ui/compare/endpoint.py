@@ -6,9 +6,9 @@ from itertools import chain
 from typing import Any
 
 import gradio as gr
-import torch
 
 from ddim_app.diffusion.noise import picture_seed
+from ddim_app.lazy import torch
 from ddim_app.media.images import to_pixels
 from ddim_app.runs import codecs, forms
 from ddim_app.runs.methods import METHODS
@@ -79,7 +79,7 @@ def _shown(outcome: Outcome) -> list[Shown]:
     return [_captioned(pictures, arm, outcome.plan.recipe) for arm, pictures in enumerate(outcome.result)]
 
 
-def _captioned(pictures: torch.Tensor, arm: int, recipe: Recipe) -> Shown:
+def _captioned(pictures: "torch.Tensor", arm: int, recipe: Recipe) -> Shown:
     shown = []
     for i, pixels in enumerate(to_pixels(pictures)):
         path = keep_picture(pixels, codecs.texts(recipe))

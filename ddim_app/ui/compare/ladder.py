@@ -12,10 +12,11 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from ddim_app.diffusion.metrics import patch_rmse, rmse, settled
+from ddim_app.diffusion.metrics import settled
 from ddim_app.diffusion.noise import picture_seed
 from ddim_app.errors import FieldError, whole
-from ddim_app.media.images import Pixels, data_uri, from_pixels, side_by_side, to_pil, to_pixels
+from ddim_app.media.distances import patch_rmse, rmse
+from ddim_app.media.images import Pixels, data_uri, side_by_side, to_pil, to_pixels
 from ddim_app.runs.sampling import Arm, Frame, Recipe
 from ddim_app.studies.stored_sets import SEED, StoredSet, arm_key, arms
 from ddim_app.ui.assets import asset, component_files
@@ -48,8 +49,7 @@ class LadderRow:
             pixels = self.pixels.get(steps)
             cell: dict[str, Any] = {"picture": None if pixels is None else data_uri(to_pil(pixels[0]))}
             if pixels is not None and reference is not None:
-                a, b = from_pixels(pixels), from_pixels(reference)
-                apart.append((float(rmse(a, b)), float(patch_rmse(a, b))))
+                apart.append((float(rmse(pixels[0], reference[0])), float(patch_rmse(pixels[0], reference[0]))))
                 cell["rmse"] = round(apart[-1][0], 1)
             cells.append(cell)
         known = len(apart) == len(self.columns)

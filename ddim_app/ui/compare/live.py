@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from torch import Tensor
 
 from ddim_app.engine import Finished
 from ddim_app.errors import FieldError, whole
+from ddim_app.lazy import Tensor
 from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.compare.tab import CompareTab
@@ -68,6 +68,9 @@ class Live:
         try:
             serial = whole("serial", asked.get("serial"), 1, MAX_SERIAL)
             self._newest[session] = max(serial, self._newest.get(session, 0))
+            if tab.runs.starting:
+                yield [KEEP, busy(tab.runs.starting, live=True), *[KEEP] * len(tab.outputs)]
+                await tab.runs.begun()
             planned, _ = await asyncio.to_thread(tab.prepare, values)
             seconds = self._seconds(planned)
         except FieldError as error:
@@ -79,8 +82,7 @@ class Live:
         is_costly = seconds is None or seconds > LIVE_SECONDS
         spent = None if is_costly else tab.runs.spent(request, planned)
         if is_costly or spent:
-            words = f"Live pauses, stored pictures go on: {spent}." if spent else ""
-            yield [{"serial": serial, "costly": 0 if spent else seconds or 0}, *self._still(session, words)]
+            yield [{"serial": serial, "costly": 0 if spent else seconds or 0}, *self._still(session, spent)]
             return
         tab.runs.reached((session, tab.name))
         if not seconds or seconds > AT_ONCE_SECONDS:  # each thing that is said costs the browser some 10 ms
@@ -116,11 +118,12 @@ class Live:
     def _is_overtaken(self, session: str | None, serial: int) -> bool:
         return self._newest.get(session) != serial
 
-    def _still(self, session: str | None, words: str = "") -> list[Any]:
-        """Status line and outputs where nothing runs for the newest setting."""
+    def _still(self, session: str | None, spent: str | None = None) -> list[Any]:
+        """Status line and outputs where nothing runs for the newest setting; `spent` is why the visitor may have no more."""
         place = (session, self.tab.name)
         self.tab.runs.end(place)
         self.tab.runs.ended(place)
+        words = f"Live pauses, stored pictures go on: {spent}." if spent else ""
         return [words, *[KEEP] * len(self.tab.outputs)]
 
     def _seconds(self, planned: Recipe | SamplingPlan) -> float | None:

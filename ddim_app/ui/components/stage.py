@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
-import torch
 
 from ddim_app.diffusion import metrics
 from ddim_app.diffusion.noise import initial_noise, picture_seed
+from ddim_app.lazy import torch
 from ddim_app.media.images import data_uri, side_by_side, to_pixels
 from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan
 from ddim_app.ui.assets import asset, component_files
@@ -43,7 +43,7 @@ def replay() -> gr.HTML:
     return gr.HTML({}, **component_files("replay", "make", "lines"), apply_default_css=False, elem_id="replay")
 
 
-def preview(recipe: Recipe, pictures: list[torch.Tensor], serial: int) -> dict[str, Any]:
+def preview(recipe: Recipe, pictures: "list[torch.Tensor]", serial: int) -> dict[str, Any]:
     """The value that shows the finished first picture of each arm, (1, C, H, W), before the live run of that serial."""
     shrink = _factor(sum(x.numel() for x in pictures) * BYTES_PER_PIXEL, FINAL_BYTES)
     _, _, height, width = pictures[0].shape
@@ -193,7 +193,7 @@ def unique(labels: list[str]) -> list[str]:
     return [label if label not in labels[:i] else f"{label} ({labels[:i].count(label) + 1})" for i, label in enumerate(labels)]
 
 
-def _rms(x: torch.Tensor) -> float:
+def _rms(x: "torch.Tensor") -> float:
     return float(x.double().square().mean().sqrt())
 
 
@@ -202,12 +202,12 @@ def _factor(size: float, limit: float) -> int:
     return max(1, math.ceil(math.sqrt(size / limit)))
 
 
-def scores(finals: dict[int, torch.Tensor]) -> dict[str, list[float | None]] | None:
+def scores(finals: "dict[int, torch.Tensor]") -> dict[str, list[float | None]] | None:
     """PSNR in dB and SSIM of each picture between the first two arms, once both are finished; PSNR is None for equal ones."""
     return distances(finals).get(1)
 
 
-def distances(finals: dict[int, torch.Tensor]) -> dict[int, dict[str, list[float | None]]]:
+def distances(finals: "dict[int, torch.Tensor]") -> dict[int, dict[str, list[float | None]]]:
     """PSNR in dB and SSIM of each picture of each finished arm to the first arm's."""
     by_arm = {}
     for arm in sorted(finals.keys() - {0} if 0 in finals else ()):
@@ -217,7 +217,7 @@ def distances(finals: dict[int, torch.Tensor]) -> dict[int, dict[str, list[float
     return by_arm
 
 
-def _data_uri(x: torch.Tensor, shrink: int = 1) -> str:
+def _data_uri(x: "torch.Tensor", shrink: int = 1) -> str:
     if shrink > 1:
         x = torch.nn.functional.avg_pool2d(x.clamp(-1, 1), shrink, ceil_mode=True)
     return data_uri(side_by_side(to_pixels(x)))

@@ -10,11 +10,11 @@ def status(engine: Engine, queue: EventQueue) -> dict[str, Any]:
     """What /health tells: whether runs are taken, on what, and how many there are."""
     names = engine.catalogue.names()
     return {
-        "status": "ending" if engine.closing else "ok" if names else "no model",
+        "status": "ending" if engine.closing else "starting" if engine.is_starting else "ok" if names else "no model",
         "model": names[0] if names else None,
         "models": names,
-        "device": engine.device.type,
-        "number_format": engine.number_format("fast"),
+        "device": None if engine.is_starting else engine.device.type,
+        "number_format": None if engine.is_starting else engine.number_format("fast"),
         "running": engine.running,
         "waiting": queue.waiting,
         "max_waiting": queue.most,

@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +121,20 @@ def trim(folder: Path, most: int, kept: frozenset[str] = frozenset()) -> int:
     return gone
 
 
-def serve(demo: gr.Blocks, engine: Engine, options: Options, launch: dict[str, Any]) -> None:
-    """Launches the page and returns after SIGTERM or Ctrl+C, once the runs under way have ended or were told."""
+def serve(
+    demo: gr.Blocks, engine: Engine, options: Options, launch: dict[str, Any], then: Callable[[], None] | None = None
+) -> None:
+    """Launches the page and returns after SIGTERM or Ctrl+C, once the runs under way have ended or were told.
+
+    As soon as the page answers, `then` is called on a thread of its own.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     streams = OpenStreams()
     demo.launch(prevent_thread_lock=True, **launch, **app_options(engine, demo, options, streams))
+    if then is not None:
+        threading.Thread(target=then, name="warm-up", daemon=True).start()
     while not stop.wait(1):  # a signal that another thread got is handled when this one wakes
         pass
     log.info(json.dumps({"event": "stop", "running": engine.running}))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ddim_app.engine import Engine
+from ddim_app.lazy import torch
 from ddim_app.media.images import Pixels, from_pixels
 from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.interpolation import NOISES, MovingArm, PathRecipe

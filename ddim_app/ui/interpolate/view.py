@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from torch.nn.functional import cosine_similarity
 
 from ddim_app.diffusion.latent_paths import WAYS, norms
 from ddim_app.diffusion.metrics import rmse, smoothness
+from ddim_app.lazy import torch
 from ddim_app.media.images import data_uri, side_by_side, to_pixels
 from ddim_app.runs.interpolation import PathRecipe, name_of
 from ddim_app.runs.interpolation_plan import PathPlan
@@ -115,7 +115,7 @@ class PathView:
             return [(0, name_of(recipe.ends[0], 0)), (recipe.frames - 1, name_of(recipe.ends[1], 1))]
         if ends is None or latents is None or recipe.mode not in ("line", "grid", "loop"):
             return []
-        near = cosine_similarity(latents.flatten(1)[:, None].float(), ends.flatten(1)[None].float(), dim=2)
+        near = torch.nn.functional.cosine_similarity(latents.flatten(1)[:, None].float(), ends.flatten(1)[None].float(), dim=2)
         least = 0 if recipe.mode == "loop" else 1 - 1e-5
         best = [(int(near[:, i].argmax()), float(near[:, i].max()), name_of(end, i)) for i, end in enumerate(recipe.ends)]
         return [(frame, name) for frame, cosine, name in best if cosine > least]

@@ -4,10 +4,10 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from ddim_app.diffusion import gaussianity
 from ddim_app.diffusion.gaussianity import CORRELATED, LatentMoments
+from ddim_app.lazy import Tensor
 from ddim_app.media.images import from_pixels, to_pixels
 from ddim_app.runs.inversion import InversionArm
 from ddim_app.runs.inversion_plan import InversionResult

@@ -5,10 +5,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
-
 from ddim_app.diffusion import gaussianity
+from ddim_app.lazy import Tensor, torch
 from ddim_app.media.images import HEAT, data_uri, heat_map, to_pil, to_pixels
 from ddim_app.runs import latent_files
 from ddim_app.runs.decoding import Decoded
@@ -64,7 +62,7 @@ class InversionView:
         elif frame.phase in ("up", "down") and is_kept(frame.step, frame.steps):
             x = frame.x[:1]
             if max(x.shape[2:]) > SMALL:
-                x = avg_pool2d(x, math.ceil(max(x.shape[2:]) / SMALL), ceil_mode=True)
+                x = torch.nn.functional.avg_pool2d(x, math.ceil(max(x.shape[2:]) / SMALL), ceil_mode=True)
             place = {"phase": frame.phase, "k": frame.step + 1, "of": frame.steps, "t": frame.level.t}
             value["frames"].append({**place, "picture": first_uri(x)})
 

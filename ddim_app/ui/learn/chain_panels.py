@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from torch import Tensor
-
 from ddim_app.diffusion import elbo
+from ddim_app.lazy import Tensor
 from ddim_app.runs.lessons import LessonPlan, LessonRecipe, LessonStep
 from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan
 from ddim_app.ui.fields import dial

@@ -6,13 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from ddim_app.diffusion import formulas
-from ddim_app.diffusion.schedule import Schedule, betas, cumulative
-from ddim_app.studies.point_worlds import round_trip
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.learn import figures
-from ddim_app.ui.learn.inversion_panel import WAYS, away
-from ddim_app.ui.learn.inversion_panel import WORLD as CLOUDS
 
 FIRST = 5
 """Chapters of the story; the others go deeper."""
@@ -40,7 +35,6 @@ class Chapter:
 @cache
 def chapters() -> tuple[Chapter, ...]:
     """All of them, in the order of the page."""
-    numbers = {name: f"{value:.3g}" for name, value in known_numbers().items()}
     parts = []
     for part in figures.words("chapters").split("\n## ")[1:]:
         head, lead, question, options, answer, link = (line.strip() for line in part.strip().split("\n") if line.strip())
@@ -49,23 +43,9 @@ def chapters() -> tuple[Chapter, ...]:
         right = next((option[1:] for option in choices if option.startswith("*")), "")
         plain = tuple(option.removeprefix("*") for option in choices if option != "-")
         question, answer, link = ("" if words == "-" else words for words in (question, answer, link))
-        parts.append(Chapter(slug, name, title, lead, question, plain, right, figures.filled(answer, **numbers), link))
+        answer = figures.filled(answer, **figures.stored()["numbers"])
+        parts.append(Chapter(slug, name, title, lead, question, plain, right, answer, link))
     return tuple(parts)
-
-
-def known_numbers() -> dict[str, float]:
-    """The numbers in answers."""
-    schedule = Schedule(cumulative(betas()))
-    even = min(range(1000), key=lambda t: abs(schedule.snr[t] - 1))
-    (one5, hat5), (one100, hat100) = (first_noises(schedule, steps) for steps in (5, 100))
-    ways = [away(round_trip(CLOUDS, 10, evaluations)) for evaluations in WAYS.values()]
-    return {"even": even, "hat5": hat5, "one5": one5, "hat100": hat100, "one100": one100, "back": ways[0], "fixed": ways[1]}
-
-
-def first_noises(schedule: Schedule, steps: int) -> tuple[float, float]:
-    """(sigma(1), sigma-hat) of the last step that adds noise."""
-    cur, nxt = schedule.levels(steps)[-3:-1]
-    return formulas.ddim_sigma(cur.alpha_bar, nxt.alpha_bar, 1.0), formulas.sigma_hat(cur.alpha_bar, nxt.alpha_bar)
 
 
 def contents() -> gr.HTML:

@@ -5,9 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 import gradio as gr
-import torch
 
 from ddim_app.diffusion import formulas, forward
+from ddim_app.lazy import torch
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
 from ddim_app.ui.learn.forward_panel import spread
@@ -117,7 +117,7 @@ def five(scene: LessonScene) -> list[int]:
     return sorted({round(last * i / 4) for i in range(5)}, reverse=True)
 
 
-def path(scene: LessonScene, eta: float, timesteps: list[int]) -> list[torch.Tensor]:
+def path(scene: LessonScene, eta: float, timesteps: list[int]) -> "list[torch.Tensor]":
     """The picture at each timestep, drawn downwards; x_T and the step noises are the same for every eta."""
     generator = scene.generator()
     levels = [scene.schedule.level(t).alpha_bar for t in timesteps]

@@ -11,9 +11,9 @@ from functools import cache
 from typing import Any
 
 import gradio as gr
-from torch import Tensor
 
 from ddim_app.errors import real
+from ddim_app.lazy import Tensor
 from ddim_app.media.images import data_uri, to_pil, to_pixels
 from ddim_app.ui.assets import asset, component_files
 from ddim_app.ui.components import chart as charts
@@ -26,7 +26,7 @@ DELIMITERS: list[dict[str, str | bool]] = [
 
 @cache
 def stored() -> dict[str, Any]:
-    """What the chapters begin with: the names of the filled panels, and the values of their parts by elem_id."""
+    """What the chapters begin with: the names of the filled panels, the values of their parts by elem_id, numbers in answers."""
     kept: dict[str, Any] = json.loads(asset("stored/learn.json"))
     return kept
 

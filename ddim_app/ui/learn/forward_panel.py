@@ -4,11 +4,10 @@ import math
 from functools import lru_cache
 from typing import Any
 
-import torch
-
 from ddim_app.diffusion import formulas, forward
 from ddim_app.diffusion.noise import Shape
 from ddim_app.diffusion.schedule import Schedule
+from ddim_app.lazy import torch
 from ddim_app.runs.sources import Source
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
@@ -66,13 +65,13 @@ class ForwardPanel(Panel):
         )
 
 
-def chains(scene: LessonScene) -> tuple[torch.Tensor, torch.Tensor]:
+def chains(scene: LessonScene) -> "tuple[torch.Tensor, torch.Tensor]":
     """DDPM's chain step by step over all timesteps: of the small picture (T, C, H, W), and of DRAWS middle pixels (T, DRAWS)."""
     return _chains(scene.schedule, scene.small_source, scene.small, scene.compared.seed)
 
 
 @lru_cache(maxsize=4)
-def _chains(schedule: Schedule, source: Source, shape: Shape, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _chains(schedule: Schedule, source: Source, shape: Shape, seed: int) -> "tuple[torch.Tensor, torch.Tensor]":
     """Kept, so that a slider of t only looks things up."""
     generator = torch.Generator().manual_seed(seed)
     picture = source.tensor(shape)[0]
@@ -80,7 +79,7 @@ def _chains(schedule: Schedule, source: Source, shape: Shape, seed: int) -> tupl
     return markov_chain(schedule, picture, generator), markov_chain(schedule, pixel, generator)
 
 
-def markov_chain(schedule: Schedule, x0: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def markov_chain(schedule: Schedule, x0: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
     """x after each step of DDPM's chain, (T, *x0.shape)."""
     T = schedule.num_train_timesteps
     visited = torch.randn((T, *x0.shape), generator=generator)  # the noises, each replaced by what it leads to

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ddim_app.errors import whole
-from ddim_app.studies.point_worlds import SCHEDULE, STD, WORLDS, RoundTrip, apart, round_trip
+from ddim_app.lazy import Tensor, torch
+from ddim_app.studies.point_worlds import STD, WORLDS, RoundTrip, apart, round_trip, schedule
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
 from ddim_app.ui.learn.panel import LessonScene, Panel
@@ -55,7 +53,7 @@ def away(trip: RoundTrip) -> float:
 
 def words(trip: RoundTrip) -> str:
     """The formula with the numbers of one point, at the step of its way up where the two predictions differ most."""
-    levels = SCHEDULE.levels(len(trip.visited) - 1)[::-1]
+    levels = schedule().levels(len(trip.visited) - 1)[::-1]
     asked = [eps(trip.visited[k, :, :1], levels[k + 1].alpha_bar) for k in range(len(trip.visited) - 1)]
     wanted = [eps(trip.visited[k + 1, :, :1], levels[k + 1].alpha_bar) for k in range(len(trip.visited) - 1)]
     k = max(range(len(asked)), key=lambda k: float((asked[k] - wanted[k]).norm()))

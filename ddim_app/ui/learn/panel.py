@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
 from gradio.components import Component
 from PIL import Image
-from torch import Tensor
 
 from ddim_app.diffusion.noise import Shape, initial_noise
 from ddim_app.diffusion.schedule import Level, Schedule, betas, cumulative
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError, whole
+from ddim_app.lazy import Tensor, torch
 from ddim_app.models.loading import Model
 from ddim_app.runs import forms
 from ddim_app.runs.base import BaseRecipe, check_model
@@ -91,7 +90,7 @@ class LessonScene:
         arm = self.compared.arms[0]
         return self.schedule.levels(arm.steps, arm.spacing)
 
-    def generator(self) -> torch.Generator:
+    def generator(self) -> "torch.Generator":
         return torch.Generator().manual_seed(self.compared.seed)
 
     def t(self, value: object) -> int:

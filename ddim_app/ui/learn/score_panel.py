@@ -3,11 +3,9 @@
 import math
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ddim_app.diffusion import elbo
 from ddim_app.diffusion.schedule import Level
+from ddim_app.lazy import Tensor, torch
 from ddim_app.runs.lessons import RULES, LessonPlan, LessonRecipe, LessonStep, turn
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures

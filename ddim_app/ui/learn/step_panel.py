@@ -3,11 +3,10 @@
 import math
 from typing import Any
 
-from torch import Tensor
-
 from ddim_app.diffusion import formulas
 from ddim_app.diffusion.noise import BrownianPath
 from ddim_app.diffusion.schedule import CLEAN, Level
+from ddim_app.lazy import Tensor
 from ddim_app.ui.fields import dial
 from ddim_app.ui.learn import figures
 from ddim_app.ui.learn.panel import LessonScene, Panel

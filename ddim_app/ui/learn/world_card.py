@@ -7,11 +7,10 @@ from functools import cache
 from typing import Any
 
 import gradio as gr
-import torch
-from torch import Tensor
 
 from ddim_app.diffusion import formulas
 from ddim_app.errors import FieldError, whole
+from ddim_app.lazy import Tensor, torch
 from ddim_app.studies import point_worlds
 from ddim_app.studies.point_worlds import LADDER, REFERENCE, STD, PointRun, PointWorld, apart
 from ddim_app.ui.assets import asset, component_files

@@ -28,7 +28,7 @@ class StoredMatrix:
         self._size: tuple[int, int] = stored.pixels.shape[3:5]
         keys = [arm_key(arm) for arm in arms(1)]
         places = [(keys.index(arm_key(arm)), stored.columns.index(arm.steps)) for arm in self.recipe.arms]
-        apart, first = stored.distances()[:, :, 0], stored.about()["settled"]
+        apart, first = stored.distances()[:, :, 0], stored.settled()
         self._cells = [(stored.pixels[at][:1], float(apart[at][0]), at[1] == first[at[0]][0]) for at in places]
 
     def value(self) -> dict[str, Any]:

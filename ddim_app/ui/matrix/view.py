@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from ddim_app.diffusion import metrics
+from ddim_app.lazy import Tensor, torch
 from ddim_app.media.animation import labelled_sheet, sheet_bytes
 from ddim_app.media.images import contact_sheet, data_uri, enlargement, to_pixels
 from ddim_app.runs.axes import NOISE_AXES, SIGMA_HAT, Axis
