@@ -3,7 +3,6 @@
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from ddim_app.errors import FieldError
 from ddim_app.models.catalogue import Catalogue
@@ -34,10 +33,7 @@ class ModelCache:
                 known, model = self._models.get(name, (None, None))
             if model is None or known != version:
                 try:
-                    # On a thread of its own: the team of threads that torch makes there would else stay, and slow down every
-                    # call of the network, whose own team then finds more threads than there are cores.
-                    with ThreadPoolExecutor(1, "load") as thread:
-                        model = thread.submit(self._catalogue.load, name, notify).result()
+                    model = self._catalogue.load(name, notify)
                 except ModelError as error:
                     reason = str(error).removeprefix("model ")
                     with self._guard:
