@@ -110,6 +110,38 @@ def test_steps_are_dragged_over_marks_on_a_logarithmic_slider(page: Page) -> Non
         assert page.input_value("#steps input") == value, key
 
 
+@pytest.mark.parametrize(
+    ("opener", "field"),
+    [
+        ("#more > button", "#noise-seed textarea, #noise-seed input"),
+        ("#recipe-bar > button", "#paste-recipe textarea"),
+        ("#header [data-tab=matrix]", "#column-values textarea, #column-values input"),
+    ],
+    ids=["fold", "recipe", "tab"],
+)
+def test_what_is_typed_stays_from_the_moment_that_a_field_is_there(page: Page, opener: str, field: str) -> None:
+    kept = page.evaluate(
+        """async ([opener, where]) => {
+            document.querySelector(opener).click();
+            const field = await new Promise(found => {
+                const look = setInterval(() => {
+                    const there = document.querySelector(where);
+                    if (there) { clearInterval(look); found(there); }
+                });
+            });
+            field.value = '12, 34';
+            field.dispatchEvent(new Event('input', {bubbles: true}));
+            for (let i = 0; i < 90; i++) {
+                await new Promise(requestAnimationFrame);
+                if (field.value !== '12, 34') return `${field.value}, after ${i} frames`;
+            }
+            return document.querySelector(where).value;
+        }""",
+        [opener, field],
+    )
+    assert kept == "12, 34"
+
+
 def test_tabs_are_walked_by_arrows(page: Page) -> None:
     page.get_by_role("tab", name="Compare").focus()
     page.keyboard.press("ArrowRight")
