@@ -167,6 +167,46 @@ def test_the_foot_never_leaves_the_screen(browser: Browser, url: str) -> None:
             assert 0 <= run["y"] <= 600 - run["height"], top
 
 
+def over(page: Page, where: str) -> list[str]:
+    """What lies over a part of the page, at whatever place the page is scrolled to."""
+    found: list[str] = page.evaluate(
+        """async where => {
+            const part = document.querySelector(where), found = new Set();
+            for (let top = 0; top < document.documentElement.scrollHeight; top += 25) {
+                scrollTo(0, top);
+                await new Promise(requestAnimationFrame);
+                const {left, right, top: upper, bottom} = part.getBoundingClientRect();
+                const last = Math.min(bottom, innerHeight) - 2;
+                for (let y = upper + 3; y < last; y += 4) for (let x = left + 12; x < right - 12; x += 8) {
+                    const node = document.elementFromPoint(x, y);
+                    if (node && !part.contains(node)) found.add(node.outerHTML.slice(0, 200));
+                }
+            }
+            return [...found];
+        }""",
+        where,
+    )
+    return found
+
+
+def test_nothing_lies_over_what_sticks_to_an_edge_of_the_screen(browser: Browser, url: str) -> None:
+    """The foot of the column while More settings are longer than the window, and Learn's contents on a phone."""
+    with browser.new_context(viewport={"width": 1280, "height": 600}) as context:
+        page = context.new_page()
+        open_page(page, url)
+        page.locator("#model input").fill("digits-32")
+        page.locator("#model input").press("Enter")
+        page.click("#more > button")
+        expect(page.locator("#guidance")).to_be_visible()
+        assert over(page, "#foot") == []
+    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
+        page = context.new_page()
+        open_page(page, url)
+        open_tab(page, "learn")
+        expect(page.locator(".chapter").nth(4)).to_be_visible()
+        assert over(page, "#side") == []
+
+
 def test_in_a_frame_as_high_as_its_page_the_foot_stands_under_pictures(browser: Browser, url: str) -> None:
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         page = context.new_page()
