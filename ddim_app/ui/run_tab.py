@@ -14,7 +14,6 @@ from ddim_app.errors import FieldError
 from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.ui import text
 from ddim_app.ui.controls import Controls
-from ddim_app.ui.fields import dims
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_view import STARTING, RunView
 
@@ -58,6 +57,8 @@ class RunTab(ABC):
     """Names of the tab's own inputs, for messages on them."""
     second_field = "second_model"
     """Name of the input that a recipe has its other model from."""
+    told = ""
+    """JavaScript that is told of the `values` of a run as it is asked for."""
 
     def __init__(self, runs: PageRuns, settings: Controls) -> None:
         self.runs, self.settings = runs, settings.of(self.name)
@@ -68,11 +69,6 @@ class RunTab(ABC):
 
     def connect(self, demo: gr.Blocks) -> None:  # noqa: B027  (most tabs need nothing)
         """Adds the events that need the whole page."""
-
-    def dim_on(self, *events: Any) -> None:
-        """Dims what the tab shows after a move of one of its inputs, or another of these events, until a run fills it."""
-        moved = [field.input for field in self.inputs if hasattr(field, "input")]
-        gr.on([*moved, *events], None, None, None, **dims(self.name))
 
     def prepare(self, values: tuple[Any, ...]) -> Any:
         """(the plan of these values, or their recipe while a model is still to be downloaded; what the board wants to know).

@@ -15,11 +15,14 @@ from ddim_app.runs.base import Plan
 from ddim_app.runs.interpolation import name_of
 from ddim_app.runs.path_frames import CollectedFrames
 from ddim_app.ui.assets import component_files
+from ddim_app.ui.dimming import Dimmed
 from ddim_app.ui.interpolate.view import strip_uri
 from ddim_app.ui.run_tab import RunTab
 
 FRAMES = 11
 ASKED = {"mode": "line", "method": "all", "frames": FRAMES, "start": 0, "stop": 1}
+UNUSED = ("seed", *ASKED, "rows", "columns", "strength", "level", "table", "q_noise", "noise")
+"""Inputs of the tab that say nothing of these rows."""
 ROWS = (
     ("DDIM", "no step noise"), ("DDPM", "its noise moves along"), ("DDPM", "one noise for all frames"),
     ("DDPM", "fresh noise, as sampled"),
@@ -40,10 +43,12 @@ class Against:
         self.card = gr.HTML(stored, **component_files("against", "make"), apply_default_css=False, elem_id="against")
 
     def connect(self) -> None:
-        """Adds the event, once the tab has its inputs."""
+        """Adds the events, once the tab has its inputs."""
+        own = Dimmed(self.place, self._tab, UNUSED, "own.seeds = own.seeds?.ends?.slice(0, 2);")
+        own.connect()
         self.card.select(
             self.run, self._tab.inputs, self.card, show_progress="hidden", trigger_mode="multiple", api_visibility="private",
-            concurrency_id="device", concurrency_limit=16,
+            concurrency_id="device", concurrency_limit=16, js=f"(...values) => {{ {own.asked} return values; }}",
         )  # fmt: skip
 
     async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[dict[str, Any], None]:

@@ -19,7 +19,8 @@ from ddim_app.ui import run_tab, text
 from ddim_app.ui.bundled import STORED
 from ddim_app.ui.components import chart, download
 from ddim_app.ui.controls import NO_CLASS, Controls, num_train_timesteps
-from ddim_app.ui.fields import HERE, PRIVATE, dims, raw, told_files
+from ddim_app.ui.dimming import Dimmed
+from ddim_app.ui.fields import HERE, PRIVATE, raw, told_files
 from ddim_app.ui.interpolate import view
 from ddim_app.ui.interpolate.against import Against
 from ddim_app.ui.interpolate.ends import EndCards, values_of
@@ -71,6 +72,8 @@ class InterpolateTab(RunTab):
         self.inputs = [*self.settings.inputs, *self.fields.values(), self.ends.cards, self.ends.files]
         self.more_fields = (*self.fields, "seeds", "files")
         self.outputs = [self.film, self.recipe, *self.charts, self.done]
+        self.dimmed = Dimmed(self.name, self, ["seed"], "own.seeds = own.seeds?.ends;")
+        self.told = self.dimmed.asked
         self.unasked = self._live() if runs.makes_unasked else []
 
     def _live(self) -> list[Any]:
@@ -88,8 +91,7 @@ class InterpolateTab(RunTab):
 
     def connect(self, demo: gr.Blocks) -> None:
         self.against.connect()
-        self.dim_on()
-        self.ends.uploaded.then(None, None, None, **dims(self.name))
+        self.dimmed.connect()
 
     def _charts(self, stored: list[dict[str, Any]]) -> None:
         with gr.Accordion("Smoothness and norms", open=False, elem_id="smoothness-fold"), gr.Row():
@@ -110,7 +112,7 @@ class InterpolateTab(RunTab):
 
     def share_gif(self, button: gr.Button, saved: gr.HTML, form: str = "gif") -> None:
         """Hands out the run's file of that form when the button is pressed."""
-        js = f"done => {{ {HERE.format(self.name)} return [done, Boolean(document.querySelector('#strips .film.stale'))]; }}"
+        js = f"done => {{ {HERE.format(self.name)} return [done, document.body.classList.contains('stale-interpolate')]; }}"
         save, is_old = partial(self._save, form), gr.Checkbox(False, visible=False)
         handed = button.click(save, [self.done, is_old], saved, js=js, show_progress="hidden", api_visibility="private")
         handed.then(dict, None, saved, **PRIVATE)  # what was handed over is not kept for the session
