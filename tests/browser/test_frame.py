@@ -43,6 +43,10 @@ def test_pictures_and_charts_have_the_sizes_of_the_design(page: Page) -> None:
         assert abs(page.locator(where).first.evaluate("node => node.getBoundingClientRect().width") - size) <= 2, where
     for above, below in pairwise(box(page, where) for where in ("#stage", "#ladder", "#replay")):
         assert abs(below["y"] - above["y"] - above["height"] - 12) <= 2
+    charts = page.locator("#replay .plot").evaluate_all("nodes => nodes.map(node => node.getBoundingClientRect().toJSON())")
+    assert len(charts) == 3
+    assert {(chart["x"], chart["width"], chart["height"]) for chart in charts} == {(charts[0]["x"], 218, 84)}
+    assert [round(below["y"] - above["y"]) for above, below in pairwise(charts)] == [92, 92]
     open_tab(page, "matrix")
     for where, size in {"#matrix .cell canvas": 128, "#matrix aside": 166}.items():
         assert abs(page.locator(where).first.evaluate("node => node.getBoundingClientRect().width") - size) <= 2, where
