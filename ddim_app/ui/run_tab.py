@@ -91,6 +91,8 @@ class RunTab(ABC):
             plan: Any = self.runs.planned(recipe, self.second_field)
         except FieldError as error:
             return {"wrong": self.wrong(values, error)}
+        if self.stored(plan):
+            return f"{self.ends_words(plan)}stored: {plan.evaluations:,} evaluations"
         seconds, gpu = engine.seconds(plan), engine.gpu_seconds(plan)
         return self.ends_words(plan) + text.cost_line(
             plan, engine.calls(plan), seconds, self.behind(recipe), gpu, self.behind_words
@@ -176,8 +178,27 @@ class RunTab(ABC):
     async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         """Streams a run to the page."""
         show = RunView(*await self.runs.prepared(request, self.name, values, self.prepare, self.in_page_words))
+        if stored := self.answered(show.run, request):
+            yield stored
+            return
         async for shown in self.streamed(show, request):
             yield shown
+
+    def stored(self, plan: Any) -> list[Any] | None:
+        """The tab's outputs of a run whose pictures are stored; None where it has to be made."""
+        return None
+
+    def answered(self, run: Any, request: gr.Request) -> list[Any] | None:
+        """Status line and outputs of a run that takes no evaluation, in the place of one that is under way; None of any other."""
+        stored = self.stored(run) if isinstance(run, Plan) else None
+        if stored is None:
+            return None
+        place = (request.session_hash, self.name)
+        self.runs.end(place)
+        self.runs.ended(place)
+        made = run.recipe.made({model.name: model.sha256 for model in run.models})
+        self.runs.run_history.choose(request.session_hash, made)
+        return [text.FROM_STORE, *stored]
 
     def run_unasked(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         """Streams a run that nobody has pressed Run for."""

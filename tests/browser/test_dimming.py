@@ -3,11 +3,12 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from ddim_app.engine import Engine
 from ddim_app.runs.sampling import Arm, Recipe
 from tests.browser.conftest import until_quiet
 from tests.browser.test_compare import fill
 from tests.browser.test_frame import open_tab
-from tests.browser.test_interpolate import interpolate
+from tests.browser.test_interpolate import frames, interpolate
 from tests.browser.test_recipe import note, paste
 from tests.wire import wait_for
 
@@ -67,6 +68,29 @@ def test_a_setting_that_a_tab_does_not_use_dims_nothing(page: Page) -> None:
     dimmed(page, "interpolate", PARTS["interpolate"])
     fill(page, "eta", 0)
     dimmed(page, "interpolate", PARTS["interpolate"], is_dim=False)
+
+
+def test_what_is_stored_is_answered_without_an_evaluation(page: Page, engine: Engine) -> None:
+    open_tab(page, "interpolate")
+    expect(page.locator("#cost-interpolate p")).to_have_text("Ends 7, 8, 9, 10 · stored: 640 evaluations")
+    stored = frames(page)
+    page.locator("#frames input").fill("4")
+    page.locator("#steps-interpolate input").fill("2")
+    page.locator("#steps-interpolate input").press("Tab")
+    interpolate(page)
+    wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
+    calls = engine.loop.calls
+    page.locator("#frames input").fill("32")
+    page.locator("#steps-interpolate input").fill("20")
+    page.locator("#steps-interpolate input").press("Tab")
+    expect(page.locator("#cost-interpolate p")).to_contain_text("stored")
+    page.click("#run-interpolate")
+    expect(page.locator("#status-interpolate p")).to_have_text("Done · stored, fp32: no evaluation was made")
+    wait_for(lambda: frames(page) == stored)
+    dimmed(page, "interpolate", PARTS["interpolate"], is_dim=False)
+    page.click("#against .draw")
+    until_quiet(page)
+    assert engine.loop.calls == calls
 
 
 @pytest.mark.parametrize("later", ["40", "4"])

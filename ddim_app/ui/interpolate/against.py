@@ -1,7 +1,7 @@
 """DDIM against DDPM on one line: a row for each kind of step noise, with the mean distance of neighbours, and one sentence."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -34,12 +34,12 @@ SENTENCE = (
 
 
 class Against:
-    """The card, and the run behind its button, of the first two ends."""
+    """The card, and the run behind its button, of the first two ends; `stored` is its value of plans that `is_stored` knows."""
 
     place = "against"
 
-    def __init__(self, tab: RunTab, stored: dict[str, Any]) -> None:
-        self._tab = tab
+    def __init__(self, tab: RunTab, stored: dict[str, Any], is_stored: Callable[[Plan], bool]) -> None:
+        self._tab, self._stored, self._is_stored = tab, stored, is_stored
         self.card = gr.HTML(stored, **component_files("against", "make"), apply_default_css=False, elem_id="against")
 
     def connect(self) -> None:
@@ -59,6 +59,9 @@ class Against:
             planned, _ = await asyncio.to_thread(self._tab.prepare, values)
         except FieldError as error:
             raise gr.Error(self._tab.in_page_words(error), print_exception=False) from error
+        if isinstance(planned, Plan) and self._is_stored(planned):
+            yield self._stored
+            return
         frames: CollectedFrames | None = None
         async with aclosing(self._tab.runs.stream(planned, request, self.place, words=self._tab.in_page_words)) as stream:
             async for news in stream:

@@ -24,7 +24,7 @@ from ddim_app.ui.fields import HERE, PRIVATE, raw, told_files
 from ddim_app.ui.interpolate import view
 from ddim_app.ui.interpolate.against import Against
 from ddim_app.ui.interpolate.ends import EndCards, values_of
-from ddim_app.ui.interpolate.stored_path import LOOP, finished, is_stored, stored_path
+from ddim_app.ui.interpolate.stored_path import LINE, LOOP, finished, is_stored, stored_path
 from ddim_app.ui.interpolate.view import PathView
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_tab import GOES, KEEP, RunTab
@@ -63,7 +63,7 @@ class InterpolateTab(RunTab):
                 runs.engine, self.settings.fields["model"], [end.seed for end in LOOP.ends if end.seed is not None]
             )
             self.film = view.component(stored["film"])
-        self.against = Against(self, stored["against"])
+        self.against = Against(self, stored["against"], partial(is_stored, stored=LINE))
         with gr.Accordion("Sampler, step noise, way between latents", open=False, elem_id="path-more"):
             self.fields |= _rarer_fields()
         self.recipe = text.line("", "interpolate-recipe")
@@ -148,6 +148,9 @@ class InterpolateTab(RunTab):
     async def run_unasked(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         """First a few of the frames, then all of them."""
         planned, about = await self.runs.prepared(request, self.name, values, self.prepare, self.in_page_words)
+        if stored := self.answered(planned, request):
+            yield stored
+            return
         coarse = planned.recipe.coarser() if isinstance(planned, PathPlan) else None
         for recipe in filter(None, (coarse, planned)):
             show = RunView(recipe, about)
@@ -163,8 +166,13 @@ class InterpolateTab(RunTab):
     def ends_words(self, plan: PathPlan | MixPlan) -> str:
         few = isinstance(plan, PathPlan) and plan.before and plan.before < 50
         words = "Pictures come back exactly from 50 steps on. " if few else ""
-        stored = "stored; drawn anew: " if is_stored(plan.recipe) else ""
-        return f"{words}Ends {view.ends_line(plan.recipe)} · {stored}"
+        return f"{words}Ends {view.ends_line(plan.recipe)} · "
+
+    def stored(self, plan: PathPlan | MixPlan) -> list[Any] | None:
+        if not is_stored(plan, LOOP):
+            return None
+        film = {**stored_path()["film"], "playing": False}
+        return [film, view.recipe_line(plan), *stored_path()["charts"], STORED]
 
     def behind(self, recipe: Any) -> int:
         coarse = recipe.coarser() if isinstance(recipe, PathRecipe) and self.runs.makes_unasked else None
