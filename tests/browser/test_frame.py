@@ -53,6 +53,33 @@ def test_pictures_and_charts_have_the_sizes_of_the_design(page: Page) -> None:
     assert page.evaluate("(node => node.scrollWidth === node.clientWidth)(document.querySelector('#matrix .scroll'))")
 
 
+CUT = """() => {
+    const found = new Set();
+    for (const node of document.querySelectorAll('#header *, #headlines *, #columns *')) {
+        const {overflowX} = getComputedStyle(node);
+        if (!node.checkVisibility() || node.clientWidth < 2) continue;
+        const isCut = !['visible', 'auto', 'scroll'].includes(overflowX) && node.scrollWidth > node.clientWidth + 1;
+        if (isCut && node.textContent.trim()) found.add(`${node.className}: ${node.textContent.trim().slice(0, 80)}`);
+    }
+    return [...found];
+}"""
+
+
+@pytest.mark.parametrize("width", [1920, 1280, 1024, 640, 390])
+def test_no_text_is_cut_at_any_width(browser: Browser, url: str, width: int) -> None:
+    """640 is a window of 1280 at a zoom of 200 %. The captions of the arms are as long as those of stored pictures can be."""
+    with browser.new_context(viewport={"width": width, "height": 900}, is_mobile=width == 390) as context:
+        page = context.new_page()
+        open_page(page, f"{url}/?v=1&seed=7&pictures=4&steps=100&eta=0.25&arm=method:ddpm", live=True)
+        expect(page.locator("#stage .arm figcaption").first).to_contain_text("η 0.25, 100 steps")
+        expect(page.locator("#stage .arm .far").first).to_contain_text("of 255 from its own 1000 steps")
+        for tab in TABS:
+            open_tab(page, tab)
+            expect(page.locator("#main canvas:visible").first).to_be_visible()
+            assert page.evaluate(CUT) == [], tab
+            assert page.evaluate("document.documentElement.scrollWidth") == width, tab
+
+
 def test_a_page_asks_no_other_host_for_anything(page: Page, url: str) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
