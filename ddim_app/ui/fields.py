@@ -22,14 +22,6 @@ HERE = "if ('{0}' !== (document.body.dataset.tab ?? '{0}')) throw 'closed';"
 """JavaScript that lets an event go on only while that tab is open: what it throws ends the event without a word."""
 
 
-def dims(tab: str) -> dict[str, Any]:
-    """Options of an event after which what `tab` shows, where it is open, is of other settings: dimmed until a run fills it.
-
-    Tabs share fields, of which each tells all of them.
-    """
-    return {**PRIVATE, "js": f"() => {{ {HERE.format(tab)} window.stale('{tab}'); return []; }}"}
-
-
 AnyComponent = TypeVar("AnyComponent", bound=Component)
 
 

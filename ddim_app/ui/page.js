@@ -112,6 +112,11 @@
   new MutationObserver(async () => { if (document.body.dataset.tab === 'learn' && await window.until(() => document.querySelector('.chapter .formula'))) reach(); })
     .observe(document.body, {attributes: true, attributeFilter: ['data-tab']});
 
+  // Paper is white.
+  let isDark = false;
+  addEventListener('beforeprint', () => { isDark = document.body.classList.contains('dark'); document.body.classList.remove('dark'); });
+  addEventListener('afterprint', () => document.body.classList.toggle('dark', isDark));
+
   // In a frame as high as its page nothing sticks to the screen's edge.
   const fit = () => document.body.classList.toggle('whole', window !== window.top && innerHeight >= document.documentElement.scrollHeight);
   addEventListener('resize', fit);

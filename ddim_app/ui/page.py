@@ -198,10 +198,9 @@ def _run_on(event: Any, runs: PageRuns, tab: RunTab, status: gr.HTML, queued: di
     """Starts the tab's run, or what takes its place, after `event`; returns what Stop has to cancel."""
     names = [*tab.settings.fields, *tab.more_fields]
     judge = settings.validator(runs, tab.name, tab.prepare, names, tab.says_itself, tab.in_page_words)
-    told = {"js": "(...values) => { window.ran(values); return values; }"} if isinstance(tab, CompareTab) else {}
     return event.then(
         run or tab.run, tab.inputs, [status, *tab.outputs], validator=judge, show_progress="hidden",
-        trigger_mode="multiple", api_visibility="private", **told, **queued,
+        trigger_mode="multiple", api_visibility="private", js=f"(...values) => {{ {tab.told} return values; }}", **queued,
     )  # fmt: skip
 
 

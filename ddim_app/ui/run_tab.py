@@ -14,7 +14,6 @@ from ddim_app.errors import FieldError
 from ddim_app.runs.base import BaseRecipe, Plan
 from ddim_app.ui import text
 from ddim_app.ui.controls import Controls
-from ddim_app.ui.fields import dims
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_view import STARTING, RunView
 
@@ -58,6 +57,8 @@ class RunTab(ABC):
     """Names of the tab's own inputs, for messages on them."""
     second_field = "second_model"
     """Name of the input that a recipe has its other model from."""
+    told = ""
+    """JavaScript that is told of the `values` of a run as it is asked for."""
 
     def __init__(self, runs: PageRuns, settings: Controls) -> None:
         self.runs, self.settings = runs, settings.of(self.name)
@@ -68,11 +69,6 @@ class RunTab(ABC):
 
     def connect(self, demo: gr.Blocks) -> None:  # noqa: B027  (most tabs need nothing)
         """Adds the events that need the whole page."""
-
-    def dim_on(self, *events: Any) -> None:
-        """Dims what the tab shows after a move of one of its inputs, or another of these events, until a run fills it."""
-        moved = [field.input for field in self.inputs if hasattr(field, "input")]
-        gr.on([*moved, *events], None, None, None, **dims(self.name))
 
     def prepare(self, values: tuple[Any, ...]) -> Any:
         """(the plan of these values, or their recipe while a model is still to be downloaded; what the board wants to know).
@@ -95,6 +91,8 @@ class RunTab(ABC):
             plan: Any = self.runs.planned(recipe, self.second_field)
         except FieldError as error:
             return {"wrong": self.wrong(values, error)}
+        if self.stored(plan):
+            return f"{self.ends_words(plan)}stored: {plan.evaluations:,} evaluations"
         seconds, gpu = engine.seconds(plan), engine.gpu_seconds(plan)
         return self.ends_words(plan) + text.cost_line(
             plan, engine.calls(plan), seconds, self.behind(recipe), gpu, self.behind_words
@@ -186,8 +184,27 @@ class RunTab(ABC):
         if self.runs.starting:
             yield [busy(self.runs.starting), *self._nothing()]
         show = RunView(*await self.runs.prepared(request, self.name, values, self.prepare, self.in_page_words))
+        if stored := self.answered(show.run, request):
+            yield stored
+            return
         async for shown in self.streamed(show, request):
             yield shown
+
+    def stored(self, plan: Any) -> list[Any] | None:
+        """The tab's outputs of a run whose pictures are stored; None where it has to be made."""
+        return None
+
+    def answered(self, run: Any, request: gr.Request) -> list[Any] | None:
+        """Status line and outputs of a run that takes no evaluation, in the place of one that is under way; None of any other."""
+        stored = self.stored(run) if isinstance(run, Plan) else None
+        if stored is None:
+            return None
+        place = (request.session_hash, self.name)
+        self.runs.end(place)
+        self.runs.ended(place)
+        made = run.recipe.made({model.name: model.sha256 for model in run.models})
+        self.runs.run_history.choose(request.session_hash, made)
+        return [text.FROM_STORE, *stored]
 
     def run_unasked(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         """Streams a run that nobody has pressed Run for."""

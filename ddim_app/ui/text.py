@@ -13,6 +13,7 @@ from ddim_app.ui.assets import asset, component_files
 DOWNLOADED = "This model is downloaded when you run it."
 LOADED = "This model is loaded when you run it."
 """What takes the place of a run's cost while nothing of its model is known."""
+FROM_STORE = "Done · stored, fp32: no evaluation was made"
 CLIP_WORDS = {"clip": "x₀ clipped", "off": "x₀ not clipped", "dynamic": "x₀ thresholded"}
 
 SHOW_TEXT = """

@@ -11,6 +11,12 @@ FONT = (
     'src: url("inter.woff2") format("woff2"); }</style>'
 )
 """Inter by the page's own route, so that it looks the same everywhere and fetches nothing from others."""
+IN_LEARN = 'html:has(body[data-tab="learn"])'
+PRINT = (
+    f"<style>@page {{ margin: 14mm; }} @media print {{ {IN_LEARN}, {IN_LEARN} {4 * ':has(#chapters)'} "
+    "{ display: block !important; overflow: visible !important; } }</style>"
+)
+"""For paper, where all that is no block is cut at its height on the screen. In page.css Gradio adds a class of its own."""
 VISITORS = 100
 """Pages whose last run is kept, those that came last; each run is bounded by stage.REPLAY_BYTES and stage.FINAL_BYTES."""
 
@@ -20,7 +26,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": _theme(),
         "css": asset("page.css"),
-        "head": f"{FONT}<script>{asset('wait.js')}{asset('memory.js')}</script>",
+        "head": f"{FONT}{PRINT}<script>{asset('wait.js')}{asset('memory.js')}</script>",
         "js": asset("page.js"),
         "footer_links": ["api"],
         "max_file_size": "10mb",

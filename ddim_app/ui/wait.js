@@ -4,6 +4,20 @@ window.until = async (test, most = 60000) => {
   return test();
 };
 window.press = async where => { const button = await window.until(() => document.querySelector(where)); button?.click(); };
-// What a tab shows is of settings of before: its parts dim themselves by the class `stale`, which page.css has, until they are filled.
-window.stale = tab => document.dispatchEvent(new CustomEvent('stale', {detail: tab}));
+// A part of the page whose settings are not those of what it shows is dimmed (page.css), until they are so again or it is filled.
+{
+  const now = {}, asked = {}, made = {};   // the settings of each part as text: those that stand there, of the newest run, of what is shown
+  const dim = part => document.body.classList.toggle(`stale-${part}`, made[part] === null || (part in now && now[part] !== made[part]));
+  window.settings = (part, own, begin) => { if (made[part] === undefined) made[part] = JSON.stringify(begin); now[part] = JSON.stringify(own); dim(part); };
+  window.stale = part => { made[part] = null; dim(part); };   // whatever its settings are
+  window.asked = (part, own) => { asked[part] = JSON.stringify(own); };
+  window.filled = part => { if (part in asked) made[part] = asked[part]; dim(part); };
+  // The picture that Invert is to take up is another one.
+  let picture = null;
+  window.picked = (value, first) => {
+    const own = JSON.stringify([value?.chosen, value?.chosen === 'upload' && value.thumb]);
+    if (own !== (picture ?? JSON.stringify([first, false]))) ['invert', 'ways'].forEach(window.stale);
+    picture = own;
+  };
+}
 window.openTab = name => window.press(`#header [data-tab="${name}"]`);

@@ -43,10 +43,41 @@ def test_pictures_and_charts_have_the_sizes_of_the_design(page: Page) -> None:
         assert abs(page.locator(where).first.evaluate("node => node.getBoundingClientRect().width") - size) <= 2, where
     for above, below in pairwise(box(page, where) for where in ("#stage", "#ladder", "#replay")):
         assert abs(below["y"] - above["y"] - above["height"] - 12) <= 2
+    charts = page.locator("#replay .plot").evaluate_all("nodes => nodes.map(node => node.getBoundingClientRect().toJSON())")
+    assert len(charts) == 3
+    assert {(chart["x"], chart["width"], chart["height"]) for chart in charts} == {(charts[0]["x"], 218, 84)}
+    assert [round(below["y"] - above["y"]) for above, below in pairwise(charts)] == [92, 92]
     open_tab(page, "matrix")
     for where, size in {"#matrix .cell canvas": 128, "#matrix aside": 166}.items():
         assert abs(page.locator(where).first.evaluate("node => node.getBoundingClientRect().width") - size) <= 2, where
     assert page.evaluate("(node => node.scrollWidth === node.clientWidth)(document.querySelector('#matrix .scroll'))")
+
+
+CUT = """() => {
+    const found = new Set();
+    for (const node of document.querySelectorAll('#header *, #headlines *, #columns *')) {
+        const {overflowX} = getComputedStyle(node);
+        if (!node.checkVisibility() || node.clientWidth < 2) continue;
+        const isCut = !['visible', 'auto', 'scroll'].includes(overflowX) && node.scrollWidth > node.clientWidth + 1;
+        if (isCut && node.textContent.trim()) found.add(`${node.className}: ${node.textContent.trim().slice(0, 80)}`);
+    }
+    return [...found];
+}"""
+
+
+@pytest.mark.parametrize("width", [1920, 1280, 1024, 640, 390])
+def test_no_text_is_cut_at_any_width(browser: Browser, url: str, width: int) -> None:
+    """640 is a window of 1280 at a zoom of 200 %. The captions of the arms are as long as those of stored pictures can be."""
+    with browser.new_context(viewport={"width": width, "height": 900}, is_mobile=width == 390) as context:
+        page = context.new_page()
+        open_page(page, f"{url}/?v=1&seed=7&pictures=4&steps=100&eta=0.25&arm=method:ddpm", live=True)
+        expect(page.locator("#stage .arm figcaption").first).to_contain_text("η 0.25, 100 steps")
+        expect(page.locator("#stage .arm .far").first).to_contain_text("of 255 from its own 1000 steps")
+        for tab in TABS:
+            open_tab(page, tab)
+            expect(page.locator("#main canvas:visible").first).to_be_visible()
+            assert page.evaluate(CUT) == [], tab
+            assert page.evaluate("document.documentElement.scrollWidth") == width, tab
 
 
 def test_a_page_asks_no_other_host_for_anything(page: Page, url: str) -> None:
@@ -110,6 +141,38 @@ def test_steps_are_dragged_over_marks_on_a_logarithmic_slider(page: Page) -> Non
         assert page.input_value("#steps input") == value, key
 
 
+@pytest.mark.parametrize(
+    ("opener", "field"),
+    [
+        ("#more > button", "#noise-seed textarea, #noise-seed input"),
+        ("#recipe-bar > button", "#paste-recipe textarea"),
+        ("#header [data-tab=matrix]", "#column-values textarea, #column-values input"),
+    ],
+    ids=["fold", "recipe", "tab"],
+)
+def test_what_is_typed_stays_from_the_moment_that_a_field_is_there(page: Page, opener: str, field: str) -> None:
+    kept = page.evaluate(
+        """async ([opener, where]) => {
+            document.querySelector(opener).click();
+            const field = await new Promise(found => {
+                const look = setInterval(() => {
+                    const there = document.querySelector(where);
+                    if (there) { clearInterval(look); found(there); }
+                });
+            });
+            field.value = '12, 34';
+            field.dispatchEvent(new Event('input', {bubbles: true}));
+            for (let i = 0; i < 90; i++) {
+                await new Promise(requestAnimationFrame);
+                if (field.value !== '12, 34') return `${field.value}, after ${i} frames`;
+            }
+            return document.querySelector(where).value;
+        }""",
+        [opener, field],
+    )
+    assert kept == "12, 34"
+
+
 def test_tabs_are_walked_by_arrows(page: Page) -> None:
     page.get_by_role("tab", name="Compare").focus()
     page.keyboard.press("ArrowRight")
@@ -133,6 +196,46 @@ def test_the_foot_never_leaves_the_screen(browser: Browser, url: str) -> None:
             page.wait_for_timeout(100)
             run = box(page, "#run")
             assert 0 <= run["y"] <= 600 - run["height"], top
+
+
+def over(page: Page, where: str) -> list[str]:
+    """What lies over a part of the page, at whatever place the page is scrolled to."""
+    found: list[str] = page.evaluate(
+        """async where => {
+            const part = document.querySelector(where), found = new Set();
+            for (let top = 0; top < document.documentElement.scrollHeight; top += 25) {
+                scrollTo(0, top);
+                await new Promise(requestAnimationFrame);
+                const {left, right, top: upper, bottom} = part.getBoundingClientRect();
+                const last = Math.min(bottom, innerHeight) - 2;
+                for (let y = upper + 3; y < last; y += 4) for (let x = left + 12; x < right - 12; x += 8) {
+                    const node = document.elementFromPoint(x, y);
+                    if (node && !part.contains(node)) found.add(node.outerHTML.slice(0, 200));
+                }
+            }
+            return [...found];
+        }""",
+        where,
+    )
+    return found
+
+
+def test_nothing_lies_over_what_sticks_to_an_edge_of_the_screen(browser: Browser, url: str) -> None:
+    """The foot of the column while More settings are longer than the window, and Learn's contents on a phone."""
+    with browser.new_context(viewport={"width": 1280, "height": 600}) as context:
+        page = context.new_page()
+        open_page(page, url)
+        page.locator("#model input").fill("digits-32")
+        page.locator("#model input").press("Enter")
+        page.click("#more > button")
+        expect(page.locator("#guidance")).to_be_visible()
+        assert over(page, "#foot") == []
+    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
+        page = context.new_page()
+        open_page(page, url)
+        open_tab(page, "learn")
+        expect(page.locator(".chapter").nth(4)).to_be_visible()
+        assert over(page, "#side") == []
 
 
 def test_in_a_frame_as_high_as_its_page_the_foot_stands_under_pictures(browser: Browser, url: str) -> None:

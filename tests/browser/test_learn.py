@@ -228,11 +228,47 @@ def test_the_contents_are_walked_by_keys_and_what_is_printed_is_no_control(page:
         expect(chapters.nth(i)).to_be_visible()
     for control in ("[role=slider]", "input", "button.run-chapter", ".options button", "select"):
         assert page.locator(f"#chapters {control} >> visible=true").count() == 0, control
+    for control in (".controls label", "[type=radio] + span", "#symbols"):  # nor a name of one, or a fold
+        assert page.locator(f"#chapters {control} >> visible=true").count() == 0, control
+    assert page.locator("#chapters .plot:empty >> visible=true").count() == 0
+    notes = page.locator(".chapter").evaluate_all("nodes => nodes.map(node => getComputedStyle(node, '::after').content)")
+    assert sum("press its Run before printing" in note for note in notes) == 3  # one that has nothing to print says so
     expect(page.locator("#world button canvas").first).to_be_visible()
     page.set_viewport_size({"width": 760, "height": 1000})
     cut = """() => [...document.querySelectorAll('#chapters img, #chapters canvas')].filter(node => node.offsetParent
       && node.getBoundingClientRect().right > innerWidth).length"""
     page.wait_for_function(f"({cut})() === 0")
+
+
+def test_paper_is_white_and_nothing_around_the_chapters_cuts_them(browser: Browser, url: str) -> None:
+    """What is no block, or hides what overflows, ends at its height on the screen, however many pages there are."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="dark") as context:
+        page = context.new_page()
+        open_page(page, url)
+        open_learn(page)
+        expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
+        page.evaluate("addEventListener('beforeprint', () => { window.printed = document.body.classList.contains('dark'); })")
+        pages = page.pdf(format="A4", prefer_css_page_size=True).count(b"/Type /Page\n")
+        assert page.evaluate("window.printed") is False
+        assert pages >= 9
+        expect(page.locator("body")).to_have_class(re.compile(r"\bdark\b"))
+        page.emulate_media(media="print")
+        around = page.locator("#chapters").evaluate(
+            """node => {
+                const found = [];
+                while ((node = node.parentElement)) {
+                    const {display, overflowX} = getComputedStyle(node);
+                    found.push(`${display}, ${overflowX}`);
+                }
+                return found;
+            }"""
+        )
+        assert set(around) == {"block, visible"}
+        page.emulate_media(media="screen")
+        page.get_by_role("tab", name="Compare").click()
+        page.emulate_media(media="print")
+        expect(page.locator("#chapters")).to_be_hidden()
+        expect(page.locator("#stage")).to_be_visible()
 
 
 def test_the_story_on_a_phone(browser: Browser, url: str, engine: Engine) -> None:

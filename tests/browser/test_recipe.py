@@ -47,15 +47,7 @@ def drop(page: Page, name: str, data: bytes) -> None:
 
 
 def paste(page: Page, words: str) -> None:
-    box = page.locator("#paste-recipe textarea")
-
-    def stays() -> bool:
-        """A fold that has just opened sets its fields once more, and what was typed by then is lost."""
-        box.fill(words)
-        page.wait_for_timeout(500)
-        return box.input_value() == words
-
-    wait_for(stays, 60)
+    page.fill("#paste-recipe textarea", words)
     page.locator("#paste-recipe").get_by_role("button", name="Restore").click()
 
 

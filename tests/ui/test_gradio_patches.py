@@ -128,6 +128,14 @@ def test_files_of_the_page_are_known(tmp_path):
     assert {Path(path).name for path in patches.files_of_page(demo)} == {"a.png"}
 
 
+def test_the_script_that_sets_fields_again_is_found_and_mended_once():
+    name, text = patches.mended_script()
+    path = next(Path(gr.__file__).parent.rglob(f"frontend/assets/{name}"))
+    assert len(patches.SETS_AGAIN.findall(path.read_text("utf-8"))) == 1
+    assert patches.SETS_AGAIN.search(text) is None
+    assert "async get_state(" in text
+
+
 def test_launch_still_takes_its_option():
     assert patches.LAUNCH.keys() <= set(inspect.signature(gr.Blocks.launch).parameters)
 

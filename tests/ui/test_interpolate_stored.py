@@ -61,7 +61,7 @@ def test_what_is_stored_is_small():
     assert (FOLDER / FILE).stat().st_size < 300_000
 
 
-def test_the_line_of_costs_says_what_is_stored_what_a_press_takes_and_what_live_adds(monkeypatch):
+def test_the_line_of_costs_says_what_is_stored_or_what_a_press_takes_and_what_live_adds(monkeypatch):
     tabs = []
     connect = InterpolateTab.connect
     monkeypatch.setattr(InterpolateTab, "connect", lambda self, demo: tabs.append(self) or connect(self, demo))
@@ -69,7 +69,10 @@ def test_the_line_of_costs_says_what_is_stored_what_a_press_takes_and_what_live_
     (tab,) = tabs
     values = [field.value for field in tab.inputs]
     first = tab.cost_line(*values).split("\n")[0]
-    assert first == "Ends 7, 8, 9, 10 · stored; drawn anew: 640 evaluations (+160 for a few frames first)"
+    assert first == "Ends 7, 8, 9, 10 · stored: 640 evaluations"
+    values[list(tab.settings.fields).index("precision")] = "fp64"  # of which nothing is stored
+    assert tab.cost_line(*values).split("\n")[0] == "Ends 7, 8, 9, 10 · 640 evaluations (+160 for a few frames first)"
+    values[list(tab.settings.fields).index("precision")] = "fast"
     values[list(tab.settings.fields).index("steps")] = 10
     first = tab.cost_line(*values).split("\n")[0]
     assert first == "Ends 7, 8, 9, 10 · 320 evaluations (+80 for a few frames first)"

@@ -23,7 +23,7 @@ def card(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> Ways:
     brake, kept, connect = Brake(0.02), [], Ways.connect
     monkeypatch.setattr(backends, "predictor", brake)
     monkeypatch.setattr(ways, "WAYS_SECONDS", 1e6)
-    monkeypatch.setattr(Ways, "connect", lambda self: kept.append(self) or connect(self))
+    monkeypatch.setattr(Ways, "connect", lambda self, *events: kept.append(self) or connect(self, *events))
     build_ui(Engine([tiny_root]))
     (card,) = kept
     return card

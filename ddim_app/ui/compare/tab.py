@@ -81,6 +81,7 @@ class CompareTab(RunTab):
     """DDIM(eta) beside DDPM, step by step, from the same noise."""
 
     title, name, more_fields = "Compare", "compare", ("arms",)
+    told = "window.ran(values);"
     headline, sentence = next(iter(EXAMPLES.values()))[1:3]
 
     def __init__(self, runs: PageRuns, settings: Controls) -> None:

@@ -29,5 +29,5 @@ async function show() {
 }
 
 draw.addEventListener('click', () => trigger('select', {}));
-watch('value', show);
+watch('value', () => { window.filled('against'); show(); });
 show();

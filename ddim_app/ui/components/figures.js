@@ -6,7 +6,7 @@ const show = () => {
   place.replaceChildren(...((props.value || {}).rows || []).map(row => {
     const line = made('div'); line.className = row.large ? 'row large' : 'row';
     if (row.label) line.append(made('b', row.label));
-    const strip = made('div'); strip.tabIndex = 0; strip.setAttribute('role', 'group'); strip.setAttribute('aria-label', row.label || 'pictures');
+    const strip = made('div'); strip.setAttribute('role', 'group'); strip.setAttribute('aria-label', row.label || 'pictures');
     for (const cell of row.cells) {
       const figure = made('figure'), image = made('img');
       image.src = cell.png; image.alt = `${row.label || ''} ${cell.caption}`;

@@ -194,6 +194,5 @@ root.addEventListener('keydown', event => {
   if (target.matches('td button')) body.querySelector('button[aria-pressed="true"]')?.focus();
 });
 
-document.addEventListener('stale', ({detail}) => { if (detail === 'interpolate') root.classList.add('stale'); });
-watch('value', () => { root.classList.remove('stale'); take(props.value); });
+watch('value', () => { window.filled('interpolate'); take(props.value); });
 take(props.value);

@@ -124,6 +124,5 @@ play.addEventListener('click', () => {
   timer = setInterval(() => { show(++place); if (place >= +scrub.max) { follow = true; stop(); } }, calm ? 500 : 140);
 });
 
-document.addEventListener('stale', ({detail}) => { if (detail === 'invert') root.classList.add('stale'); });
-watch('value', () => { root.classList.remove('stale'); take(props.value); });
+watch('value', () => { window.filled('invert'); take(props.value); });
 take(props.value);

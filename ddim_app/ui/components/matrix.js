@@ -145,6 +145,5 @@ async function take(value) {
   hint.textContent = value.hint;
 }
 
-document.addEventListener('stale', ({detail}) => { if (detail === 'matrix') root.classList.add('stale'); });
-watch('value', () => { root.classList.remove('stale'); take(props.value); });
+watch('value', () => { window.filled('matrix'); take(props.value); });
 take(props.value);

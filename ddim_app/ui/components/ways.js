@@ -49,6 +49,7 @@ function show() {
   const value = props.value;
   if (!value?.rows || (wanted !== null && value.key !== wanted)) return;
   const focused = table.contains(element.getRootNode().activeElement) && element.getRootNode().activeElement.dataset.method;
+  if (wanted !== null) window.filled('ways');
   shown = value;
   title.textContent = `Every way up, at ${value.steps} ${value.steps === 1 ? 'step' : 'steps'}`;
   table.style.setProperty('--half', `${placeOf(0.5)}%`);
@@ -69,7 +70,6 @@ fill.addEventListener('click', () => { fill.hidden = true; trigger('input', {ask
 document.addEventListener('inverted', ({detail: {key}}) => {
   if (key === wanted) return; // the same round trip, drawn once more
   wanted = key;
-  table.classList.toggle('stale', !key);
   if (key) trigger('input', {asked: false});
 });
 watch('value', show);

@@ -1,6 +1,8 @@
 """All that is read or changed inside Gradio's own objects, each with its reason; a test of each fails where Gradio changes it."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -11,6 +13,9 @@ UNREAD_SECONDS = 120
 LAUNCH = {"_frontend": False}
 """Option of `launch`: else gradio asks its own address within 3 s, and gives up where a busy machine takes longer."""
 AnyComponent = TypeVar("AnyComponent", bound=Component)
+SETS_AGAIN = re.compile(r"(requestAnimationFrame\(\w+\)\);for\(let (\w+) of \w+\))(this\.#\w+\(\2\))")
+"""Where a fold or a tab that is opened for the first time hands its fields once more the values from before it was opened."""
+KEEPS = r"\1{const now=await this.get_state(\2.id);if(now&&'value'in now)\2.props.props.value=now.value;\3}"
 
 
 class EventQueue:
@@ -146,3 +151,15 @@ def wrap_server_functions(demo: gr.Blocks, wrap: Callable[[Callable[..., Any]], 
 def files_of_page(demo: gr.Blocks) -> frozenset[str]:
     """The files that belong to the page itself, which live in the cache with those of its answers."""
     return frozenset(path for block in demo.blocks.values() for path in getattr(block, "keep_in_cache", ()))
+
+
+def mended_script() -> tuple[str, str] | None:
+    """Name and text of the script of Gradio's that renders a fold or a tab as it is opened, so that what is typed meanwhile stays.
+
+    Rendering takes a busy browser a second, in which the fields are there already and take what is typed.
+    """
+    for path in Path(gr.__file__).parent.glob("templates/frontend/assets/core-*.js"):
+        text, count = SETS_AGAIN.subn(KEEPS, path.read_text("utf-8"))
+        if count:
+            return path.name, text
+    return None

@@ -21,7 +21,7 @@ from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
 from ddim_app.ui.assets import FOLDER
 from ddim_app.ui.hosting.gate import OpenStreams, RequestGate
-from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page
+from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page, mended_script
 from ddim_app.ui.hosting.health import gauges, status
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Open
         return PlainTextResponse(f"User-agent: *\nDisallow: {'/' if options.share else '/*?'}\n")
 
     routes = [Route("/health", health), Route("/robots.txt", robots), Route("/inter.woff2", font), Route("/stored/{name}", stored)]
+    routes += [_script(*script)] if (script := mended_script()) else []
     routes += [Route("/metrics", metrics)] if options.metrics else []
     return {
         "app_kwargs": {
@@ -72,6 +73,15 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Open
         "server_port": options.port,
         **LAUNCH,
     }
+
+
+def _script(name: str, text: str) -> Route:
+    """The route of one of Gradio's scripts as `text`."""
+
+    async def script(request: Request) -> Response:
+        return Response(text, media_type="text/javascript", headers={"Cache-Control": "public, max-age=3600"})
+
+    return Route(f"/assets/{name}", script)
 
 
 def for_ever(path: Path) -> Response:

@@ -1,7 +1,7 @@
 """DDIM against DDPM on one line: a row for each kind of step noise, with the mean distance of neighbours, and one sentence."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -15,11 +15,14 @@ from ddim_app.runs.base import Plan
 from ddim_app.runs.interpolation import name_of
 from ddim_app.runs.path_frames import CollectedFrames
 from ddim_app.ui.assets import component_files
+from ddim_app.ui.dimming import Dimmed
 from ddim_app.ui.interpolate.view import strip_uri
 from ddim_app.ui.run_tab import RunTab
 
 FRAMES = 11
 ASKED = {"mode": "line", "method": "all", "frames": FRAMES, "start": 0, "stop": 1}
+UNUSED = ("seed", *ASKED, "rows", "columns", "strength", "level", "table", "q_noise", "noise")
+"""Inputs of the tab that say nothing of these rows."""
 ROWS = (
     ("DDIM", "no step noise"), ("DDPM", "its noise moves along"), ("DDPM", "one noise for all frames"),
     ("DDPM", "fresh noise, as sampled"),
@@ -31,19 +34,21 @@ SENTENCE = (
 
 
 class Against:
-    """The card, and the run behind its button, of the first two ends."""
+    """The card, and the run behind its button, of the first two ends; `stored` is its value of plans that `is_stored` knows."""
 
     place = "against"
 
-    def __init__(self, tab: RunTab, stored: dict[str, Any]) -> None:
-        self._tab = tab
+    def __init__(self, tab: RunTab, stored: dict[str, Any], is_stored: Callable[[Plan], bool]) -> None:
+        self._tab, self._stored, self._is_stored = tab, stored, is_stored
         self.card = gr.HTML(stored, **component_files("against", "make"), apply_default_css=False, elem_id="against")
 
     def connect(self) -> None:
-        """Adds the event, once the tab has its inputs."""
+        """Adds the events, once the tab has its inputs."""
+        own = Dimmed(self.place, self._tab, UNUSED, "own.seeds = own.seeds?.ends?.slice(0, 2);")
+        own.connect()
         self.card.select(
             self.run, self._tab.inputs, self.card, show_progress="hidden", trigger_mode="multiple", api_visibility="private",
-            concurrency_id="device", concurrency_limit=16,
+            concurrency_id="device", concurrency_limit=16, js=f"(...values) => {{ {own.asked} return values; }}",
         )  # fmt: skip
 
     async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[dict[str, Any], None]:
@@ -54,6 +59,9 @@ class Against:
             planned, _ = await asyncio.to_thread(self._tab.prepare, values)
         except FieldError as error:
             raise gr.Error(self._tab.in_page_words(error), print_exception=False) from error
+        if isinstance(planned, Plan) and self._is_stored(planned):
+            yield self._stored
+            return
         frames: CollectedFrames | None = None
         async with aclosing(self._tab.runs.stream(planned, request, self.place, words=self._tab.in_page_words)) as stream:
             async for news in stream:

@@ -14,7 +14,7 @@ from PIL import Image
 from ddim_app.engine import Engine
 from ddim_app.lazy import torch
 from ddim_app.media.images import Pixels, from_pixels
-from ddim_app.runs.base import BaseRecipe
+from ddim_app.runs.base import Plan
 from ddim_app.runs.interpolation import NOISES, MovingArm, PathRecipe
 from ddim_app.runs.path_frames import CollectedFrames, PathStart
 from ddim_app.runs.sources import Source
@@ -41,9 +41,11 @@ def stored_path() -> dict[str, Any]:
     return stored
 
 
-def is_stored(recipe: BaseRecipe) -> bool:
-    """Whether the frames with which the tab opens are of this recipe, in whatever precision."""
-    return replace(recipe, weights=None, backend=None, bucket=None, precision=LOOP.precision) == LOOP
+def is_stored(plan: Plan, stored: PathRecipe) -> bool:
+    """Whether what is stored of LOOP or LINE is what a plan would draw; fp32 serves for the fast precision too."""
+    if plan.recipe.precision == "fp64" or plan.model.sha256 != stored_path()["weights"]:
+        return False
+    return bool(replace(plan.recipe, weights=None, backend=None, bucket=None, precision=stored.precision) == stored)
 
 
 def finished(engine: Engine) -> tuple[PathRecipe, CollectedFrames]:

@@ -19,11 +19,12 @@ from ddim_app.ui import run_tab, text
 from ddim_app.ui.bundled import STORED
 from ddim_app.ui.components import chart, download
 from ddim_app.ui.controls import NO_CLASS, Controls, num_train_timesteps
-from ddim_app.ui.fields import HERE, PRIVATE, dims, raw, told_files
+from ddim_app.ui.dimming import Dimmed
+from ddim_app.ui.fields import HERE, PRIVATE, raw, told_files
 from ddim_app.ui.interpolate import view
 from ddim_app.ui.interpolate.against import Against
 from ddim_app.ui.interpolate.ends import EndCards, values_of
-from ddim_app.ui.interpolate.stored_path import LOOP, finished, is_stored, stored_path
+from ddim_app.ui.interpolate.stored_path import LINE, LOOP, finished, is_stored, stored_path
 from ddim_app.ui.interpolate.view import PathView
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_tab import GOES, KEEP, RunTab
@@ -62,7 +63,7 @@ class InterpolateTab(RunTab):
                 runs.engine, self.settings.fields["model"], [end.seed for end in LOOP.ends if end.seed is not None]
             )
             self.film = view.component(stored["film"])
-        self.against = Against(self, stored["against"])
+        self.against = Against(self, stored["against"], partial(is_stored, stored=LINE))
         with gr.Accordion("Sampler, step noise, way between latents", open=False, elem_id="path-more"):
             self.fields |= _rarer_fields()
         self.recipe = text.line("", "interpolate-recipe")
@@ -71,6 +72,8 @@ class InterpolateTab(RunTab):
         self.inputs = [*self.settings.inputs, *self.fields.values(), self.ends.cards, self.ends.files]
         self.more_fields = (*self.fields, "seeds", "files")
         self.outputs = [self.film, self.recipe, *self.charts, self.done]
+        self.dimmed = Dimmed(self.name, self, ["seed"], "own.seeds = own.seeds?.ends;")
+        self.told = self.dimmed.asked
         self.unasked = self._live() if runs.makes_unasked else []
 
     def _live(self) -> list[Any]:
@@ -88,8 +91,7 @@ class InterpolateTab(RunTab):
 
     def connect(self, demo: gr.Blocks) -> None:
         self.against.connect()
-        self.dim_on()
-        self.ends.uploaded.then(None, None, None, **dims(self.name))
+        self.dimmed.connect()
 
     def _charts(self, stored: list[dict[str, Any]]) -> None:
         with gr.Accordion("Smoothness and norms", open=False, elem_id="smoothness-fold"), gr.Row():
@@ -110,7 +112,7 @@ class InterpolateTab(RunTab):
 
     def share_gif(self, button: gr.Button, saved: gr.HTML, form: str = "gif") -> None:
         """Hands out the run's file of that form when the button is pressed."""
-        js = f"done => {{ {HERE.format(self.name)} return [done, Boolean(document.querySelector('#strips .film.stale'))]; }}"
+        js = f"done => {{ {HERE.format(self.name)} return [done, document.body.classList.contains('stale-interpolate')]; }}"
         save, is_old = partial(self._save, form), gr.Checkbox(False, visible=False)
         handed = button.click(save, [self.done, is_old], saved, js=js, show_progress="hidden", api_visibility="private")
         handed.then(dict, None, saved, **PRIVATE)  # what was handed over is not kept for the session
@@ -146,6 +148,9 @@ class InterpolateTab(RunTab):
     async def run_unasked(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         """First a few of the frames, then all of them."""
         planned, about = await self.runs.prepared(request, self.name, values, self.prepare, self.in_page_words)
+        if stored := self.answered(planned, request):
+            yield stored
+            return
         coarse = planned.recipe.coarser() if isinstance(planned, PathPlan) else None
         for recipe in filter(None, (coarse, planned)):
             show = RunView(recipe, about)
@@ -161,8 +166,13 @@ class InterpolateTab(RunTab):
     def ends_words(self, plan: PathPlan | MixPlan) -> str:
         few = isinstance(plan, PathPlan) and plan.before and plan.before < 50
         words = "Pictures come back exactly from 50 steps on. " if few else ""
-        stored = "stored; drawn anew: " if is_stored(plan.recipe) else ""
-        return f"{words}Ends {view.ends_line(plan.recipe)} · {stored}"
+        return f"{words}Ends {view.ends_line(plan.recipe)} · "
+
+    def stored(self, plan: PathPlan | MixPlan) -> list[Any] | None:
+        if not is_stored(plan, LOOP):
+            return None
+        film = {**stored_path()["film"], "playing": False}
+        return [film, view.recipe_line(plan), *stored_path()["charts"], STORED]
 
     def behind(self, recipe: Any) -> int:
         coarse = recipe.coarser() if isinstance(recipe, PathRecipe) and self.runs.makes_unasked else None

@@ -17,6 +17,7 @@ from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import chart, download
 from ddim_app.ui.controls import Controls, num_train_timesteps
+from ddim_app.ui.dimming import Dimmed
 from ddim_app.ui.fields import PRIVATE, dial, raw, told_files
 from ddim_app.ui.hosting.gradio_patches import event_data, preprocessed
 from ddim_app.ui.interpolate.ends import EndCards, with_file
@@ -73,6 +74,8 @@ class InvertTab(RunTab):
         self.inputs = [*self.settings.inputs, self.task, *options, self.picture, self.crop, self.latent]
         self.more_fields = FIELDS
         self.outputs = [self.stage, self.tables, self.figures, self.residuals, self.latent, self.send, self.recipe]
+        self.dimmed = Dimmed(self.name, self, ["seed", "methods", "curve steps"])
+        self.told = self.dimmed.asked
         self.also = self._connect()
 
     # ---- what is laid out -------------------------------------------------------------------------------------------
@@ -162,10 +165,13 @@ class InvertTab(RunTab):
         return [event.then(None, self.goes, None, js=GOES, **PRIVATE) for event in asks] if self.runs.makes_unasked else []
 
     def connect(self, demo: gr.Blocks) -> None:
-        self.ways.connect()
         self.curve.connect()
-        brought = [self.pictures.select, self.upload_button.upload, self.clamped.click, self.load.upload]
-        self.dim_on(*brought, self.eta.release, self.stage.select, self.ways.card.select)
+        brought = [self.settings.seed.input, self.clamped.click, self.load.upload]  # type: ignore[attr-defined]
+        self.dimmed.connect(*brought)
+        self.ways.connect(*brought)
+        # What was pressed, brought or restored: no field says it.
+        js = f"value => {{ window.picked(value, '{FIRST}'); return []; }}"
+        self.pictures.change(None, self.pictures, None, js=js, **PRIVATE)
 
     def send_to(self, ends: EndCards, eta: Component, tab: str) -> None:
         """Makes the button put a single latent into the first card of another tab, set its eta to 0, and open that tab."""
@@ -178,9 +184,7 @@ class InvertTab(RunTab):
 
         given = [self.latent, ends.cards, ends.files, self.settings.fields["model"]]
         sending = self.send.click(send, given, [ends.cards, ends.files, eta, self.said, self.sent], **PRIVATE)
-        opened = "window.openTab('interpolate').then(() => window.until(() => document.querySelector('#strips .film')))"
-        stale = f"{opened}.then(() => window.stale('interpolate'));"
-        sending.then(None, self.sent, None, js=f"sent => {{ if (sent) {stale} return []; }}", **PRIVATE)
+        sending.then(None, self.sent, None, js="sent => { if (sent) window.openTab('interpolate'); return []; }", **PRIVATE)
 
     def _chosen(self, event: gr.EventData, model: Any, upload: Any) -> list[Any]:
         return chosen(event_data(event).get("value"), upload, self._size(model))

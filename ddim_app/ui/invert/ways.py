@@ -16,6 +16,7 @@ from ddim_app.runs.inversion import InversionArm, InvertRecipe
 from ddim_app.runs.inversion_plan import InversionResult
 from ddim_app.studies.inversion_table import arms, line
 from ddim_app.ui.assets import component_files
+from ddim_app.ui.dimming import Dimmed
 from ddim_app.ui.hosting.gradio_patches import event_data
 from ddim_app.ui.invert.verdict import advice, difference
 from ddim_app.ui.run_tab import RunTab
@@ -33,6 +34,8 @@ WAYS = {
 """The methods in the order of the card: what they are called there, and what is kept of a picture."""
 GROUPS = (("o-belm",), ("fixed-point",), ("stochastic-chain", "stochastic"), tuple(WAYS)[4:])
 """The methods in the order of interest; those of a group go up together."""
+UNUSED = ("seed", "method", "task", "eta", "second_model", "decode_steps", "between", "methods", "curve steps")
+"""Inputs of the tab that say nothing of the ways up."""
 WAYS_SECONDS = 12
 """What is thought to take longer is not run unasked."""
 MOST_KNOWN = 2000
@@ -123,11 +126,13 @@ class Ways:
         self.tab, self.known = tab, KnownWays()
         self.card = gr.HTML(stored, **component_files("ways"), apply_default_css=False, elem_id="ways")
 
-    def connect(self) -> None:
-        """Fills the card when its script asks for it, once the round trip above is drawn."""
+    def connect(self, *brought: Any) -> None:
+        """Fills the card when its script asks for it, once the round trip above is drawn; `brought` are other pictures' events."""
+        own = Dimmed(self.place, self.tab, UNUSED)
+        own.connect(*brought)
         self.card.input(
             self.run, self.tab.inputs, self.card, show_progress="hidden", trigger_mode="multiple", api_visibility="private",
-            concurrency_id="live", concurrency_limit=16,
+            concurrency_id="live", concurrency_limit=16, js=f"(...values) => {{ {own.asked} return values; }}",
         )  # fmt: skip
 
     def board(self, recipe: InvertRecipe) -> WaysBoard:

@@ -16,6 +16,7 @@ from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import download
 from ddim_app.ui.controls import MORE_ARMS, Controls, num_train_timesteps
+from ddim_app.ui.dimming import Dimmed
 from ddim_app.ui.fields import PRIVATE, raw
 from ddim_app.ui.hosting.gradio_patches import event_data
 from ddim_app.ui.matrix.quality_fold import QualityFold
@@ -53,6 +54,8 @@ VIEWS: dict[str, tuple[Any, ...]] = {
 
 The DDIM paper's Fig. 5, its eta = 1 and sigma-hat rows of Table 1 at equal cost, and the DDPM paper's Fig. 7.
 """
+OF_AXES = "for (const axis of [own.rows, own.columns]) delete own[axis === 'seconds' ? 'steps' : axis];"
+"""JavaScript that takes out of the settings what an axis says in their place."""
 PICKED = ("steps", "eta", "spacing", "clip", "variance", "ddpm_steps", "seed", "noise_seed", "branch", "model")
 """Fields of Compare that a cell sets."""
 
@@ -93,6 +96,8 @@ class MatrixTab(RunTab):
         self.inputs = [*self.settings.inputs, *self.axes]
         self.more_fields = ("rows", "row values", "columns", "column values")
         self.outputs = [self.table, self.recipe, self.shown]
+        self.dimmed = Dimmed(self.name, self, shape=OF_AXES)
+        self.told = self.dimmed.asked
         turned = "(...axes) => [axes[2], axes[3], axes[0], axes[1]]"
         self.also = [swap.click(None, self.axes, self.axes, js=turned, **PRIVATE)]
         for button, view in views.items():
@@ -104,7 +109,7 @@ class MatrixTab(RunTab):
         self.table.select(self._pick, self.shown, [*(settings.fields[name] for name in PICKED), settings.more_arms], **PRIVATE)
 
     def connect(self, demo: gr.Blocks) -> None:
-        self.dim_on()
+        self.dimmed.connect()
         model: Any = self.settings.fields["model"]
         self.quality.connect(self.runs.engine, [self.place.select, model.change, self.settings.fetched.click], model, self.name)
 
