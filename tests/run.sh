@@ -42,7 +42,7 @@ mypy
 others=(python -m pytest -m "not browser$also" --durations=10)
 browser=(python -m pytest -m "browser$also" --durations=10)
 failed=0
-if [ "$(python -c 'import os; print(os.cpu_count() or 1)')" -ge 4 ]; then
+if [ "$(python -c 'import os; print(os.cpu_count() or 1)')" -ge 2 ]; then
   log=$(mktemp)
   trap 'kill $(jobs -p) 2> /dev/null || true; rm -f "$log"' EXIT
   "${browser[@]}" > "$log" 2>&1 &
