@@ -4,9 +4,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, FrameLocator, Page, expect
+from playwright.sync_api import FrameLocator, Page, expect
 
-from tests.browser.conftest import open_page
+from tests.browser.conftest import listening, open_page
 from tests.browser.test_compare import fill, slider
 from tests.wire import wait_for
 
@@ -51,8 +51,8 @@ def test_pictures_and_charts_have_the_sizes_of_the_design(page: Page) -> None:
 
 def test_a_page_asks_no_other_host_for_anything(page: Page, url: str) -> None:
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    open_page(page, url)
+    with listening(page, "request", lambda request: asked.append(request.url)):
+        open_page(page, url)
     assert asked
     assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
 
@@ -118,47 +118,41 @@ def test_tabs_are_walked_by_arrows(page: Page) -> None:
     expect(page.locator("#run-matrix")).to_be_visible()
 
 
-def test_the_foot_never_leaves_the_screen(browser: Browser, url: str) -> None:
-    with browser.new_context(viewport={"width": 1280, "height": 600}) as context:
-        page = context.new_page()
-        open_page(page, url)
-        page.click("#more > button")
-        expect(page.locator("#precision")).to_be_visible()
-        for fold in ("#wipe-fold", "#films-fold", "#recipe-bar"):
-            page.click(f"{fold} > button")
-        height = page.evaluate("document.documentElement.scrollHeight")
-        assert height > 1500
-        for top in (0, 100, height // 2, height):
-            page.evaluate("top => scrollTo(0, top)", top)
-            page.wait_for_timeout(100)
-            run = box(page, "#run")
-            assert 0 <= run["y"] <= 600 - run["height"], top
+def test_the_foot_never_leaves_the_screen(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 600})
+    page.click("#more > button")
+    expect(page.locator("#precision")).to_be_visible()
+    for fold in ("#wipe-fold", "#films-fold", "#recipe-bar"):
+        page.click(f"{fold} > button")
+    height = page.evaluate("document.documentElement.scrollHeight")
+    assert height > 1500
+    for top in (0, 100, height // 2, height):
+        page.evaluate("top => scrollTo(0, top)", top)
+        page.wait_for_timeout(100)
+        run = box(page, "#run")
+        assert 0 <= run["y"] <= 600 - run["height"], top
 
 
-def test_in_a_frame_as_high_as_its_page_the_foot_stands_under_pictures(browser: Browser, url: str) -> None:
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        page = context.new_page()
-        page.goto(f"{url}/health")
-        page.evaluate(
-            """() => { document.body.innerHTML = '<iframe src="/" style="width: 1240px; height: 4000px; border: 0"></iframe>'; }"""
-        )
-        frame = page.frame_locator("iframe")
-        expect(frame.locator("#cost")).to_contain_text("evaluations")
-        frame.locator("#more > button").click()
-        expect(frame.locator("#precision")).to_be_visible()
-        pictures, foot, more = (box(frame, where) for where in ("#pictures", "#foot", "#more"))
-        assert 0 <= foot["y"] - pictures["y"] - pictures["height"] <= 20
-        assert more["y"] >= foot["y"] + foot["height"] - 1
+def test_in_a_frame_as_high_as_its_page_the_foot_stands_under_pictures(blank: Page, url: str) -> None:
+    blank.goto(f"{url}/health")
+    blank.evaluate(
+        """() => { document.body.innerHTML = '<iframe src="/" style="width: 1240px; height: 4000px; border: 0"></iframe>'; }"""
+    )
+    frame = blank.frame_locator("iframe")
+    expect(frame.locator("#cost")).to_contain_text("evaluations")
+    frame.locator("#more > button").click()
+    expect(frame.locator("#precision")).to_be_visible()
+    pictures, foot, more = (box(frame, where) for where in ("#pictures", "#foot", "#more"))
+    assert 0 <= foot["y"] - pictures["y"] - pictures["height"] <= 20
+    assert more["y"] >= foot["y"] + foot["height"] - 1
 
 
 @pytest.mark.parametrize(("button", "start"), [("#share-link", "http"), ("#share-python", "from pathlib")])
-def test_share_buttons_copy(browser: Browser, url: str, button: str, start: str) -> None:
-    with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
-        page = context.new_page()
-        open_page(page, url)
-        page.click(button)
-        expect(page.locator(button)).to_contain_text("Copied")
-        assert page.evaluate("navigator.clipboard.readText()").startswith(start)
+def test_share_buttons_copy(page: Page, button: str, start: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click(button)
+    expect(page.locator(button)).to_contain_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()").startswith(start)
 
 
 def test_share_makes_a_gif_and_a_dropped_picture_brings_its_settings(page: Page, tmp_path: Path) -> None:
