@@ -175,6 +175,10 @@ def test_the_licence_of_the_chosen_model_stands_under_its_name(page: Page) -> No
 
 
 def test_a_link_waits_for_the_tab_and_the_button_that_it_presses(page: Page) -> None:
+    open_tab(page, "matrix")
+    for name, value in (("row-values", "0"), ("column-values", "2")):  # one cell in place of twenty
+        page.fill(f"#{name} textarea, #{name} input", value)
+    open_tab(page, "compare")
     page.evaluate(
         """() => {
             const late = ['#header', '#run-matrix'].map(where => document.querySelector(where)), names = late.map(node => node.id);
