@@ -91,6 +91,9 @@ def walk(page: Page) -> dict[str, Any]:
 def test_tab_reaches_every_control_once_in_the_order_that_one_sees(page: Page, tab: str) -> None:
     unfold(page, tab)
     walked = walk(page)
+    if walked["missed"]:  # a chapter fills as Tab comes to it, and on a busy machine when Tab has left it
+        until_quiet(page)
+        walked = walk(page)
     stops = walked["stops"]
     assert walked["missed"] == []
     assert len(stops) > 40
