@@ -39,8 +39,9 @@ ruff format --check .
 mypy
 
 # Two processes, since a browser's event loop is of no use to the others; at once where there are cores for both.
-others=(python -m pytest -m "not browser$also" --durations=10)
-browser=(python -m pytest -m "browser$also" --durations=10)
+# Each reads its own files alone, since reading the others' takes seconds.
+others=(python -m pytest --ignore=tests/browser -m "not browser$also" --durations=10)
+browser=(python -m pytest tests/browser -m "browser$also" --durations=10)
 failed=0
 if [ "$(python -c 'import os; print(os.cpu_count() or 1)')" -ge 2 ]; then
   log=$(mktemp)
