@@ -95,6 +95,7 @@ def url(engine: Engine) -> Iterator[str]:
 def one_tab(browser: Browser) -> Iterator[Page]:
     """One tab for tests one after the other: in a new one a third of what opening costs goes into reading the page's code anew."""
     with browser.new_context() as context:
+        context.set_default_timeout(60_000)  # the page shares its cores with other tests
         yield context.new_page()
 
 

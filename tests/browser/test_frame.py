@@ -49,10 +49,10 @@ def test_pictures_and_charts_have_the_sizes_of_the_design(page: Page) -> None:
     assert page.evaluate("(node => node.scrollWidth === node.clientWidth)(document.querySelector('#matrix .scroll'))")
 
 
-def test_a_page_asks_no_other_host_for_anything(page: Page, url: str) -> None:
+def test_a_page_asks_no_other_host_for_anything(blank: Page, url: str) -> None:
     asked: list[str] = []
-    with listening(page, "request", lambda request: asked.append(request.url)):
-        open_page(page, url)
+    with listening(blank, "request", lambda request: asked.append(request.url)):
+        open_page(blank, url)
     assert asked
     assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
 
