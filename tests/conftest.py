@@ -14,6 +14,7 @@ from tests import toys
 FILES = tempfile.TemporaryDirectory(prefix="ddim-explorer-tests-")
 os.environ["GRADIO_TEMP_DIR"] = FILES.name  # whose oldest files the page deletes
 os.environ["DDIM_CACHE"] = os.path.join(FILES.name, "cache")  # so that what a test converts is not kept
+os.environ["GRADIO_SERVER_PORT"] = str(10_000 + 100 * (os.getpid() % 150))  # a hundred ports that no other process of tests tries
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, which no import above does
 torch.set_num_threads(1)
 # Deadlines and the too_slow check look at the clock, and the machine may be busy.

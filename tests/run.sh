@@ -38,19 +38,21 @@ ruff check .
 ruff format --check .
 mypy
 
-# Two processes, since a browser's event loop is of no use to the others; at once where there are cores for both.
-others=(python -m pytest -m "not browser$also" --durations=10)
+# Two processes, since a browser's event loop is of no use to the others; at once where there are cores for both. The tests of the
+# page take the longer, so that the last of them follow the others. Each reads its own files alone: reading all takes seconds.
+others=(python -m pytest --ignore=tests/browser -m "not browser$also" --durations=10)
 browser=(python -m pytest -m "browser$also" --durations=10)
 failed=0
-if [ "$(python -c 'import os; print(os.cpu_count() or 1)')" -ge 4 ]; then
+if [ "$(python -c 'import os; print(os.cpu_count() or 1)')" -ge 2 ]; then
   log=$(mktemp)
   trap 'kill $(jobs -p) 2> /dev/null || true; rm -f "$log"' EXIT
-  "${browser[@]}" > "$log" 2>&1 &
+  "${browser[@]}" tests/browser/test_[a-l]*.py > "$log" 2>&1 &
   "${others[@]}" || failed=1
+  "${browser[@]}" tests/browser/test_[m-z]*.py || failed=1
   wait %1 || failed=1
   cat "$log"
 else
   "${others[@]}" || failed=1
-  "${browser[@]}" || failed=1
+  "${browser[@]}" tests/browser || failed=1
 fi
 exit "$failed"

@@ -50,7 +50,7 @@ class Brake:
         return braked
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Returns as soon as the condition holds; fails when it never does."""
     limit = time.monotonic() + seconds
     while not condition():

@@ -2,8 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -89,18 +91,79 @@ def url(engine: Engine) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="package")
+def one_tab(browser: Browser) -> Iterator[Page]:
+    """One tab for tests one after the other: in a new one a third of what opening costs goes into reading the page's code anew."""
+    with browser.new_context() as context:
+        context.set_default_timeout(60_000)  # the page shares its cores with other tests
+        yield context.new_page()
+
+
 @pytest.fixture
-def page(browser: Browser, url: str, engine: Engine) -> Iterator[Page]:
-    """The page as a visitor finds it, on a device that nobody uses. What the console calls an error is a failure of the test."""
+def blank(one_tab: Page, url: str) -> Iterator[Page]:
+    """The tab on a device that nobody has used, before it opens the page.
+
+    Scripts, a clock, or media that a test gives to a page stay in its tab: such tests take `alone`.
+    """
+    one_tab.set_viewport_size({"width": 1280, "height": 1000})
+    forget(one_tab, url)
+    yield one_tab
+    one_tab.unroute_all()
+    one_tab.context.clear_permissions()
+
+
+@pytest.fixture
+def page(blank: Page, url: str, engine: Engine) -> Iterator[Page]:
+    """The page as a visitor finds it. What the console calls an error is a failure of the test."""
+    with opened(blank, url, engine):
+        yield blank
+
+
+@pytest.fixture
+def alone(browser: Browser, url: str, engine: Engine) -> Iterator[Page]:
+    """As `page`, in a tab of its own."""
     with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
         page = context.new_page()
-        errors: list[str] = []
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        with opened(page, url, engine):
+            yield page
+
+
+def forget(page: Page, url: str) -> None:
+    """Leaves the page, and clears what it has kept on the device, when nothing of it can write there any more."""
+    page.goto(f"{url}/robots.txt")
+    page.evaluate("localStorage.clear(); sessionStorage.clear()")
+    page.request_gc()  # else the memory of each page before is kept for long, 8 MB of it
+
+
+@contextmanager
+def opened(page: Page, url: str, engine: Engine) -> Iterator[None]:
+    """Opens the page, and looks at the end for errors in its console."""
+    errors: list[str] = []
+    with (
+        listening(page, "console", lambda message: errors.append(message.text) if message.type == "error" else None),
+        listening(page, "pageerror", lambda error: errors.append(str(error))),
+    ):
         open_page(page, url)
         wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
-        yield page
-        assert [error for error in errors if "422" not in error] == []  # a refused value is answered with HTTP 422
+        yield
+    assert [error for error in errors if "422" not in error] == []  # a refused value is answered with HTTP 422
+
+
+@contextmanager
+def listening(page: Page, event: Any, listener: Callable[[Any], None]) -> Iterator[None]:
+    page.on(event, listener)
+    try:
+        yield
+    finally:
+        page.remove_listener(event, listener)
+
+
+@contextmanager
+def asked_of_server(page: Page) -> Iterator[list[str]]:
+    """What the page asks for meanwhile: the body of each request, or its address where it has none."""
+    asked: list[str] = []
+    with listening(page, "request", lambda request: asked.append(request.post_data or request.url)):
+        yield asked
 
 
 def open_page(page: Page, url: str, *, live: bool = False) -> None:
@@ -115,14 +178,13 @@ def open_page(page: Page, url: str, *, live: bool = False) -> None:
 
 def until_quiet(page: Page, milliseconds: int = 1500, most: int = 40) -> None:
     """Waits until the page has asked for nothing for that long; fails when it asks in each of so many such spans."""
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.post_data or request.url))
-    for _ in range(most):
-        asked.clear()
-        page.wait_for_timeout(milliseconds)
-        if not asked:
-            return
-    pytest.fail(f"the page never rests; it asked for {asked}")
+    with asked_of_server(page) as asked:
+        for _ in range(most):
+            asked.clear()
+            page.wait_for_timeout(milliseconds)
+            if not asked:
+                return
+        pytest.fail(f"the page never rests; it asked for {asked}")
 
 
 def screenshot(page: Page, name: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from ddim_app.engine import Engine
-from tests.browser.conftest import open_page, screenshot, until_quiet
+from tests.browser.conftest import asked_of_server, forget, open_page, screenshot, until_quiet
 from tests.wire import Brake, calls_after, wait_for
 
 PIXELS = """arm => [...document.querySelectorAll('#stage figure')[arm].querySelectorAll('canvas')]
@@ -175,12 +175,11 @@ def test_a_server_that_takes_its_time_is_not_asked_without_end(page: Page) -> No
 def test_a_page_at_rest_asks_for_nothing(page: Page) -> None:
     """An event that came by itself would now and then meet another's answer, and one of the two would be lost."""
     until_quiet(page)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.wait_for_timeout(5000)
-    assert asked == []
-    page.locator("#model input").focus()
-    wait_for(lambda: [url.rsplit("/", 1)[1] for url in asked] == ["health"])  # whether there are new models
+    with asked_of_server(page) as asked:
+        page.wait_for_timeout(5000)
+        assert asked == []
+        page.locator("#model input").focus()
+        wait_for(lambda: [url.rsplit("/", 1)[1] for url in asked] == ["health"])  # whether there are new models
 
 
 def test_an_empty_field_is_a_wrong_value(page: Page) -> None:
@@ -319,14 +318,14 @@ def test_an_unlocked_seed_is_rolled_at_each_run_and_a_locked_one_stays(page: Pag
     assert page.input_value("#seed input") == used
 
 
-def test_dark_and_narrow_pages_fit(browser: Browser, url: str) -> None:
+def test_dark_and_narrow_pages_fit(blank: Page, url: str) -> None:
     for theme, width in (("light", 390), ("dark", 390), ("dark", 1280)):
-        with browser.new_context(viewport={"width": width, "height": 844}) as context:
-            page = context.new_page()
-            open_page(page, f"{url}/?__theme={theme}")
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert page.locator("#run").is_visible()
-            screenshot(page, f"{theme}-{width}")
+        forget(blank, url)
+        blank.set_viewport_size({"width": width, "height": 844})
+        open_page(blank, f"{url}/?__theme={theme}")
+        assert blank.evaluate("document.documentElement.scrollWidth") <= width
+        assert blank.locator("#run").is_visible()
+        screenshot(blank, f"{theme}-{width}")
 
 
 def apart(one: str, other: str) -> int:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from ddim_app.engine import Engine
-from tests.browser.conftest import open_page, until_quiet
+from tests.browser.conftest import listening, open_page, until_quiet
 from tests.browser.test_compare import fill
 from tests.wire import served
 
@@ -53,14 +53,14 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, url: str, said: list[str]) -> Iterator[Page]:
-    with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
-        page = context.new_page()
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: said.append(f"error: {error}"))
-        open_page(page, url)
-        page.click("#more button")
-        yield page
+def page(blank: Page, url: str, said: list[str]) -> Iterator[Page]:
+    with (
+        listening(blank, "console", lambda message: said.append(f"{message.type}: {message.text}")),
+        listening(blank, "pageerror", lambda error: said.append(f"error: {error}")),
+    ):
+        open_page(blank, url)
+        blank.click("#more button")
+        yield blank
 
 
 def unfold(page: Page, tab: str) -> None:
@@ -91,6 +91,9 @@ def walk(page: Page) -> dict[str, Any]:
 def test_tab_reaches_every_control_once_in_the_order_that_one_sees(page: Page, tab: str) -> None:
     unfold(page, tab)
     walked = walk(page)
+    if walked["missed"]:  # a chapter fills as Tab comes to it, and on a busy machine when Tab has left it
+        until_quiet(page)
+        walked = walk(page)
     stops = walked["stops"]
     assert walked["missed"] == []
     assert len(stops) > 40

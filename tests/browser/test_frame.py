@@ -4,9 +4,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, FrameLocator, Page, expect
+from playwright.sync_api import FrameLocator, Page, expect
 
-from tests.browser.conftest import open_page
+from tests.browser.conftest import listening, open_page
 from tests.browser.test_compare import fill, slider
 from tests.wire import wait_for
 
@@ -80,10 +80,10 @@ def test_no_text_is_cut_at_any_width(browser: Browser, url: str, width: int) -> 
             assert page.evaluate("document.documentElement.scrollWidth") == width, tab
 
 
-def test_a_page_asks_no_other_host_for_anything(page: Page, url: str) -> None:
+def test_a_page_asks_no_other_host_for_anything(blank: Page, url: str) -> None:
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    open_page(page, url)
+    with listening(blank, "request", lambda request: asked.append(request.url)):
+        open_page(blank, url)
     assert asked
     assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
 
@@ -181,21 +181,19 @@ def test_tabs_are_walked_by_arrows(page: Page) -> None:
     expect(page.locator("#run-matrix")).to_be_visible()
 
 
-def test_the_foot_never_leaves_the_screen(browser: Browser, url: str) -> None:
-    with browser.new_context(viewport={"width": 1280, "height": 600}) as context:
-        page = context.new_page()
-        open_page(page, url)
-        page.click("#more > button")
-        expect(page.locator("#precision")).to_be_visible()
-        for fold in ("#wipe-fold", "#films-fold", "#recipe-bar"):
-            page.click(f"{fold} > button")
-        height = page.evaluate("document.documentElement.scrollHeight")
-        assert height > 1500
-        for top in (0, 100, height // 2, height):
-            page.evaluate("top => scrollTo(0, top)", top)
-            page.wait_for_timeout(100)
-            run = box(page, "#run")
-            assert 0 <= run["y"] <= 600 - run["height"], top
+def test_the_foot_never_leaves_the_screen(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 600})
+    page.click("#more > button")
+    expect(page.locator("#precision")).to_be_visible()
+    for fold in ("#wipe-fold", "#films-fold", "#recipe-bar"):
+        page.click(f"{fold} > button")
+    height = page.evaluate("document.documentElement.scrollHeight")
+    assert height > 1500
+    for top in (0, 100, height // 2, height):
+        page.evaluate("top => scrollTo(0, top)", top)
+        page.wait_for_timeout(100)
+        run = box(page, "#run")
+        assert 0 <= run["y"] <= 600 - run["height"], top
 
 
 def over(page: Page, where: str) -> list[str]:
@@ -238,30 +236,26 @@ def test_nothing_lies_over_what_sticks_to_an_edge_of_the_screen(browser: Browser
         assert over(page, "#side") == []
 
 
-def test_in_a_frame_as_high_as_its_page_the_foot_stands_under_pictures(browser: Browser, url: str) -> None:
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        page = context.new_page()
-        page.goto(f"{url}/health")
-        page.evaluate(
-            """() => { document.body.innerHTML = '<iframe src="/" style="width: 1240px; height: 4000px; border: 0"></iframe>'; }"""
-        )
-        frame = page.frame_locator("iframe")
-        expect(frame.locator("#cost")).to_contain_text("evaluations")
-        frame.locator("#more > button").click()
-        expect(frame.locator("#precision")).to_be_visible()
-        pictures, foot, more = (box(frame, where) for where in ("#pictures", "#foot", "#more"))
-        assert 0 <= foot["y"] - pictures["y"] - pictures["height"] <= 20
-        assert more["y"] >= foot["y"] + foot["height"] - 1
+def test_in_a_frame_as_high_as_its_page_the_foot_stands_under_pictures(blank: Page, url: str) -> None:
+    blank.goto(f"{url}/health")
+    blank.evaluate(
+        """() => { document.body.innerHTML = '<iframe src="/" style="width: 1240px; height: 4000px; border: 0"></iframe>'; }"""
+    )
+    frame = blank.frame_locator("iframe")
+    expect(frame.locator("#cost")).to_contain_text("evaluations")
+    frame.locator("#more > button").click()
+    expect(frame.locator("#precision")).to_be_visible()
+    pictures, foot, more = (box(frame, where) for where in ("#pictures", "#foot", "#more"))
+    assert 0 <= foot["y"] - pictures["y"] - pictures["height"] <= 20
+    assert more["y"] >= foot["y"] + foot["height"] - 1
 
 
 @pytest.mark.parametrize(("button", "start"), [("#share-link", "http"), ("#share-python", "from pathlib")])
-def test_share_buttons_copy(browser: Browser, url: str, button: str, start: str) -> None:
-    with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
-        page = context.new_page()
-        open_page(page, url)
-        page.click(button)
-        expect(page.locator(button)).to_contain_text("Copied")
-        assert page.evaluate("navigator.clipboard.readText()").startswith(start)
+def test_share_buttons_copy(page: Page, button: str, start: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click(button)
+    expect(page.locator(button)).to_contain_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()").startswith(start)
 
 
 def test_share_makes_a_gif_and_a_dropped_picture_brings_its_settings(page: Page, tmp_path: Path) -> None:
@@ -284,6 +278,10 @@ def test_the_licence_of_the_chosen_model_stands_under_its_name(page: Page) -> No
 
 
 def test_a_link_waits_for_the_tab_and_the_button_that_it_presses(page: Page) -> None:
+    open_tab(page, "matrix")
+    for name, value in (("row-values", "0"), ("column-values", "2")):  # one cell in place of twenty
+        page.fill(f"#{name} textarea, #{name} input", value)
+    open_tab(page, "compare")
     page.evaluate(
         """() => {
             const late = ['#header', '#run-matrix'].map(where => document.querySelector(where)), names = late.map(node => node.id);

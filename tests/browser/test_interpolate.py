@@ -10,7 +10,7 @@ from ddim_app.media.images import png_bytes, to_pil, to_pixels
 from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.kinds import from_json
 from ddim_app.runs.sampling import Arm, Recipe
-from tests.browser.conftest import screenshot, until_quiet
+from tests.browser.conftest import asked_of_server, screenshot, until_quiet
 from tests.browser.test_compare import apart, cost, fill, until_drawn
 from tests.wire import calls_after, wait_for
 
@@ -59,19 +59,19 @@ def frames(page: Page, where: str = "#strips td button") -> list[str]:
 def test_the_tab_opens_on_a_loop_that_plays_and_asks_the_server_nothing(page: Page, engine: Engine) -> None:
     page.get_by_role("tab", name="Interpolate").click()
     until_quiet(page)
-    calls, asked = engine.loop.calls, []
-    page.on("request", lambda request: asked.append(request.url))
-    expect(page.locator("#strips .bar")).to_have_count(32)
-    for where in ("seed 8", "between seed 9 and seed 10", "between seed 10 and seed 7"):
-        page.wait_for_function("where => document.querySelector('#strips .where').textContent === where", arg=where)
-    page.click("#strips .play")
-    page.focus("#strips .scrub")
-    page.keyboard.press("Home")
-    expect(page.locator("#strips .read")).to_contain_text("frame 1 of 32")
-    big = frames(page, "#strips figure")[0]
-    page.keyboard.press("ArrowRight")
-    assert frames(page, "#strips figure")[0] != big == frames(page)[0]
-    assert asked == []
+    calls = engine.loop.calls
+    with asked_of_server(page) as asked:
+        expect(page.locator("#strips .bar")).to_have_count(32)
+        for where in ("seed 8", "between seed 9 and seed 10", "between seed 10 and seed 7"):
+            page.wait_for_function("where => document.querySelector('#strips .where').textContent === where", arg=where)
+        page.click("#strips .play")
+        page.focus("#strips .scrub")
+        page.keyboard.press("Home")
+        expect(page.locator("#strips .read")).to_contain_text("frame 1 of 32")
+        big = frames(page, "#strips figure")[0]
+        page.keyboard.press("ArrowRight")
+        assert frames(page, "#strips figure")[0] != big == frames(page)[0]
+        assert asked == []
     assert engine.loop.calls == calls
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.runs import latent_files
@@ -291,18 +291,17 @@ def test_stop_keeps_what_is_there(page: Page, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1280, "dark")])
-def test_it_fits_a_phone_and_the_dark(browser: Browser, url: str, width: int, theme: str) -> None:
-    with browser.new_context(viewport={"width": width, "height": 844}) as context:
-        page = context.new_page()
-        open_page(page, f"{url}/?__theme={theme}", live=True)
-        open_invert(page)
-        expect(page.locator("#invert .first")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        boxes = [page.locator(where).bounding_box() for where in ("#invert-pictures", "#invert", "#ways")]
-        tops = [box["y"] for box in boxes if box]
-        assert tops == sorted(tops)
-        assert tops[1] < 500
-        screenshot(page, f"invert-{width}-{theme}")
+def test_it_fits_a_phone_and_the_dark(blank: Page, url: str, width: int, theme: str) -> None:
+    blank.set_viewport_size({"width": width, "height": 844})
+    open_page(blank, f"{url}/?__theme={theme}", live=True)
+    open_invert(blank)
+    expect(blank.locator("#invert .first")).to_be_visible()
+    assert blank.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = [blank.locator(where).bounding_box() for where in ("#invert-pictures", "#invert", "#ways")]
+    tops = [box["y"] for box in boxes if box]
+    assert tops == sorted(tops)
+    assert tops[1] < 500
+    screenshot(blank, f"invert-{width}-{theme}")
 
 
 @pytest.mark.parametrize("width", [1024, 1280])

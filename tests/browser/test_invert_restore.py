@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.ui import run_tab
-from tests.browser.conftest import open_page
+from tests.browser.conftest import forget, open_page
 from tests.browser.test_invert import PIXELS, bring, drawn, first, open_invert, picture, run_inversion, until_other
 from tests.browser.test_recipe import copied, drop, note, paste
 
@@ -55,7 +55,7 @@ def test_a_link_opens_on_the_same_round_trip(inverted: Page, browser: Browser) -
         assert first(other) == first(inverted)
 
 
-def test_the_recipe_and_a_picture_of_a_run_bring_it_back(inverted: Page) -> None:
+def test_the_recipe_and_a_picture_of_a_run_bring_it_back(inverted: Page, url: str) -> None:
     like = pictures(inverted)
     recipe = copied(inverted, "JSON", "{")
     inverted.click("#save-pictures")
@@ -63,8 +63,8 @@ def test_the_recipe_and_a_picture_of_a_run_bring_it_back(inverted: Page) -> None
         inverted.locator("#pictures-saved a[download]").first.click()
     data = Path(download.value.path()).read_bytes()
     for bring_back in (lambda page: paste(page, recipe), lambda page: drop(page, "anything.png", data)):
-        inverted.add_init_script("localStorage.clear(); sessionStorage.clear()")
-        open_page(inverted, inverted.url)
+        forget(inverted, url)
+        open_page(inverted, url)
         inverted.get_by_role("button", name="Recipe: copy, restore, files").click()
         bring_back(inverted)
         note(inverted, "Its settings are in the fields of Invert: press Run there.")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
-from tests.browser.conftest import open_page, until_quiet
+from tests.browser.conftest import forget, listening, open_page, until_quiet
 from tests.browser.test_compare import fill, slider
 from tests.wire import served, wait_for
 
@@ -17,16 +17,14 @@ FIRST = ["24.2", "14.0", "7.6", "4.0", "1.9", "1.1"]
 
 
 @pytest.fixture
-def moved(browser: Browser, url: str, engine: Engine) -> Iterator[Page]:
+def moved(blank: Page, url: str, engine: Engine) -> Iterator[Page]:
     """A page with Live on."""
-    with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
-        page = context.new_page()
-        open_page(page, url, live=True)
-        page.wait_for_function("document.querySelectorAll('#ladder .cell img[src]').length === 12")
-        wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
-        yield page
-        page.close()
-        wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
+    open_page(blank, url, live=True)
+    blank.wait_for_function("document.querySelectorAll('#ladder .cell img[src]').length === 12")
+    wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
+    yield blank
+    forget(blank, url)
+    wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
 
 
 def test_the_first_screen_says_from_how_many_steps_each_sampler_stays(page: Page) -> None:
@@ -69,18 +67,18 @@ def test_arrows_walk_through_the_cells(page: Page) -> None:
 def test_dragging_over_stored_stops_starts_no_run(moved: Page, engine: Engine) -> None:
     until_quiet(moved)
     calls, asked = engine.loop.calls, []
-    moved.on("request", lambda request: asked.append(f"{request.url} {request.post_data}"))
     place = moved.locator("#steps [role=slider]").bounding_box()
     assert place is not None
     y, seen = place["y"] + place["height"] / 2, []
     moved.mouse.move(place["x"] + place["width"] * 0.34, y)
     moved.mouse.down()
-    for part in (0.16, 0.24, 0.44, 0.5, 0.56, 0.62):
-        moved.mouse.move(place["x"] + part * place["width"], y)
-        steps = moved.locator("#steps input").input_value()
-        expect(moved.locator("#stage figcaption").first).to_contain_text(f"{steps} step")
-        seen.append(steps)
-        expect(moved.locator("#replay .read")).to_contain_text("stored, fp32")
+    with listening(moved, "request", lambda request: asked.append(f"{request.url} {request.post_data}")):
+        for part in (0.16, 0.24, 0.44, 0.5, 0.56, 0.62):
+            moved.mouse.move(place["x"] + part * place["width"], y)
+            steps = moved.locator("#steps input").input_value()
+            expect(moved.locator("#stage figcaption").first).to_contain_text(f"{steps} step")
+            seen.append(steps)
+            expect(moved.locator("#replay .read")).to_contain_text("stored, fp32")
     assert len(set(seen)) == 6
     assert engine.loop.calls == calls
     assert [address for address in asked if "gradio_api" in address] == []

@@ -209,35 +209,35 @@ def test_a_link_opens_its_chapter_and_a_chapter_opens_compare(browser: Browser, 
         assert not page.locator("#header").is_visible()
 
 
-def test_the_contents_are_walked_by_keys_and_what_is_printed_is_no_control(page: Page) -> None:
-    open_learn(page)
-    expect(page.locator("#of-forward")).to_have_text("Picture: sample 1, the bundled model's of seed 7.")
-    links = page.locator("#contents a")
+def test_the_contents_are_walked_by_keys_and_what_is_printed_is_no_control(alone: Page) -> None:
+    open_learn(alone)
+    expect(alone.locator("#of-forward")).to_have_text("Picture: sample 1, the bundled model's of seed 7.")
+    links = alone.locator("#contents a")
     links.nth(2).focus()
-    page.keyboard.press("Tab")
+    alone.keyboard.press("Tab")
     expect(links.nth(3)).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.locator("#learn-eta h2, #chapter-family h2").first).to_be_focused()
-    expect(page.get_by_role("heading", name="The family: η", exact=True)).to_be_in_viewport()
-    page.keyboard.press("Tab")  # on into the chapter
-    assert page.evaluate("document.activeElement.closest('.chapter').querySelector('h2').textContent") == "The family: η"
-    page.emulate_media(media="print")
-    chapters = page.locator("#chapters .chapter")
+    alone.keyboard.press("Enter")
+    expect(alone.locator("#learn-eta h2, #chapter-family h2").first).to_be_focused()
+    expect(alone.get_by_role("heading", name="The family: η", exact=True)).to_be_in_viewport()
+    alone.keyboard.press("Tab")  # on into the chapter
+    assert alone.evaluate("document.activeElement.closest('.chapter').querySelector('h2').textContent") == "The family: η"
+    alone.emulate_media(media="print")
+    chapters = alone.locator("#chapters .chapter")
     assert chapters.count() == links.count()
     for i in range(chapters.count()):
         expect(chapters.nth(i)).to_be_visible()
     for control in ("[role=slider]", "input", "button.run-chapter", ".options button", "select"):
-        assert page.locator(f"#chapters {control} >> visible=true").count() == 0, control
+        assert alone.locator(f"#chapters {control} >> visible=true").count() == 0, control
     for control in (".controls label", "[type=radio] + span", "#symbols"):  # nor a name of one, or a fold
-        assert page.locator(f"#chapters {control} >> visible=true").count() == 0, control
-    assert page.locator("#chapters .plot:empty >> visible=true").count() == 0
-    notes = page.locator(".chapter").evaluate_all("nodes => nodes.map(node => getComputedStyle(node, '::after').content)")
+        assert alone.locator(f"#chapters {control} >> visible=true").count() == 0, control
+    assert alone.locator("#chapters .plot:empty >> visible=true").count() == 0
+    notes = alone.locator(".chapter").evaluate_all("nodes => nodes.map(node => getComputedStyle(node, '::after').content)")
     assert sum("press its Run before printing" in note for note in notes) == 3  # one that has nothing to print says so
-    expect(page.locator("#world button canvas").first).to_be_visible()
-    page.set_viewport_size({"width": 760, "height": 1000})
+    expect(alone.locator("#world button canvas").first).to_be_visible()
+    alone.set_viewport_size({"width": 760, "height": 1000})
     cut = """() => [...document.querySelectorAll('#chapters img, #chapters canvas')].filter(node => node.offsetParent
       && node.getBoundingClientRect().right > innerWidth).length"""
-    page.wait_for_function(f"({cut})() === 0")
+    alone.wait_for_function(f"({cut})() === 0")
 
 
 def test_paper_is_white_and_nothing_around_the_chapters_cuts_them(browser: Browser, url: str) -> None:
@@ -271,19 +271,18 @@ def test_paper_is_white_and_nothing_around_the_chapters_cuts_them(browser: Brows
         expect(page.locator("#stage")).to_be_visible()
 
 
-def test_the_story_on_a_phone(browser: Browser, url: str, engine: Engine) -> None:
-    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
-        page = context.new_page()
-        open_page(page, url)
-        wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
-        open_learn(page)
-        go(page, "Why few steps", "why-few-steps")
-        expect(page.locator("#world canvas").first).to_be_visible()
-        page.locator("#chapter-world").get_by_role("button", name="DDIM").click()
-        until_drawn(page, "chapter-world", "nearly straight")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        small = page.locator("#world button:visible, #chapter-world button:visible").evaluate_all(
-            "nodes => nodes.filter(node => node.getBoundingClientRect().height < 40).map(node => node.className)"
-        )
-        assert small == []
-        screenshot(page, "learn-390")
+def test_the_story_on_a_phone(blank: Page, url: str, engine: Engine) -> None:
+    blank.set_viewport_size({"width": 390, "height": 844})
+    open_page(blank, url)
+    wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
+    open_learn(blank)
+    go(blank, "Why few steps", "why-few-steps")
+    expect(blank.locator("#world canvas").first).to_be_visible()
+    blank.locator("#chapter-world").get_by_role("button", name="DDIM").click()
+    until_drawn(blank, "chapter-world", "nearly straight")
+    assert blank.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    small = blank.locator("#world button:visible, #chapter-world button:visible").evaluate_all(
+        "nodes => nodes.filter(node => node.getBoundingClientRect().height < 40).map(node => node.className)"
+    )
+    assert small == []
+    screenshot(blank, "learn-390")

@@ -1,6 +1,5 @@
 """Live: settings answer while they are moved, in a headless browser over the real engine."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,11 @@ NOTE_ARRIVALS = """() => { window.seen = []; const tell = window.arrived;
 
 
 @pytest.fixture
-def moved(browser: Browser, url: str, engine: Engine) -> Iterator[Page]:
+def moved(blank: Page, url: str, engine: Engine) -> Page:
     """A page with Live on."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        page = context.new_page()
-        open_page(page, url, live=True)
-        wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
-        yield page
+    open_page(blank, url, live=True)
+    wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
+    return blank
 
 
 def settled(page: Page, steps: int) -> None:

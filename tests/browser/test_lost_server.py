@@ -1,7 +1,5 @@
 """A full queue, a server that is lost, a connection that is cut: said in the foot, with Try again."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -27,12 +25,10 @@ window.fetch = async (...request) => {
 
 
 @pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Page]:
+def page(blank: Page, url: str) -> Page:
     """A page whose console may name answers that were refused."""
-    with browser.new_context() as context:
-        page = context.new_page()
-        open_page(page, url)
-        yield page
+    open_page(blank, url)
+    return blank
 
 
 def test_a_full_queue_is_said_in_the_foot_and_tried_again(page: Page) -> None:
@@ -51,21 +47,19 @@ def test_a_full_queue_is_said_in_the_foot_and_tried_again(page: Page) -> None:
     expect(page.locator("#stage .arm figcaption").first).to_contain_text("2 steps")
 
 
-def test_live_says_it_too_and_goes_on_at_the_next_change(browser: Browser, url: str) -> None:
-    with browser.new_context() as context:
-        page = context.new_page()
-        open_page(page, url, live=True)
-        page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Queue is full."}))
-        fill(page, "steps", 4)
-        expect(page.locator("#status .again")).to_be_visible()
-        page.unroute("**/queue/join*")
-        page.locator("#status .again").click()
-        expect(page.locator("#stage .arm figcaption").first).to_contain_text("4 steps", timeout=60_000)
-        fill(page, "steps", 3)
-        expect(page.locator("#stage .arm figcaption").first).to_contain_text("3 steps", timeout=60_000)
+def test_live_says_it_too_and_goes_on_at_the_next_change(blank: Page, url: str) -> None:
+    open_page(blank, url, live=True)
+    blank.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Queue is full."}))
+    fill(blank, "steps", 4)
+    expect(blank.locator("#status .again")).to_be_visible()
+    blank.unroute("**/queue/join*")
+    blank.locator("#status .again").click()
+    expect(blank.locator("#stage .arm figcaption").first).to_contain_text("4 steps", timeout=60_000)
+    fill(blank, "steps", 3)
+    expect(blank.locator("#stage .arm figcaption").first).to_contain_text("3 steps", timeout=60_000)
 
 
-def test_a_lost_server_and_a_cut_connection_are_said(browser: Browser, url: str, engine: Engine, brake: Brake) -> None:
+def test_a_lost_server_and_a_cut_connection_are_said(browser: Browser, blank: Page, url: str, engine: Engine, brake: Brake) -> None:
     with browser.new_context() as context:
         page = context.new_page()
         page.add_init_script(CUT)
@@ -80,13 +74,11 @@ def test_a_lost_server_and_a_cut_connection_are_said(browser: Browser, url: str,
         finally:
             brake.seconds = 0
     wait_for(lambda: engine.loop.runs == 0)
-    with browser.new_context() as context:
-        page = context.new_page()
-        open_page(page, url)
-        page.route("**/queue/join*", lambda route: route.abort())
-        page.evaluate("window.said = []; document.addEventListener('failed', event => said.push(event.detail.words))")
-        page.click("#run")
-        page.wait_for_function("said.includes('The server cannot be reached.')")
+    open_page(blank, url)
+    blank.route("**/queue/join*", lambda route: route.abort())
+    blank.evaluate("window.said = []; document.addEventListener('failed', event => said.push(event.detail.words))")
+    blank.click("#run")
+    blank.wait_for_function("said.includes('The server cannot be reached.')")
 
 
 def test_over_plain_http_words_are_shown_to_copy_and_the_webcam_says_why_not(browser: Browser, url: str) -> None:

@@ -191,7 +191,7 @@ def test_the_distance_to_many_steps_is_plotted(page: Page) -> None:
 
 def test_equal_seconds_become_steps(page: Page) -> None:
     set_view(page, "Equal seconds", "0.2", "0, 1")
-    expect(page.locator("#cost-matrix")).to_contain_text("evaluations", timeout=30_000)
+    expect(page.locator("#cost-matrix")).to_contain_text("evaluations")
     until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
     assert page.locator("#matrix tbody th b").inner_text() == "0.2 s"
     assert page.locator("#matrix tbody th small").inner_text().endswith("steps")

@@ -17,7 +17,7 @@ from ddim_app.media.animation import text_inside
 from ddim_app.ui.components import stage
 from ddim_app.ui.theme import launch_options
 from tests import toys
-from tests.browser.conftest import open_page, screenshot, until_quiet
+from tests.browser.conftest import asked_of_server, open_page, screenshot, until_quiet
 from tests.browser.test_compare import fill, pixels, run
 from tests.ui.test_stage import frames_of, plan_of
 from tests.wire import Brake, served
@@ -65,59 +65,59 @@ def hold(page: Page) -> None:
 # ---- controls --------------------------------------------------------------------------------------------------------
 
 
-def test_the_mouse_steps_plays_pauses_and_loops(page: Page) -> None:
-    hold(page)
-    page.click("#replay .first")
-    page.click("#replay .forth")
-    page.click("#replay .forth")
-    page.click("#replay .back")
-    assert step(page) == 2
-    page.click("#replay .play")
-    expect(page.locator("#replay .play")).to_have_attribute("aria-label", "Pause")
-    page.clock.run_for(1000)  # ten steps in four seconds, but at least four a second
-    assert step(page) == 6
-    page.click("#replay .play")
-    page.clock.run_for(1000)
-    assert step(page) == 6
-    page.select_option("#replay .speed", "4")
-    page.click("#replay .play")
-    page.clock.run_for(1000)
-    assert step(page) == 10
-    expect(page.locator("#replay .play")).to_have_attribute("aria-label", "Play")  # the end stops it
-    page.click("#replay .loop")
-    page.click("#replay .play")
-    page.clock.run_for(830)  # thirteen times 62.5 ms
-    assert step(page) == 4  # begun again: step 1 at once, ten later step 1 again
-    scrub(page).fill("7")
-    page.clock.run_for(1000)
-    assert step(page) == 8
+def test_the_mouse_steps_plays_pauses_and_loops(alone: Page) -> None:
+    hold(alone)
+    alone.click("#replay .first")
+    alone.click("#replay .forth")
+    alone.click("#replay .forth")
+    alone.click("#replay .back")
+    assert step(alone) == 2
+    alone.click("#replay .play")
+    expect(alone.locator("#replay .play")).to_have_attribute("aria-label", "Pause")
+    alone.clock.run_for(1000)  # ten steps in four seconds, but at least four a second
+    assert step(alone) == 6
+    alone.click("#replay .play")
+    alone.clock.run_for(1000)
+    assert step(alone) == 6
+    alone.select_option("#replay .speed", "4")
+    alone.click("#replay .play")
+    alone.clock.run_for(1000)
+    assert step(alone) == 10
+    expect(alone.locator("#replay .play")).to_have_attribute("aria-label", "Play")  # the end stops it
+    alone.click("#replay .loop")
+    alone.click("#replay .play")
+    alone.clock.run_for(830)  # thirteen times 62.5 ms
+    assert step(alone) == 4  # begun again: step 1 at once, ten later step 1 again
+    scrub(alone).fill("7")
+    alone.clock.run_for(1000)
+    assert step(alone) == 8
 
 
-def test_keys_work_where_the_player_has_the_focus(page: Page) -> None:
-    hold(page)
-    page.locator("#stage canvas").first.click()  # a picture hands the focus to the bar
+def test_keys_work_where_the_player_has_the_focus(alone: Page) -> None:
+    hold(alone)
+    alone.locator("#stage canvas").first.click()  # a picture hands the focus to the bar
     for key, where in (("Home", 1), ("ArrowRight", 2), ("ArrowUp", 3), ("ArrowLeft", 2), ("End", 10), ("ArrowRight", 10)):
-        page.keyboard.press(key)
-        assert step(page) == where, key
-    assert re.fullmatch(r"step 10 of 10 · t 99 · ᾱ 0\.\d{3}", page.evaluate(READ))
-    words = f"{page.evaluate(READ)} · σ 0 · NFE 10 · Picture 1 of 4, seed 7"
-    assert scrub(page).get_attribute("aria-valuetext") == words
-    page.keyboard.press("Home")
-    assert scrub(page).get_attribute("aria-valuetext").startswith("step 1 of 10 · t 999 · ᾱ 4.0e-5 · σ 0 | 0.")
-    page.keyboard.press("Space")
-    page.clock.run_for(500)
-    page.keyboard.press("Space")
-    page.clock.run_for(500)
-    assert step(page) == 3
-    before = pixels(page, 0), pixels(page, 1)
-    page.keyboard.press("f")
-    assert (pixels(page, 1), pixels(page, 0)) == before
-    page.locator("#replay .view").first.focus()
-    page.keyboard.press("ArrowRight")
-    assert step(page) == 4
-    page.locator("#steps input").focus()  # elsewhere the keys are not the player's
-    page.keyboard.press("End")
-    assert step(page) == 4
+        alone.keyboard.press(key)
+        assert step(alone) == where, key
+    assert re.fullmatch(r"step 10 of 10 · t 99 · ᾱ 0\.\d{3}", alone.evaluate(READ))
+    words = f"{alone.evaluate(READ)} · σ 0 · NFE 10 · Picture 1 of 4, seed 7"
+    assert scrub(alone).get_attribute("aria-valuetext") == words
+    alone.keyboard.press("Home")
+    assert scrub(alone).get_attribute("aria-valuetext").startswith("step 1 of 10 · t 999 · ᾱ 4.0e-5 · σ 0 | 0.")
+    alone.keyboard.press("Space")
+    alone.clock.run_for(500)
+    alone.keyboard.press("Space")
+    alone.clock.run_for(500)
+    assert step(alone) == 3
+    before = pixels(alone, 0), pixels(alone, 1)
+    alone.keyboard.press("f")
+    assert (pixels(alone, 1), pixels(alone, 0)) == before
+    alone.locator("#replay .view").first.focus()
+    alone.keyboard.press("ArrowRight")
+    assert step(alone) == 4
+    alone.locator("#steps input").focus()  # elsewhere the keys are not the player's
+    alone.keyboard.press("End")
+    assert step(alone) == 4
 
 
 def test_little_motion_is_respected(browser: Browser, url: str) -> None:
@@ -131,21 +131,20 @@ def test_little_motion_is_respected(browser: Browser, url: str) -> None:
         assert step(page) == 5  # two a second, whatever the speed
 
 
-def test_no_frame_asks_the_server(page: Page) -> None:
-    fill(page, "steps", 40)
-    run(page)
-    until_quiet(page)  # settings are kept, and the strip of runs filled, after the run
-    hold(page)  # the page's own timers stand still
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    scrub(page).focus()
-    for key in ("Home", *["ArrowRight"] * 39, "Home", "f", "f", "Space"):
-        page.keyboard.press(key)
-    page.clock.run_for(5000)
-    page.click("#replay [data-view=x_t]")
-    page.click("#replay .first")
-    assert step(page) == 1
-    assert asked == []
+def test_no_frame_asks_the_server(alone: Page) -> None:
+    fill(alone, "steps", 40)
+    run(alone)
+    until_quiet(alone)  # settings are kept, and the strip of runs filled, after the run
+    hold(alone)  # the alone's own timers stand still
+    with asked_of_server(alone) as asked:
+        scrub(alone).focus()
+        for key in ("Home", *["ArrowRight"] * 39, "Home", "f", "f", "Space"):
+            alone.keyboard.press(key)
+        alone.clock.run_for(5000)
+        alone.click("#replay [data-view=x_t]")
+        alone.click("#replay .first")
+        assert step(alone) == 1
+        assert asked == []
 
 
 # ---- streaming -------------------------------------------------------------------------------------------------------
@@ -166,22 +165,22 @@ WATCH = """() => {
 }"""
 
 
-def test_200_streamed_steps_leave_the_page_as_it_is(page: Page, url: str) -> None:
+def test_200_streamed_steps_leave_the_page_as_it_is(alone: Page, url: str) -> None:
     """Nodes are made once for a run, and the script is started once for a page."""
-    page.add_init_script(COUNT_LOADS)
-    open_page(page, url)
-    fill(page, "steps", 200)
-    fill_pictures(page, 1)
-    page.click("#run")
-    page.wait_for_function("document.querySelector('#replay .scrub').max === '199'")
-    page.evaluate(WATCH)
-    page.wait_for_selector("#stage .arms[aria-busy=false]", timeout=60_000)
+    alone.add_init_script(COUNT_LOADS)
+    open_page(alone, url)
+    fill(alone, "steps", 200)
+    fill_pictures(alone, 1)
+    alone.click("#run")
+    alone.wait_for_function("document.querySelector('#replay .scrub').max === '199'")
+    alone.evaluate(WATCH)
+    alone.wait_for_selector("#stage .arms[aria-busy=false]", timeout=60_000)
     same = "(() => { const now = [...document.querySelectorAll('#stage *')];"
     same += " return now.length === before.length && now.every((node, i) => node === before[i]); })()"
-    assert page.evaluate(same)
-    assert page.evaluate("window.loads") == 1
-    assert page.evaluate("words.size") > 3  # it was drawn while it came
-    assert step(page) == 200
+    assert alone.evaluate(same)
+    assert alone.evaluate("window.loads") == 1
+    assert alone.evaluate("words.size") > 3  # it was drawn while it came
+    assert step(alone) == 200
 
 
 def test_a_position_that_somebody_chose_is_kept_while_frames_come(page: Page, brake: Brake) -> None:

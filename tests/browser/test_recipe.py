@@ -14,7 +14,7 @@ from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
 from ddim_app.runs import codecs
 from ddim_app.runs.sampling import Arm, Recipe
-from tests.browser.conftest import open_page, screenshot, until_quiet
+from tests.browser.conftest import forget, open_page, opened, screenshot, until_quiet
 from tests.browser.test_compare import fill, pixels, run, start_long_run, until_drawn
 from tests.wire import wait_for
 
@@ -63,7 +63,7 @@ def runs_kept(page: Page, count: int) -> None:
     expect(page.locator("#history .strip li")).to_have_count(count)
 
 
-def test_a_downloaded_picture_brings_its_run_back_to_the_last_pixel(bar: Page) -> None:
+def test_a_downloaded_picture_brings_its_run_back_to_the_last_pixel(bar: Page, url: str) -> None:
     for name, value in (("steps", 4), ("eta", 0.5), ("seed", 33)):
         fill(bar, name, value)
     set_pictures(bar, 4)
@@ -78,8 +78,8 @@ def test_a_downloaded_picture_brings_its_run_back_to_the_last_pixel(bar: Page) -
     assert download.value.suggested_filename == "run-1-01-ddim-seed-33.png"
     data = Path(download.value.path()).read_bytes()
     assert codecs.read_file(data).recipe.arms == (Arm(steps=4, eta=0.5), Arm(method="ddpm", steps=4))
-    bar.add_init_script("localStorage.clear()")  # then, when nothing of the page before can write to it any more
-    open_page(bar, bar.url)
+    forget(bar, url)
+    open_page(bar, url)
     field(bar, "seed", "7")
     bar.get_by_role("button", name="Recipe: copy, restore, files").click()
     drop(bar, "anything.png", data)
@@ -112,41 +112,35 @@ def test_a_link_opens_with_its_settings_in_another_browser(bar: Page, browser: B
         assert pixels(other, 1) == pixels(bar, 1)
 
 
-def test_a_link_to_what_is_stored_asks_nothing_of_the_device(browser: Browser, url: str, engine: Engine) -> None:
+def test_a_link_to_what_is_stored_asks_nothing_of_the_device(blank: Page, url: str, engine: Engine) -> None:
     wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
     calls = engine.loop.calls
-    with browser.new_context() as context:
-        page = context.new_page()
-        open_page(page, f"{url}/?v=1&seed=7&pictures=4&steps=20&eta=0.5&arm=method:ddpm", live=True)
-        expect(page.locator("#stage .arm figcaption").first).to_contain_text("η 0.5, 20 steps")
-        expect(page.locator("#replay .read")).to_have_text("stored, fp32")
-        page.wait_for_timeout(300)
-        assert engine.loop.calls == calls
+    open_page(blank, f"{url}/?v=1&seed=7&pictures=4&steps=20&eta=0.5&arm=method:ddpm", live=True)
+    expect(blank.locator("#stage .arm figcaption").first).to_contain_text("η 0.5, 20 steps")
+    expect(blank.locator("#replay .read")).to_have_text("stored, fp32")
+    blank.wait_for_timeout(300)
+    assert engine.loop.calls == calls
 
 
 def test_a_link_beyond_the_hosts_budget_opens_on_its_settings_with_run(
-    browser: Browser, url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    blank: Page, url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "budget", Budget(max_link_evaluations=15))
     wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
     calls = engine.loop.calls
-    with browser.new_context() as context:
-        page = context.new_page()
-        open_page(page, f"{url}/?v=1&seed=99&pictures=4&steps=2&arm=method:ddpm", live=True)
-        expect(page.locator("#restore-note")).to_contain_text("Settings taken from the link.")
-        expect(page.locator("#run")).to_be_visible()
-        page.wait_for_timeout(300)
-        assert engine.loop.calls == calls
-        run(page)
-        assert engine.loop.calls > calls
+    open_page(blank, f"{url}/?v=1&seed=99&pictures=4&steps=2&arm=method:ddpm", live=True)
+    expect(blank.locator("#restore-note")).to_contain_text("Settings taken from the link.")
+    expect(blank.locator("#run")).to_be_visible()
+    blank.wait_for_timeout(300)
+    assert engine.loop.calls == calls
+    run(blank)
+    assert engine.loop.calls > calls
 
 
-def test_a_link_to_a_table_opens_on_the_table(browser: Browser, url: str) -> None:
-    with browser.new_context() as context:
-        page = context.new_page()
-        page.goto(f"{url}/?v=1&seed=3&steps=2&arm=steps:4&arm=steps:2,eta:1&arm=steps:4")
-        expect(page.locator("#status-matrix p")).to_contain_text("Done", timeout=60_000)
-        assert page.evaluate("document.body.dataset.tab") == "matrix"
+def test_a_link_to_a_table_opens_on_the_table(blank: Page, url: str) -> None:
+    blank.goto(f"{url}/?v=1&seed=3&steps=2&arm=steps:4&arm=steps:2,eta:1&arm=steps:4")
+    expect(blank.locator("#status-matrix p")).to_contain_text("Done", timeout=60_000)
+    assert blank.evaluate("document.body.dataset.tab") == "matrix"
 
 
 def test_copies(bar: Page) -> None:
@@ -300,8 +294,8 @@ def test_hostile_text_stays_text_everywhere(bar: Page, url: str, payload: str) -
     ],
     ids=range(6),
 )
-def test_bad_links_get_one_sentence_and_the_page_works(page: Page, url: str, query: str, sentence: str) -> None:
-    open_page(page, f"{url}/?{query}")
-    note(page, sentence)
-    assert page.title() == "DDIM Explorer"
-    run(page)
+def test_bad_links_get_one_sentence_and_the_page_works(blank: Page, url: str, engine: Engine, query: str, sentence: str) -> None:
+    with opened(blank, f"{url}/?{query}", engine):
+        note(blank, sentence)
+        assert blank.title() == "DDIM Explorer"
+        run(blank)

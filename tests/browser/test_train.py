@@ -19,7 +19,7 @@ def test_a_fine_tuned_model_is_listed_while_it_trains_and_sampled(browser: Brows
     save_drawings(tmp_path / "my_photos", 24, side=32)
     command = [
         sys.executable, "-m", "ddim_app.train", "--data", str(tmp_path / "my_photos"), "--output", str(tmp_path / "runs" / "me"),
-        "--steps", "6", "--batch-size", "4", "--holdout", "4", "--no-several-averages",
+        "--steps", "6", "--batch-size", "4", "--holdout", "4", "--no-several-averages", "--preview-every", "6",
     ]  # fmt: skip
     with served(Engine([ROOT / "weights", tmp_path / "runs"], allow_hub=False)) as address, browser.new_context() as context:
         page = context.new_page()

@@ -273,7 +273,7 @@ def test_a_model_that_was_trained_again_is_loaded_again(tmp_path):
 def test_nothing_is_kept_of_a_run_that_ended_and_was_not_stopped(engine):
     ended = threading.Event()
     engine.start(engine.plan(recipe()), lambda item: ended.set() if isinstance(item, Finished) else None)
-    assert ended.wait(30)
+    assert ended.wait(60)
     wait_for(lambda: len(engine._open) == 0)
 
 

@@ -78,7 +78,7 @@ def test_stop_from_another_thread_ends_the_reader(engine):
     reader = threading.Thread(target=lambda: read.extend(run))
     reader.start()
     run.stop()
-    reader.join(30)
+    reader.join(60)
     assert not reader.is_alive()
     assert len(read) < 1000
 

@@ -178,15 +178,15 @@ def test_a_worker_that_two_threads_give_back_at_once_goes_back_once_and_quietly(
             yield 0, 0.0, []
         finally:
             inside.set()
-            on.wait(10)
+            on.wait(60)
             given_back.append(1)
 
     lease = Lease(work(), RECIPE, lambda item: None, lambda lease: None)
     lease.advance()
     stopping = threading.Thread(target=engine.stop, args=(lease,))
     stopping.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     lease.leave()
     on.set()
-    stopping.join(10)
+    stopping.join(60)
     assert given_back == [1]

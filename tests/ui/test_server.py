@@ -136,8 +136,8 @@ def test_sigterm_lets_a_run_end_and_tells_the_others(tiny_root: Path) -> None:
         assert status == 422
         assert "this server is about to be restarted, and takes no new runs" in sentence
         assert server.process.wait(60) == 0
-        long.join(10)
-        short.join(10)
+        long.join(60)
+        short.join(60)
         assert answers["short"][1][0] in ("complete", "error")
         name, data = answers["long"][1]
         assert name == "error"
