@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ddim_app.backends.devices import best_device, computes_bf16, number_format, spare_cores, threads, use_cores
+from ddim_app.backends.devices import best_device, computes_bf16, number_format, on_one_core, spare_cores, threads, use_cores
 
 if TYPE_CHECKING:
     from ddim_app.backends.batch_invariance import invariant_buckets
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ddim_app.backends.switch import BackendSwitch
 
 __all__ = [
-    "BackendSwitch", "best_device", "computes_bf16", "invariant_buckets", "number_format", "predictor", "settle", "smallest",
-    "spare_cores", "threads", "use_cores",
+    "BackendSwitch", "best_device", "computes_bf16", "invariant_buckets", "number_format", "on_one_core", "predictor", "settle",
+    "smallest", "spare_cores", "threads", "use_cores",
 ]  # fmt: skip
 
 HOMES = {

@@ -3,9 +3,14 @@
 import functools
 import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ddim_app.lazy import torch
+
+T = TypeVar("T")
 
 
 def best_device() -> "torch.device":
@@ -50,6 +55,17 @@ def spare_cores() -> None:
     """
     threads()
     torch.set_num_threads(1)
+
+
+def on_one_core(function: Callable[..., T], *values: Any) -> T:
+    """What `function(*values)` returns or raises on a thread of its own, which ends with it.
+
+    A team of threads that torch made on the caller's thread would stay; see `spare_cores` for what that costs.
+    """
+    threads()
+    torch.get_num_threads()  # from here on the caller's thread keeps its number
+    with ThreadPoolExecutor(1, "one-core", torch.set_num_threads, (1,)) as thread:
+        return thread.submit(function, *values).result()
 
 
 def computes_bf16(device: "torch.device") -> bool:

@@ -65,7 +65,7 @@ class Engine:
         self.visitors = Visitors(self.budget)
         self.request_log = RequestLog()
         self.loop = BatchLoop(threaded=threaded, prepare=backends.use_cores)
-        self._model_cache = ModelCache(self.catalogue)
+        self._model_cache = ModelCache(self.catalogue, backends.on_one_core)
         self._step_seconds: dict[tuple[object, ...], tuple[float, bool]] = {}
         self._wanted = choice("backend", backend, (*BACKENDS, "auto")), device, cache
         self._making = threading.Lock()

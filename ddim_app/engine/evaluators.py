@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass, field, replace
 
+from ddim_app import backends
 from ddim_app.diffusion.batch_sizes import bucket_of
 from ddim_app.diffusion.sampler import Predict
 from ddim_app.engine.backend_choice import BackendChoice, EvaluatorKey
@@ -106,7 +107,7 @@ class Evaluators:
                 kept = self._model_cache.hashes()
                 self._predictors = {other: value for other, value in self._predictors.items() if other.sha256 in kept}
                 self.backends.forget(kept)
-                predict = self.backends.evaluator(key, model)
+                predict = backends.on_one_core(self.backends.evaluator, key, model)
                 # OpenVINO's memory cannot be watched from here; it takes about what torch does.
                 plain = key._replace(backend="torch", bucket=None)
                 watched = predict if key == plain else self.backends.evaluator(plain, model)

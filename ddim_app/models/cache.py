@@ -13,10 +13,13 @@ REFUSALS_KEPT = 64
 
 
 class ModelCache:
-    """Models by name. Loading one, which may mean a download, keeps nobody waiting who asks for another."""
+    """Models by name. Loading one, which may mean a download, keeps nobody waiting who asks for another.
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+    `call` calls what loads, with its arguments, on the thread that is meant for it.
+    """
+
+    def __init__(self, catalogue: Catalogue, call: Callable[..., Model] = lambda load, *given: load(*given)) -> None:
+        self._catalogue, self._call = catalogue, call
         self._models: OrderedDict[str, tuple[object, Model]] = OrderedDict()
         self._refusals: OrderedDict[str, str] = OrderedDict()
         self._guard = threading.Lock()
@@ -33,7 +36,7 @@ class ModelCache:
                 known, model = self._models.get(name, (None, None))
             if model is None or known != version:
                 try:
-                    model = self._catalogue.load(name, notify)
+                    model = self._call(self._catalogue.load, name, notify)
                 except ModelError as error:
                     reason = str(error).removeprefix("model ")
                     with self._guard:
@@ -50,7 +53,7 @@ class ModelCache:
 
     def renewed(self) -> "ModelCache":
         """A copy with the same models and new locks, for a forked process."""
-        other = ModelCache(self._catalogue)
+        other = ModelCache(self._catalogue, self._call)
         other._models = self._models.copy()
         return other
 

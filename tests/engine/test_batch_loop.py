@@ -385,6 +385,26 @@ assert loop.call(work) == wanted
 """
 
 
+FROM_PYTHON = """
+import os, torch
+from ddim_app import backends
+from ddim_app.engine import Engine
+from ddim_app.runs.sampling import Arm, Recipe
+
+for _ in Engine(allow_hub=False).run(Recipe(arms=(Arm(steps=1),), precision="fp32", backend="torch")):
+    pass
+before = len(os.listdir("/proc/self/task"))
+(torch.ones(2000, 2000) * 2).sum()
+assert torch.get_num_threads() == backends.threads(), "the caller's own arithmetic is as it was"
+assert len(os.listdir("/proc/self/task")) == before + backends.threads() - 1, "and had no team of threads until then"
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux tells them")
+def test_a_run_leaves_the_thread_that_asks_for_it_without_a_team():
+    subprocess.run([sys.executable, "-c", FROM_PYTHON], check=True, timeout=120)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux tells them")
 def test_only_the_loop_computes_with_a_team_of_threads():
     subprocess.run([sys.executable, "-c", ONE_TEAM], check=True, timeout=120)
