@@ -89,7 +89,7 @@ def arm(event):
 
         return quiet
 
-    armed, save_whole = [True], files.save_file
+    armed, save_whole = [True], files.safetensors_torch.save_file
     begin.measure, begin.measure_threads = not_measuring(begin.measure), not_measuring(begin.measure_threads)
     before(state, "save", enter("checkpoint"))
     before(run.TrainingRun, "publish", enter("publish"))
@@ -105,7 +105,7 @@ def arm(event):
             lambda self, batch, last: fire() if batch.step == step and batch.first == 4 * event.get("rank", 0) else None,
         )
     elif moment == "half written":
-        files.save_file = write_half
+        files.safetensors_torch.save_file = write_half
     elif moment == "not flushed":
         before(files, "put_in_place", lambda partial, path: fire() if inside[kind] else None)
     elif moment == "not renamed":
@@ -138,7 +138,7 @@ def poison(step):
 
 def fill_disk(step):
     """Makes the checkpoint of a step fail as on a full disk, after half of it."""
-    original = files.save_file
+    original = files.safetensors_torch.save_file
 
     def full(tensors, path, metadata):
         original(tensors, path, metadata)
@@ -146,7 +146,7 @@ def fill_disk(step):
             os.truncate(path, os.path.getsize(path) // 2)
             raise OSError(28, "No space left on device")
 
-    files.save_file = full
+    files.safetensors_torch.save_file = full
 
 
 def limit_files(size):

@@ -215,6 +215,7 @@ def _fix_steps(running: TrainingRun) -> None:
     """Decides what the speed decides: threads, number of steps, and when to look. A run that was stopped before its first
     checkpoint keeps what was decided."""
     settings, trainer, facts = running.settings, running.trainer, running.facts
+    running.tell("Measuring how fast this machine trains: some seconds, on a busy one a minute or two.")
     with running.stopper.interruptible():
         running.estimate = estimate = measure(trainer) if facts.get("fixed") else measure_threads(trainer)
     if not facts.get("fixed"):
@@ -245,6 +246,8 @@ def _finish(running: TrainingRun) -> None:
         running.facts["finished"] = True
         running.home.write_run(running.facts)
         tell(f"At the end, {running.looks.words()}")
+        if running.looks.is_learning:
+            tell(f"It was learning to the end: the same command with --steps {2 * running.trainer.steps} goes on from here.")
         if better := averages.offer(running.home):
             tell(better)
         tell(f"{final['samples']}\nPeak memory {final['peak_memory_mb']:.0f} MB")

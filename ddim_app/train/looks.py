@@ -102,6 +102,12 @@ class RunPreviews:
         loss = held_out_words.words(held) if held else "no pictures are held out, so that there is no loss to tell by"
         return "; ".join([loss, *self._warnings])
 
+    @property
+    def is_learning(self) -> bool:
+        """Whether the last look had a lower loss, by more than chance, than all before."""
+        held = [line for line in self._home.logged() if line["kind"] == "held_out"]
+        return len(held) > 1 and held_out_words.change(held[-1], held_out_words.best(held[:-1])).is_lower
+
     def _keep_if_best(self, step: int, loss: float) -> None:
         """Keeps the average beside the checkpoints when no look before has had a lower loss."""
         kept = averages.kept_best(self._home)

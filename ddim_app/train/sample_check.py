@@ -80,7 +80,7 @@ class SampleCheck(NamedTuple):
             found.append(f"samples come near to single training pictures, {_times(distance)}: they begin to be learned by heart")
         off = [words for words, (d, e) in zip(self._colours(), self._pairs(), strict=True) if abs(d) > SURE * e]
         if off:
-            found.append(f"samples are tinted: {', '.join(off)} of 255")
+            found.append(f"samples are tinted: {', '.join(off)} of 255; early in a run that is usual, and more steps mend it")
         return found
 
     @property

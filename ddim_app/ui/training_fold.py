@@ -37,6 +37,12 @@ def run_of(engine: Engine, model: Any) -> Path | None:
     return folder if folder is not None and (folder / "metrics.jsonl").is_file() else None
 
 
+def newest_run(engine: Engine) -> str | None:
+    """The name of the model that was trained last among those that the page lists."""
+    folders = {name: folder for name in engine.catalogue.folders() if (folder := run_of(engine, name))}
+    return max(folders, key=lambda name: (folders[name] / "metrics.jsonl").stat().st_mtime_ns, default=None)
+
+
 def curve(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The value of the chart: the loss of the steps, thinned, and the held-out loss of each look."""
     train = [(line["step"], line["loss"]) for line in lines if line.get("kind") == "train"]

@@ -1,6 +1,7 @@
 """What the page shows of a run: the lines that the run has logged, and nothing of what is no run or cannot be read."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,6 +41,19 @@ def test_a_run_shows_its_loss_its_words_and_its_last_preview(folder: Path) -> No
     assert held["points"] == [[0, 1.0], [9000, 0.25]]
     assert preview.startswith("data:image/png;base64,")
     assert goes_on
+
+
+def test_the_newest_run_is_found_wherever_models_lie(folder: Path, tmp_path: Path) -> None:
+    def newest() -> str | None:
+        engine = SimpleNamespace(catalogue=Catalogue([tmp_path / "weights", tmp_path / "runs", tmp_path / "elsewhere"]))
+        return training_fold.newest_run(engine)  # type: ignore[arg-type]
+
+    assert newest() == "runs/cats"
+    made = toys.save_tiny(tmp_path / "elsewhere" / "dogs")
+    assert newest() == "runs/cats"  # dogs is no run
+    (made / "metrics.jsonl").write_text("")
+    os.utime(folder / "metrics.jsonl", (0, 0))
+    assert newest() == "elsewhere/dogs"
 
 
 def test_a_finished_run_is_not_asked_for_again(folder: Path) -> None:

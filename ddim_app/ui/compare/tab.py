@@ -20,6 +20,7 @@ from ddim_app.ui.fields import HERE, PRIVATE
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_films import RunFilms
 from ddim_app.ui.run_tab import KEEP, RunTab
+from ddim_app.ui.training_fold import newest_run
 
 EXAMPLE_FIELDS = ("steps", "eta", "ddpm_steps", "variance", "spacing", "clip", "second_model")
 TRAIN = "python -m ddim_app.train --data FOLDER --output runs/mine"
@@ -130,7 +131,9 @@ class CompareTab(RunTab):
         example = EXAMPLES[words]
         *values, second = example.values
         if words == BASE_AND_FINE_TUNED:
-            second = next((name for name in self.runs.engine.catalogue.names() if name.startswith("runs/")), "")
+            second = newest_run(self.runs.engine)
+            if second is None:
+                raise gr.Error(f"There is no fine-tuned model here yet; {TRAIN} makes one.", print_exception=False)
         return [*values, second, list(example.more_arms)]
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
