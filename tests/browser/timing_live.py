@@ -295,7 +295,7 @@ def estimates() -> None:
         within = sum(each <= 1.5 for each in found)
         middle, worst = found[len(found) // 2], found[-1]
         print(f"estimates, {name}: {within} of {len(found)} within 1.5 times, median {middle:.2f}, worst {worst:.2f}", flush=True)
-    engine.close()
+    engine.close(5)
 
 
 PARTS: dict[str, Callable[[Browser, str, Path], None]] = {
