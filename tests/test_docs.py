@@ -19,7 +19,13 @@ from tests.browser import pictures
 from tests.wire import served
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-WITHOUT_OPTIONS = {"tests.browser.timing", "tests.golden.make", "tests.packages", "ddim_app.ui.first_run"}
+WITHOUT_OPTIONS = {
+    "tests.browser.timing",
+    "tests.browser.timing_live",
+    "tests.golden.make",
+    "tests.packages",
+    "ddim_app.ui.first_run",
+}
 ADDRESS = "http://127.0.0.1:7860"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
