@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 
@@ -58,7 +59,8 @@ def test_a_fine_tuned_run_goes_on_where_neither_its_place_nor_its_start_is_left(
     assert lost.endswith("this run goes on without it: leave --init or --preset out")
     ran = worker.run(*command)
     assert ran.code == 0, ran.text
-    assert "Going on after step 8 of 12" in ran.text
+    # That of step 8 is written in the background, and was perhaps not whole when the run was killed in step 10.
+    assert re.search("Going on after step [48] of 12", ran.text)
     assert final_digest(there / "run") == wanted
 
 
