@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from ddim_app.engine import Engine
@@ -227,6 +228,7 @@ def test_wrong_values_are_said_on_their_fields(page: Page, engine: Engine) -> No
     assert engine.loop.calls == calls
 
 
+@pytest.mark.usefixtures("slow")
 def test_stop_keeps_the_frames_that_are_there(page: Page, engine: Engine) -> None:
     open_tab(page, steps=1000)
     calls = engine.loop.calls
@@ -235,7 +237,7 @@ def test_stop_keeps_the_frames_that_are_there(page: Page, engine: Engine) -> Non
     expect(page.locator("#strips small").first).to_contain_text("of 1000")
     page.click("#stop-interpolate")
     expect(page.locator("#status-interpolate")).to_contain_text("Stopped at step")
-    assert calls_after(engine) <= 3
+    assert calls_after(engine) <= 1
     assert len(set(frames(page))) >= 2
 
 
