@@ -364,6 +364,6 @@ def test_a_models_name_is_text_wherever_it_comes(page: Page) -> None:
     expect(page.locator("#recipe")).to_contain_text(HOSTILE)
     page.click("#films-fold button")
     assert json.loads(text_inside(download(page, "sheet")[1]))["model"] == HOSTILE
-    expect(page.locator("#replay .plot").first).to_have_attribute("aria-label", re.compile("ε"))
+    expect(page.locator("#replay .plot.size")).to_have_attribute("aria-label", re.compile("ε"))
     assert page.title() == "DDIM Explorer"
     assert page.locator("img[src=x]").count() == 0
