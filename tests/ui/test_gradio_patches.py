@@ -128,12 +128,14 @@ def test_files_of_the_page_are_known(tmp_path):
     assert {Path(path).name for path in patches.files_of_page(demo)} == {"a.png"}
 
 
-def test_the_script_that_sets_fields_again_is_found_and_mended_once():
-    name, text = patches.mended_script()
-    path = next(Path(gr.__file__).parent.rglob(f"frontend/assets/{name}"))
-    assert len(patches.SETS_AGAIN.findall(path.read_text("utf-8"))) == 1
-    assert patches.SETS_AGAIN.search(text) is None
-    assert "async get_state(" in text
+@pytest.mark.parametrize("name", patches.MENDS)
+def test_what_a_script_of_gradios_is_served_without_is_found_once(name):
+    mend = patches.MENDS[name]
+    texts = [path.read_text("utf-8") for path in Path(gr.__file__).parent.glob(f"templates/frontend/assets/{mend.file}-*.js")]
+    assert [len(mend.found.findall(text)) for text in texts] == [1]
+    (mended,) = (text for file, text in patches.mended_scripts().items() if file.startswith(mend.file))
+    assert mend.found.sub(mend.put, texts[0]) != texts[0]
+    assert all(mended.count(word) == texts[0].count(word) for word in ("async get_state(", "async set_event_args(", "reload("))
 
 
 def test_launch_still_takes_its_option():

@@ -87,7 +87,7 @@ class CompareTab(RunTab):
 
     def __init__(self, runs: PageRuns, settings: Controls) -> None:
         super().__init__(runs, settings)
-        first = stage.stored_run()
+        first = stage.stored_value()
         self.inputs = [*self.settings.inputs, self.settings.more_arms]
         self.also = self._examples()
         self.stage = stage.component(first)

@@ -277,11 +277,18 @@ async function take(value) {
   // Who wants little motion sees a run advance once a second.
   if (value.complete || value.early || !calm.matches || performance.now() - drawn > 1000) draw();
   if (value.early) window.arrived?.(value.serial);
+  if (value.whole) return takeWhole(value.whole);
   if (!value.complete) return;
   arms.setAttribute('aria-busy', 'false');
   arms.dataset.drawn = run.run;
   if (run.serial) window.arrived?.(run.serial);
   window.finished?.();
+}
+
+// The steps of the stored run come once its finished pictures stand; without them those stay.
+async function takeWhole(name) {
+  await new Promise(requestAnimationFrame);
+  await fetch(`${window.gradio_config?.root ?? ''}/stored/${name}`).then(answer => answer.json()).then(take).catch(() => arms.setAttribute('aria-busy', 'false'));
 }
 
 // Drops the frames that were only shown while they were the newest, so that a long run is replayed at an even pace.

@@ -4,6 +4,7 @@ Python sends a JSON value and never markup: template and style are constant file
 carries the frames that are new, the last one all of them, so a page that opens late still gets the whole run.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable
@@ -77,10 +78,21 @@ def _start(recipe: Recipe, shape: Any) -> dict[str, Any]:
     return {"seeds": seeds, "noise": _data_uri(initial_noise(seeds, shape)[..., ::thinned, ::thinned])}
 
 
+STORED_RUN = "first_run.json"
+
+
 def stored_run() -> dict[str, Any]:
     """The run of the bundled model that the first screen shows; made by `python -m ddim_app.ui.first_run`."""
-    stored: dict[str, Any] = json.loads(asset("first_run.json"))
+    stored: dict[str, Any] = json.loads(asset(STORED_RUN))
     return stored
+
+
+def stored_value() -> dict[str, Any]:
+    """The stage's value with which the page opens: the stored run's finished pictures, and where the whole of it is."""
+    whole = stored_run()
+    finished = [frame for frame in whole["frames"] if frame["k"] == whole["arms"][frame["arm"]]["steps"] - 1]
+    version = hashlib.sha256(asset(STORED_RUN).encode()).hexdigest()[:12]
+    return {**whole, "frames": finished, "complete": False, "whole": STORED_RUN.replace(".", f"-{version}.")}
 
 
 class StageFrames:

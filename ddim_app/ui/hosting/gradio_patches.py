@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import gradio as gr
 from gradio.components import Component
@@ -13,9 +13,49 @@ UNREAD_SECONDS = 120
 LAUNCH = {"_frontend": False}
 """Option of `launch`: else gradio asks its own address within 3 s, and gives up where a busy machine takes longer."""
 AnyComponent = TypeVar("AnyComponent", bound=Component)
-SETS_AGAIN = re.compile(r"(requestAnimationFrame\(\w+\)\);for\(let (\w+) of \w+\))(this\.#\w+\(\2\))")
-"""Where a fold or a tab that is opened for the first time hands its fields once more the values from before it was opened."""
-KEEPS = r"\1{const now=await this.get_state(\2.id);if(now&&'value'in now)\2.props.props.value=now.value;\3}"
+
+
+class Mend(NamedTuple):
+    """What one of Gradio's scripts is served with in the place of `found`, which it holds once."""
+
+    file: str
+    """The beginning of the script's name; the rest is a hash."""
+    found: re.Pattern[str]
+    put: str
+
+
+MENDS = {
+    # A fold or a tab that is opened for the first time hands its fields once more the values from before it was opened. Rendering
+    # takes a busy browser a second, in which the fields are there already: what is typed meanwhile is to stay.
+    "fields keep what is typed": Mend(
+        "core",
+        re.compile(r"(requestAnimationFrame\(\w+\)\);for\(let (\w+) of \w+\))(this\.#\w+\(\2\))"),
+        r"\1{const now=await this.get_state(\2.id);if(now&&'value'in now)\2.props.props.value=now.value;\3}",
+    ),
+    # For each component all events are gone through, twice: a third of a second of this page's start. They are sorted once here.
+    "events are sorted once": Mend(
+        "core",
+        re.compile(
+            r"(find_attached_events\((\w+),(\w+)\)\{let (\w+)=)\3\.filter\((?:(?!\.filter\(Boolean\)).){1,160}\.filter\(Boolean\)"
+            r"(;return \2\.props\.shared_props\.attached_events=\4,\2\})"
+        ),
+        r"\1((this.sorted_events??=new WeakMap).get(\3)??(()=>{const by={};for(const each of \3)"
+        r"for(const[id,name]of new Map([...each.targets].reverse()))if(name)(by[id]??=[]).push(name);"
+        r"this.sorted_events.set(\3,by);return by})())[\2.id]??[]\5",
+    ),
+    # As soon as the page stands, all of its components are made a second time, from the same description, and told their values.
+    "components are made once": Mend(
+        "core",
+        re.compile(r"(\breload\((\w),(\w),\w,\w\)\{)(this\.(#\w+)=\3,this\.(#\w+)=\2;)"),
+        r"\1if(this.\6===\2&&this.\5===\3&&!this.stands)return void(this.stands=!0);\4",
+    ),
+    # For each target of each event the component is looked for among all, twice, though nearly no event has arguments to set.
+    "events without arguments set none": Mend(
+        "Blocks",
+        re.compile(r"(async set_event_args\(\w+,(\w+)\)\{)"),
+        r"\1if(!Object.keys(\2).length)return()=>{};",
+    ),
+}
 
 
 class EventQueue:
@@ -153,13 +193,12 @@ def files_of_page(demo: gr.Blocks) -> frozenset[str]:
     return frozenset(path for block in demo.blocks.values() for path in getattr(block, "keep_in_cache", ()))
 
 
-def mended_script() -> tuple[str, str] | None:
-    """Name and text of the script of Gradio's that renders a fold or a tab as it is opened, so that what is typed meanwhile stays.
-
-    Rendering takes a busy browser a second, in which the fields are there already and take what is typed.
-    """
-    for path in Path(gr.__file__).parent.glob("templates/frontend/assets/core-*.js"):
-        text, count = SETS_AGAIN.subn(KEEPS, path.read_text("utf-8"))
-        if count:
-            return path.name, text
-    return None
+def mended_scripts() -> dict[str, str]:
+    """Names and texts of the scripts of Gradio's that are served with MENDS; one that a mend does not fit goes without it."""
+    texts: dict[str, str] = {}
+    for mend in MENDS.values():
+        for path in Path(gr.__file__).parent.glob(f"templates/frontend/assets/{mend.file}-*.js"):
+            text, count = mend.found.subn(mend.put, texts.get(path.name) or path.read_text("utf-8"))
+            if count == 1:
+                texts[path.name] = text
+    return texts

@@ -20,8 +20,10 @@ from starlette.routing import Route
 from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
 from ddim_app.ui.assets import FOLDER
+from ddim_app.ui.components.stage import STORED_RUN, stored_value
+from ddim_app.ui.hosting.front_page import FrontPage
 from ddim_app.ui.hosting.gate import OpenStreams, RequestGate
-from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page, mended_script
+from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page, mended_scripts
 from ddim_app.ui.hosting.health import gauges, status
 
 log = logging.getLogger(__name__)
@@ -47,23 +49,16 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Open
     async def metrics(request: Request) -> PlainTextResponse:
         return PlainTextResponse(engine.request_log.text() + gauges(engine, queue))
 
-    async def font(request: Request) -> Response:
-        return for_ever(FOLDER / "fonts" / "inter.woff2")
-
-    async def stored(request: Request) -> Response:
-        return for_ever(FOLDER / "stored" / Path(request.path_params["name"]).with_suffix(".png").name)
-
     async def robots(request: Request) -> PlainTextResponse:
         """Opening a link may run it, so whoever follows all links follows none of ours."""
         return PlainTextResponse(f"User-agent: *\nDisallow: {'/' if options.share else '/*?'}\n")
 
-    routes = [Route("/health", health), Route("/robots.txt", robots), Route("/inter.woff2", font), Route("/stored/{name}", stored)]
-    routes += [_script(*script)] if (script := mended_script()) else []
+    routes = [Route("/health", health), Route("/robots.txt", robots), *_files()]
     routes += [Route("/metrics", metrics)] if options.metrics else []
     return {
         "app_kwargs": {
             "routes": routes,
-            "middleware": [Middleware(RequestGate, streams or OpenStreams())],
+            "middleware": [Middleware(RequestGate, streams or OpenStreams()), *([] if options.auth else [Middleware(FrontPage)])],
             "lifespan": lambda app: _lifespan(demo),
         },
         "root_path": options.root_path,
@@ -73,6 +68,23 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Open
         "server_port": options.port,
         **LAUNCH,
     }
+
+
+def _files() -> list[Route]:
+    """The routes of the page's own files."""
+
+    async def font(request: Request) -> Response:
+        return for_ever(FOLDER / "fonts" / "inter.woff2")
+
+    async def stored_run(request: Request) -> Response:
+        return for_ever(FOLDER / STORED_RUN)
+
+    async def stored(request: Request) -> Response:
+        return for_ever(FOLDER / "stored" / Path(request.path_params["name"]).with_suffix(".png").name)
+
+    run = Route(f"/stored/{stored_value()['whole']}", stored_run)
+    scripts = [_script(*script) for script in mended_scripts().items()]
+    return [Route("/inter.woff2", font), run, Route("/stored/{name}", stored), *scripts]
 
 
 def _script(name: str, text: str) -> Route:

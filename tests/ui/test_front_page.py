@@ -1,0 +1,95 @@
+"""The page itself, which is written once for each address."""
+
+import asyncio
+import gzip
+from typing import Any
+
+import gradio as gr
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from ddim_app.engine import Engine
+from ddim_app.ui.hosting.front_page import MOST, FrontPage
+from ddim_app.ui.page import build_ui
+
+
+class Counted:
+    """An application that counts what it is asked, and how it is packed."""
+
+    def __init__(self, app: Any) -> None:
+        self.app, self.asked = app, 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.asked += scope["type"] == "http"
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def written() -> Counted:
+    """The page as Gradio writes it."""
+    return Counted(gr.mount_gradio_app(FastAPI(), build_ui(Engine(allow_hub=False)), "/"))
+
+
+def test_every_visitor_gets_the_bytes_that_gradio_writes(written: Counted) -> None:
+    plain = TestClient(written).get("/").content
+    kept = TestClient(FrontPage(written))
+    before = written.asked
+    for coding in ("gzip", "identity"):
+        answer = kept.get("/", headers={"accept-encoding": coding})
+        assert answer.content == plain
+        assert answer.headers["content-type"].startswith("text/html")
+        assert answer.headers.get("content-encoding") == ("gzip" if coding == "gzip" else None)
+    assert written.asked == before + 1
+    assert int(kept.get("/").headers["content-length"]) < len(plain) / 2
+    assert kept.get("/?seed=8&view=api").content == plain  # the browser reads the query
+
+
+@pytest.mark.parametrize("headers", [{"x-forwarded-host": "a.example"}, {"host": "b.example"}, {"x-forwarded-proto": "https"}])
+def test_another_address_is_another_page(written: Counted, headers: dict[str, str]) -> None:
+    kept = TestClient(FrontPage(written))
+    kept.get("/")
+    assert kept.get("/", headers=headers).content == TestClient(written).get("/", headers=headers).content
+
+
+def test_what_is_no_page_is_passed_on(written: Counted) -> None:
+    kept = TestClient(FrontPage(written))
+    assert kept.get("/config").json()["version"] == gr.__version__
+    assert kept.get("/nothing").status_code == 404
+    assert kept.head("/").content == b""
+
+
+def test_a_refusal_is_passed_on_and_not_kept() -> None:
+    answers = iter((503, 200))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": next(answers), "headers": []})
+        await send({"type": "http.response.body", "body": b"one ", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two"})
+
+    client = TestClient(FrontPage(app))
+    assert [(answer.status_code, answer.text) for answer in (client.get("/"), client.get("/"), client.get("/"))] == [
+        (503, "one two"),
+        (200, "one two"),
+        (200, "one two"),
+    ]
+
+
+def test_addresses_from_strangers_are_bounded() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    async def ask(host: str) -> bytes:
+        told: list[Any] = []
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        headers = [(b"host", host.encode()), (b"accept-encoding", b"gzip")]
+        await front({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": headers}, None, send)  # type: ignore[arg-type]
+        return gzip.decompress(told[1]["body"])
+
+    front = FrontPage(app)
+    assert {asyncio.run(ask(f"host-{i}")) for i in range(3 * MOST)} == {b"page"}
+    assert len(front._pages) == MOST
