@@ -91,16 +91,19 @@
     setTimeout(() => { button.textContent = words; }, 1500);
   };
 
-  // An example stays marked until a setting leaves it.
+  // An example stays marked until a setting leaves it; one that is refused is not.
   const mark = (row, chosen) => row.querySelectorAll('button').forEach(chip => {
     chip.classList.toggle('on', chip === chosen);
     chip.setAttribute('aria-pressed', String(chip === chosen));
   });
   window.until(() => document.querySelector('#examples button')).then(chip => { if (chip) mark(chip.parentElement, chip); });  // of the stored run
   for (const kind of ['input', 'release']) document.addEventListener(kind, ({target}) => { if (target.closest?.('#side')) document.querySelectorAll('.chips').forEach(row => mark(row)); }, true);
+  let marked = null;   // before the last example was pressed
+  document.addEventListener('refused', () => mark(document.querySelector('#examples'), marked));
   document.addEventListener('click', ({target}) => {
     const chip = target.closest?.('.chips button');
     if (!chip) return;
+    marked = chip.parentElement.querySelector('.on');
     mark(chip.parentElement, chip);
     if (chip.parentElement.id === 'examples') document.dispatchEvent(new CustomEvent('example', {detail: chip.textContent.trim()}));
   });

@@ -195,10 +195,10 @@ def _rolled(click: Any, seed: Component) -> Any:
 
 
 def _run_on(event: Any, runs: PageRuns, tab: RunTab, status: gr.HTML, queued: dict[str, Any], run: Any = None) -> Any:
-    """Starts the tab's run, or what takes its place, after `event`; returns what Stop has to cancel."""
+    """Starts the tab's run, or what takes its place, once `event` has succeeded; returns what Stop has to cancel."""
     names = [*tab.settings.fields, *tab.more_fields]
     judge = settings.validator(runs, tab.name, tab.prepare, names, tab.says_itself, tab.in_page_words)
-    return event.then(
+    return event.success(
         run or tab.run, tab.inputs, [status, *tab.outputs], validator=judge, show_progress="hidden",
         trigger_mode="multiple", api_visibility="private", js=f"(...values) => {{ {tab.told} return values; }}", **queued,
     )  # fmt: skip

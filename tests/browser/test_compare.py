@@ -195,7 +195,7 @@ def test_hostile_text_stays_text(page: Page) -> None:
     assert page.title() == "DDIM Explorer"
 
 
-def test_examples_run_in_one_click_and_eta_1_is_ddpm(page: Page) -> None:
+def test_examples_run_in_one_click_and_eta_1_is_ddpm(page: Page, engine: Engine) -> None:
     run(page, "text=η = 1 is DDPM")
     expect(page.locator("#steps input")).to_have_value("20")
     expect(page.locator("#headlines h1:visible")).to_have_text("At η = 1 DDIM is DDPM.")
@@ -207,9 +207,13 @@ def test_examples_run_in_one_click_and_eta_1_is_ddpm(page: Page) -> None:
     assert len({pixels(page, arm) for arm in range(3)}) == 3
     heights = {box["height"] for box in boxes(page)[:3] if box}
     assert len(heights) == 1
+    asked, shown, headline = engine.loop.calls, status(page), page.inner_text("#headlines h1:visible")
     page.click("text=Base and fine-tuned")
-    expect(page.locator("#headlines p:visible")).to_contain_text("python -m ddim_app.train --data FOLDER")
     expect(page.locator("body")).to_contain_text("There is no fine-tuned model here yet; python -m ddim_app.train")
+    expect(page.locator("#headlines h1:visible")).to_have_text(headline)
+    expect(page.locator("#examples .on")).to_have_text("DDPM’s two variances")
+    page.wait_for_timeout(1500)  # a run that followed would say so
+    assert (engine.loop.calls, status(page)) == (asked, shown)
     expect(page.locator("#stage .arm")).to_have_count(3)  # those of the run before
 
 

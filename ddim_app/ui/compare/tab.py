@@ -121,10 +121,13 @@ class CompareTab(RunTab):
             return lambda: self._example(words)
 
         # Queued where it may be refused: Gradio tells a page nothing of why an event failed that was not.
-        return [
-            button.click(setter(words), None, outputs, **PRIVATE | {"queue": words == BASE_AND_FINE_TUNED})
+        pressed = {
+            words: button.click(setter(words), None, outputs, **PRIVATE | {"queue": words == BASE_AND_FINE_TUNED})
             for words, button in buttons.items()
-        ]
+        }
+        refused = "() => { document.dispatchEvent(new Event('refused')); return []; }"
+        pressed[BASE_AND_FINE_TUNED].failure(None, None, None, js=refused, **PRIVATE)
+        return list(pressed.values())
 
     def _example(self, words: str) -> list[Any]:
         """Values of EXAMPLE_FIELDS, and the arms besides."""
@@ -133,7 +136,7 @@ class CompareTab(RunTab):
         if words == BASE_AND_FINE_TUNED:
             second = newest_run(self.runs.engine)
             if second is None:
-                raise gr.Error(f"There is no fine-tuned model here yet; {TRAIN} makes one.", print_exception=False)
+                raise gr.Error(f"There is no fine-tuned model here yet; {TRAIN} makes one.", duration=None, print_exception=False)
         return [*values, second, list(example.more_arms)]
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
