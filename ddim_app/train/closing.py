@@ -22,8 +22,10 @@ def how_to_see(folder: Path, begin: StartModel, settings: Settings) -> str:
     start = begin.init and _start(catalogue, str(settings.init))
     pair = start and settings.resolution is None  # pictures of one size alone are laid side by side
     what = f"side by side with {start} at equal seeds" if pair else "its pictures"
-    models = f"arm.model={quote(str(start))}&arm=model:{quote(name)}" if pair else f"model={quote(name)}"
-    return f"To see it: {command}\nthen, {what}: {ADDRESS}?v=1&seed={settings.seed}&pictures=4&{models}"
+    # Both samplers with each, as Compare does with a second model; an arm is as the one before it but for what is said.
+    arms = f"&arm=method:ddpm&arm=method:ddim,model:{quote(name)}&arm=method:ddpm" if pair else ""
+    model = quote(str(start) if pair else name)
+    return f"To see it: {command}\nthen, {what}: {ADDRESS}?v=1&seed={settings.seed}&pictures=4&model={model}{arms}"
 
 
 def _listed(catalogue: Catalogue, folder: Path) -> str | None:
