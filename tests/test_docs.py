@@ -22,6 +22,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *so
 WITHOUT_OPTIONS = {
     "tests.browser.timing",
     "tests.browser.timing_live",
+    "tests.timing_server",
     "tests.golden.make",
     "tests.packages",
     "ddim_app.ui.first_run",

@@ -26,6 +26,12 @@ def free_port() -> int:
         return int(place.getsockname()[1])
 
 
+def told(name: str, milliseconds: list[float]) -> None:
+    """Prints a median with its range."""
+    low, middle, high = min(milliseconds), statistics.median(milliseconds), max(milliseconds)
+    print(f"{name}: median {middle:.0f} ms ({low:.0f} to {high:.0f}, {len(milliseconds)} times)", flush=True)
+
+
 def reach(page: Page, url: str) -> None:
     """Opens the page as soon as the server answers, and waits until Run can be pressed and the stored run is drawn."""
     while True:

@@ -1,12 +1,11 @@
 """Times what answers by itself: `python -m tests.browser.timing_live`. Nothing is asserted: machines are shared.
 
 Stored settings and live ones from a slider's move to the pixels, a drag of two seconds, the first screen beside a page of one
-button, a reload, the tabs as they are opened, an own photo, the world of two numbers, and how far the estimates are off.
+button, a reload, the tabs as they are opened, and an own photo.
 """
 
 import io
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,12 +17,9 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from ddim_app.engine import Engine
 from ddim_app.models.catalogue import ROOT
-from ddim_app.runs.sampling import Arm, Recipe
-from ddim_app.studies import point_worlds
 from tests.browser.conftest import FLAGS, chromium, open_page
-from tests.browser.timing import free_port
+from tests.browser.timing import free_port, told
 
 TIMES = 20
 BARE = "import gradio as gr\nwith gr.Blocks() as page:\n    gr.Button('One', elem_id='one')\npage.launch(server_port={})"
@@ -51,12 +47,6 @@ ARRIVALS = """() => { window.seen = []; const tell = window.arrived;
 FIRST_SCREEN = """document.querySelectorAll('#stage canvas').length > 7
   && [...document.querySelectorAll('#ladder .cell img')].filter(image => image.complete && image.naturalWidth).length > 11
   && document.querySelectorAll('#ladder svg path, #ladder svg polyline').length > 1"""
-
-
-def told(name: str, milliseconds: list[float]) -> None:
-    """Prints a median with its range."""
-    low, middle, high = min(milliseconds), statistics.median(milliseconds), max(milliseconds)
-    print(f"{name}: median {middle:.0f} ms ({low:.0f} to {high:.0f}, {len(milliseconds)} times)", flush=True)
 
 
 def place_of(page: Page, dial: str, value: float) -> tuple[float, float]:
@@ -249,55 +239,6 @@ def own_photo(browser: Browser, url: str) -> None:
     told("  to the verdict", verdict)
 
 
-def world() -> None:
-    """The world of two numbers in the server: 400 points by both samplers, other noise each time."""
-    clouds = point_worlds.named("clouds")
-    point_worlds.ladder(clouds, 28, 3)
-    for steps in (8, 64, 250):
-        times = []
-        for noise in range(100, 100 + TIMES):
-            began = time.perf_counter()
-            point_worlds.run(clouds, steps, 28, noise)
-            times.append(1000 * (time.perf_counter() - began))
-        told(f"world of two numbers, {steps} steps", times)
-
-
-def estimates() -> None:
-    """What is foretold of 20 settings of 1 to 16 pictures beside what they take, quiet and beside one busy process."""
-    engine = Engine(allow_hub=False)
-    settings = [(pictures, steps) for pictures in (1, 2, 4, 8, 16) for steps in (5, 10, 20, 50)]
-
-    def recipe(pictures: int, steps: int) -> Recipe:
-        return Recipe(pictures=pictures, arms=(Arm(steps=steps), Arm(steps=steps, eta=1.0)))
-
-    def ratios() -> list[float]:
-        found = []
-        for pictures, steps in settings:
-            plan = engine.plan(recipe(pictures, steps))
-            foretold = engine.seconds(plan)
-            began = time.perf_counter()
-            for _ in engine.run(plan.recipe):
-                pass
-            assert foretold is not None
-            found.append((time.perf_counter() - began) / foretold)
-        return found
-
-    for pictures, steps in settings:
-        for _ in engine.run(recipe(pictures, steps)):
-            pass
-    for name, busy in (("quiet", False), ("beside a busy process", True)):
-        other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
-        try:
-            found = sorted(max(ratio, 1 / ratio) for ratio in ratios())
-        finally:
-            if other:
-                other.kill()
-        within = sum(each <= 1.5 for each in found)
-        middle, worst = found[len(found) // 2], found[-1]
-        print(f"estimates, {name}: {within} of {len(found)} within 1.5 times, median {middle:.2f}, worst {worst:.2f}", flush=True)
-    engine.close(5)
-
-
 PARTS: dict[str, Callable[[Browser, str, Path], None]] = {
     "drag": lambda browser, url, log: on_a_page(browser, url, lambda page: dragged(page, log)),
     "seconds": lambda browser, url, log: on_a_page(browser, url, lambda page: (fill(page, "seed", 123), drag_of_two_seconds(page))),
@@ -332,9 +273,6 @@ def main(parts: list[str]) -> None:
             app.terminate()
             app.wait()
         browser.close()
-    for name, measure in (("estimates", estimates), ("world", world)):
-        if not parts or name in parts:
-            measure()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import HOSTED, Budget
-from tests import hostile, toys
+from tests import hostile, hostile_files, toys
 from tests.hostile import Case, Target
 from tests.server import call
 from tests.wire import served
@@ -135,7 +135,7 @@ def test_hostile_model_folders_are_said_and_nothing_in_them_is_run(
 ) -> None:
     mark = tmp_path / "mark"
     outcomes = defaultdict[str, list[tuple[str, float]]](list)
-    made, used = hostile.hostile_models(root, mark), set()
+    made, used = hostile_files.hostile_models(root, mark), set()
     before = psutil.Process().memory_info().rss
     for kind, name in made:
         case = Case(kind, name, lambda name=name: target.call("generate", target.values("generate", model=name)))  # type: ignore[misc]
