@@ -12,7 +12,7 @@ from tests.browser.conftest import FLAGS, chromium
 from tests.server import ROOT, free_port
 
 MOST_SECONDS = 300
-DRAWN = "document.querySelectorAll('#stage canvas').length > 0"
+DRAWN = "/, step /.test(document.querySelector('#stage .arm canvas')?.getAttribute('aria-label'))"
 
 
 def seconds(page: Page) -> tuple[float, float]:

@@ -71,7 +71,7 @@ def build_ui(
         demo.load(runs.arrive, **PRIVATE)
         demo.unload(runs.leave)
         demo.unload(parts.live.forget)
-    keep_progress_to(demo, footer)
+    keep_progress_to(demo, parts.bar.share.link)
     request_limits.guard(demo, runs)
     demo.queue(max_size=max_queue, default_concurrency_limit=4, api_open=False)
     return demo  # type: ignore[no-any-return]

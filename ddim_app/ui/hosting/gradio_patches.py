@@ -43,6 +43,18 @@ MENDS = {
         r"for(const[id,name]of new Map([...each.targets].reverse()))if(name)(by[id]??=[]).push(name);"
         r"this.sorted_events.set(\3,by);return by})())[\2.id]??[]\5",
     ),
+    # For each input of each event all components are gone through, though those on the page are known by number.
+    "components on the page are not looked for": Mend(
+        "core",
+        re.compile(r"(async get_state\((\w+)\)\{let (\w+)=this\.#\w+\.get\(\2\),\w+=)(\w+\(this\.root,\2\);)"),
+        r"\1\3?null:\4",
+    ),
+    # The end of an event is told to each of its inputs too, as if all were cameras, and from then on at every turn of any event.
+    "inputs are not told of an end": Mend(
+        "statustracker",
+        re.compile(r"(\w+\.includes\(\w+\)&&(\w+))(\?`input`:)"),
+        r"\1&&\2!==`closed`\3",
+    ),
     # As soon as the page stands, all of its components are made a second time, from the same description, and told their values.
     "components are made once": Mend(
         "core",
@@ -167,7 +179,8 @@ def keep_progress_to(demo: gr.Blocks, place: Component) -> None:
     """Events that show no progress of their own tell how they stand to `place` alone.
 
     At every turn of any event the browser goes over all components that were ever told so, which with every output of every
-    event takes it longer than most answers take to come.
+    event takes it longer than most answers take to come. It looks for each from the top of the page on; a button near the top is
+    found at once, and draws nothing of it.
     """
     for fn in demo.fns.values():
         if fn.show_progress == "hidden":
