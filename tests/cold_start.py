@@ -12,7 +12,7 @@ from tests.browser.conftest import FLAGS, chromium
 from tests.server import ROOT, free_port
 
 MOST_SECONDS = 300
-DRAWN = "/, step /.test(document.querySelector('#stage .arm canvas')?.getAttribute('aria-label'))"
+DRAWN = "document.querySelector('#stage .arm canvas[aria-label*=\", step \"]')"
 
 
 def seconds(page: Page) -> tuple[float, float]:

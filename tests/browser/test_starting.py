@@ -33,7 +33,7 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
-        page.wait_for_function("/, step /.test(document.querySelector('#stage .arm canvas')?.getAttribute('aria-label'))")
+        page.wait_for_function("document.querySelector('#stage .arm canvas[aria-label*=\", step \"]')")
         yield page
         assert errors == []
 

@@ -42,7 +42,7 @@ def reach(page: Page, url: str) -> None:
             time.sleep(0.05)
     page.click("#live button")
     page.wait_for_selector("#run")
-    page.wait_for_function("/, step /.test(document.querySelector('#stage .arm canvas')?.getAttribute('aria-label'))")
+    page.wait_for_function("document.querySelector('#stage .arm canvas[aria-label*=\", step \"]')")
 
 
 def run(page: Page) -> tuple[float, float]:

@@ -44,7 +44,7 @@ WATCH = """words => {
 }"""
 ARRIVALS = """() => { window.seen = []; const tell = window.arrived;
   window.arrived = serial => { seen.push(serial); tell(serial); }; }"""
-FIRST_SCREEN = """[...document.querySelectorAll('#stage .arm canvas')].filter(each => /, step /.test(each.getAttribute('aria-label'))).length > 7
+FIRST_SCREEN = """document.querySelectorAll('#stage .arm canvas[aria-label*=", step "]').length > 7
   && [...document.querySelectorAll('#ladder .cell img')].filter(image => image.complete && image.naturalWidth).length > 11
   && document.querySelectorAll('#ladder svg path, #ladder svg polyline').length > 1"""
 
