@@ -17,7 +17,7 @@ from ddim_app.runs.base import PRECISIONS
 from ddim_app.runs.methods import METHODS
 from ddim_app.runs.sampling import Recipe
 from ddim_app.ui import text
-from ddim_app.ui.fields import PRIVATE, dial, only, raw, segments
+from ddim_app.ui.fields import PRIVATE, dial, on_any, only, raw, segments
 from ddim_app.ui.page_runs import PageRuns, Words
 from ddim_app.ui.training_fold import TrainingFold
 
@@ -197,7 +197,7 @@ def _connect(settings: Controls, engine: Engine) -> None:
     settings.full_chain.click(longest, model_field, fields["ddpm_steps"], **PRIVATE)
     settings.model_chosen(usual, model_field, [fields["variance"], fields["clip"]], **PRIVATE)
     sliders = [fields["steps"], *(own["steps"] for own in settings.own.values())]
-    gr.on([model_field.change, settings.fetched.click], known, model_field, sliders, **PRIVATE)
+    on_any([model_field.change, settings.fetched.click], known, [model_field], sliders, at_once=True)
 
 
 def precisions(engine: Engine) -> Any:
@@ -214,16 +214,20 @@ def licence_of(engine: Engine, model: Any) -> str:
     return f"Licence: {name}" if name else ""
 
 
-def classes_of(engine: Engine, model: Any, label: Any) -> list[Any]:
-    """The fields of NO_CLASS as a model that is here needs them: hidden where it has none, and what it has not let go."""
+def classes_of(engine: Engine, model: Any, *shown: Any) -> list[Any]:
+    """The fields of NO_CLASS as a model that is here needs them, and the values `shown`: hidden where it has none, and let go.
+
+    A value that need not be let go is left out: a link may have set another one meanwhile.
+    """
     classes, is_known = UNCONDITIONAL, False
     try:
         classes = engine.model(model).classes if isinstance(model, str) and engine.is_here(model) else UNCONDITIONAL
-        is_known = bool(classes.names) and classes.index(str(label), 0) >= 0
+        is_known = bool(classes.names) and classes.index(str(shown[0]), 0) >= 0
     except FieldError:  # of a model that cannot be used the cost line says it
         pass
     has_null = classes.null is not None
-    field, weight = ({} if kept else {"value": value} for kept, value in zip((is_known, has_null), NO_CLASS.values(), strict=True))
+    each = zip((is_known, has_null), NO_CLASS.values(), shown, strict=True)
+    field, weight = ({} if kept or is_shown == value else {"value": value} for kept, value, is_shown in each)
     return [
         gr.update(choices=classes.choices() or [ANY], visible=bool(classes.names), **field),
         gr.update(visible=has_null, **weight),

@@ -230,10 +230,11 @@ def _connect_models(engine: Engine, controls: settings.Controls, demo: gr.Blocks
     controls.training.connect(engine, demo, model)
     classes = [controls.fields[name] for name in settings.NO_CLASS]
 
-    def about(name: Any, label: Any) -> list[Any]:
-        return [settings.licence_of(engine, name), *settings.classes_of(engine, name, label)]
+    def about(name: Any, *shown: Any) -> list[Any]:
+        return [settings.licence_of(engine, name), *settings.classes_of(engine, name, *shown)]
 
-    gr.on([demo.load, model.change, controls.fetched.click], about, [model, classes[0]], [controls.licence, *classes], **PRIVATE)
+    named = [demo.load, model.change, controls.fetched.click]  # a link names another model while the first answer is on its way
+    on_any(named, about, [model, *classes], [controls.licence, *classes], at_once=True)
 
 
 def _id_of(name: Any) -> Any:

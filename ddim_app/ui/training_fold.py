@@ -14,7 +14,7 @@ from ddim_app.media.images import data_uri, open_picture
 from ddim_app.models.loading import ModelError
 from ddim_app.ui import text
 from ddim_app.ui.components import chart
-from ddim_app.ui.fields import PRIVATE
+from ddim_app.ui.fields import PRIVATE, on_any
 
 EVERY = 10.0
 """Seconds between two looks at a run that goes on, while the fold is open."""
@@ -89,6 +89,6 @@ class TrainingFold:
             return [gr.Accordion(open=False, visible=run_of(engine, name) is not None), gr.Timer(active=False)]
 
         parts = [self._said, self._curve, self._preview, self._timer]
-        gr.on([demo.load, model.change], chosen, model, [self._fold, self._timer], **PRIVATE)  # type: ignore[attr-defined]
+        on_any([demo.load, model.change], chosen, [model], [self._fold, self._timer], at_once=True)  # type: ignore[attr-defined]
         gr.on([self._fold.expand, self._timer.tick], look, model, parts, **PRIVATE)
         self._fold.collapse(lambda: gr.Timer(active=False), None, self._timer, **PRIVATE)

@@ -38,6 +38,7 @@ def client(engine):
         ("pets", "dog", {"visible": True, "choices": ["any", *NAMES, "none"]}, {"visible": True}),
         ("pets", "2", {"visible": True, "choices": ["any", *NAMES, "none"]}, {"visible": True}),
         ("pets", "cow", {"visible": True, "choices": ["any", *NAMES, "none"], "value": "any"}, {"visible": True}),
+        ("pets", "any", {"visible": True, "choices": ["any", *NAMES, "none"]}, {"visible": True}),
         ("kinds", "any", {"visible": True, "choices": ["any", *NAMES]}, {"visible": False, "value": 1}),
         ("tiny", "dog", {"visible": False, "choices": ["any"], "value": "any"}, {"visible": False, "value": 1}),
         ("nobody", None, {"visible": False, "choices": ["any"], "value": "any"}, {"visible": False, "value": 1}),
@@ -45,11 +46,17 @@ def client(engine):
 )
 def test_the_fields_are_there_where_a_model_has_classes(engine, model, label, field, weight):
     updates = [
-        {key: value for key, value in update.items() if key != "__type__"} for update in controls.classes_of(engine, model, label)
+        {key: value for key, value in update.items() if key != "__type__"}
+        for update in controls.classes_of(engine, model, label, 2)
     ]
     choices = [choice[0] if isinstance(choice, tuple | list) else choice for choice in updates[0]["choices"]]
     assert {**updates[0], "choices": choices} == field
     assert updates[1] == weight
+
+
+def test_what_a_link_may_have_set_meanwhile_is_not_set_again(engine):
+    """The page asks about its first model as it opens, and a link sets another one with its class."""
+    assert not any("value" in update for update in controls.classes_of(engine, "tiny", "any", 1))
 
 
 def test_the_api_takes_a_class_by_its_last_parameters(engine, client):
