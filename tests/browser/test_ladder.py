@@ -169,4 +169,4 @@ def test_where_the_first_model_is_another_the_bundled_ladder_goes_with_the_first
         page.click("#run")
         page.click("#ladder .fill")
         expect(page.locator("#ladder .about")).to_contain_text("at 100 steps")
-        assert engine.loop.calls > 3
+        wait_for(lambda: engine.loop.calls > 3)
