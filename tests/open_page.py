@@ -49,7 +49,8 @@ class OpenPage:
         self._heart = self._opened(f"/gradio_api/heartbeat/{self.session}")[0]
         arrive = next(fn["id"] for fn in events if fn["api_name"] == "arrive")
         body = {"data": [], "fn_index": arrive, "session_hash": self.session}
-        assert post(url, "/gradio_api/run/predict", body, seconds=PATIENCE)[0] == 200
+        status, answer = post(url, "/gradio_api/run/predict", body, seconds=PATIENCE)
+        assert status == 200, f"HTTP {status}: {answer[:200]!r}"
 
     def close(self) -> None:
         self._heart.close()
@@ -60,7 +61,7 @@ class OpenPage:
         data = [values.get(name, value) for name, value in self._values.items()]
         body = {"data": data, "fn_index": self._live["id"], "session_hash": self.session, "event_data": {"serial": self.serial}}
         status, answer = post(self.url, "/gradio_api/queue/join", body, seconds=PATIENCE)
-        assert status == 200, answer[:200]
+        assert status == 200, f"HTTP {status}: {answer[:200]!r}"
         return str(json.loads(answer)["event_id"])
 
     def messages(self) -> Iterator[dict[str, Any]]:
@@ -181,8 +182,10 @@ def inverted(url: str, picture: Image.Image, values: dict[str, Any], salt: str) 
     body = head + png_bytes(picture, [("salt", salt)]) + b"\r\n--xxBOUNDARYxx--\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=xxBOUNDARYxx"}
     status, answer = request(url, "POST", "/gradio_api/upload", body, kind, PATIENCE)
-    assert status == 200, answer[:200]
+    assert status == 200, f"HTTP {status}: {answer[:200]!r}"
     file = {"path": json.loads(answer)[0], "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
-    status, (name, data) = call(url, "invert", named(url, "invert", picture=file, **values), PATIENCE)
-    assert (status, name) == (200, "complete"), data
+    status, answered = call(url, "invert", named(url, "invert", picture=file, **values), PATIENCE)
+    assert status == 200, f"HTTP {status}: {answered}"
+    name, data = answered
+    assert name == "complete", data
     return pixels_of(url, data[0])
