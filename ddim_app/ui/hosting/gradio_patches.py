@@ -1,5 +1,6 @@
 """All that is read or changed inside Gradio's own objects, each with its reason; a test of each fails where Gradio changes it."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +152,12 @@ def wrap_server_functions(demo: gr.Blocks, wrap: Callable[[Callable[..., Any]], 
 def files_of_page(demo: gr.Blocks) -> frozenset[str]:
     """The files that belong to the page itself, which live in the cache with those of its answers."""
     return frozenset(path for block in demo.blocks.values() for path in getattr(block, "keep_in_cache", ()))
+
+
+def forget_gone_files(demo: gr.Blocks) -> None:
+    """Drops the names of files that are gone, which Gradio would keep for ever: it drops only those that it deletes itself."""
+    for names in demo.temp_file_sets:
+        names.difference_update([name for name in list(names) if not os.path.exists(name)])
 
 
 def mended_script() -> tuple[str, str] | None:

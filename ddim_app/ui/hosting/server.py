@@ -21,7 +21,7 @@ from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
 from ddim_app.ui.assets import FOLDER
 from ddim_app.ui.hosting.gate import OpenStreams, RequestGate
-from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page, mended_script
+from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page, forget_gone_files, mended_script
 from ddim_app.ui.hosting.health import gauges, status
 from ddim_app.ui.served_files import trim
 
@@ -106,6 +106,7 @@ async def _sweep_for_ever(demo: gr.Blocks) -> None:
         await asyncio.sleep(UNREAD_SECONDS / 4)
         queue.sweep(time.monotonic())
         await asyncio.to_thread(trim, Path(demo.GRADIO_CACHE), MAX_FILES_BYTES, files_of_page(demo))
+        await asyncio.to_thread(forget_gone_files, demo)
 
 
 def serve(
