@@ -176,14 +176,19 @@ def upload(url: str, model: str, seed: int) -> Upload:
     return Upload(picture, values, inverted(url, picture, values, "alone"))
 
 
-def inverted(url: str, picture: Image.Image, values: dict[str, Any], salt: str) -> Pictures:
-    """The pictures that /invert gives back for an uploaded one."""
+def uploaded(url: str, data: bytes) -> dict[str, Any]:
+    """The file as a run names it, after its upload."""
     head = b'--xxBOUNDARYxx\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
-    body = head + png_bytes(picture, [("salt", salt)]) + b"\r\n--xxBOUNDARYxx--\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=xxBOUNDARYxx"}
+    body = head + data + b"\r\n--xxBOUNDARYxx--\r\n"
     status, answer = request(url, "POST", "/gradio_api/upload", body, kind, PATIENCE)
     assert status == 200, f"HTTP {status}: {answer[:200]!r}"
-    file = {"path": json.loads(answer)[0], "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+    return {"path": json.loads(answer)[0], "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+
+
+def inverted(url: str, picture: Image.Image, values: dict[str, Any], salt: str) -> Pictures:
+    """The pictures that /invert gives back for an uploaded one."""
+    file = uploaded(url, png_bytes(picture, [("salt", salt)]))
     status, answered = call(url, "invert", named(url, "invert", picture=file, **values), PATIENCE)
     assert status == 200, f"HTTP {status}: {answered}"
     name, data = answered

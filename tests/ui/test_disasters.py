@@ -11,13 +11,17 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from PIL import Image
 
 from ddim_app import backends
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
 from ddim_app.errors import RunError
 from ddim_app.runs.sampling import Arm, Recipe
+from ddim_app.ui.uploads import GONE
 from tests import toys
+from tests.media.test_images import encoded
+from tests.open_page import uploaded
 from tests.server import Server, app, call, named, post
 from tests.wire import Brake, served, wait_for
 
@@ -37,6 +41,19 @@ def ask(server: tuple[Server, Path], model: str = "tiny", **values: Any) -> tupl
     running, root = server
     data = named(running.url, "generate", model=f"{root.name}/{model}", **{"steps": 3, "pictures": 2, **values})
     return call(running.url, "generate", data, 120)
+
+
+@pytest.mark.parametrize(("name", "field"), [("invert", "picture"), ("interpolate", "end_a")])
+def test_an_upload_whose_file_is_gone(server: tuple[Server, Path], name: str, field: str) -> None:
+    """As are the oldest ones of a folder that is full."""
+    running, root = server
+    file = uploaded(running.url, encoded(Image.new("RGB", (4, 4))))
+    Path(file["path"]).unlink()
+    assert ask(server)[0] == 200
+    status, told = call(running.url, name, named(running.url, name, model=f"{root.name}/tiny", **{field: file}), 120)
+    assert status == 400
+    assert GONE in told
+    assert not any("Traceback" in line for line in running.lines)
 
 
 @contextmanager
