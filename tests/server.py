@@ -163,6 +163,12 @@ def events(url: str, path: str, seconds: float = 60) -> list[tuple[str, Any]]:
     return [(name, json.loads(data)) for name, data in found]
 
 
+def has_words(event: tuple[str, Any]) -> bool:
+    """Whether a stream's last event is an answer, or an error with a sentence; Gradio's own without one is {"error": null}."""
+    name, data = event
+    return name == "complete" or bool(data.get("error") if isinstance(data, dict) else data)
+
+
 def call(
     url: str, name: str, data: list[Any] | bytes, seconds: float = 60, headers: dict[str, str] | None = None
 ) -> tuple[int, Any]:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
+from gradio import queueing, utils
 from gradio.components import Component
 
 UNREAD_SECONDS = 120
 """Seconds after which the messages of an ended run are dropped if nobody reads them."""
+FAILED = "The server could not finish this, for a reason that its log names: try again, or tell whoever runs it."
 LAUNCH = {"_frontend": False}
 """Option of `launch`: else gradio asks its own address within 3 s, and gives up where a busy machine takes longer."""
 AnyComponent = TypeVar("AnyComponent", bound=Component)
@@ -102,6 +104,15 @@ def keep_to_uploads(component: Any) -> None:
         return await move(source)
 
     component.async_move_resource_to_block_cache = move_file
+
+
+def tell_of_failures() -> None:
+    """Gives a sentence to who waits for a run that fails unforeseen, to whom Gradio would say null."""
+
+    def payload(error: BaseException | None, show_error: bool) -> dict[str, bool | str | float | None]:
+        return utils.error_payload(error if isinstance(error, gr.Error) else gr.Error(FAILED), show_error)
+
+    queueing.error_payload = payload  # type: ignore[attr-defined]
 
 
 def raw(component: AnyComponent) -> AnyComponent:
