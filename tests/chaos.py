@@ -26,7 +26,7 @@ import psutil
 
 from tests import toys
 from tests.nginx import Nginx, nginx
-from tests.server import Server, app, call, get, named
+from tests.server import Server, app, call, get, has_words, named
 from tests.wire import wait_for
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
@@ -134,7 +134,7 @@ def memory_is_squeezed(stand: Stand) -> None:
     with stand.limited(resource.RLIMIT_AS, now + 20_000_000):
         status, answer = stand.ask(**BIG)
     assert status in (200, 400, 422), answer
-    assert status != 200 or answer[0] == "complete" or answer[1], "an error without a word"
+    assert status != 200 or has_words(answer), "an error without a word"
 
 
 EVENTS: dict[str, Callable[[Stand], None]] = {
@@ -177,8 +177,8 @@ class Row:
     wrong: list[str] = field(default_factory=list)
 
 
-def chaos(folder: Path, seconds: float, seed: int = 0) -> tuple[dict[str, Row], list[str]]:
-    """(what became of each kind of event, each of which happens once before they happen at random; the server's log)."""
+def chaos(folder: Path, seconds: float, keep: Path, seed: int = 0) -> dict[str, Row]:
+    """What became of each kind of event, each of which happens once before they happen at random; `keep` is for its log."""
     choose, until = random.Random(seed), time.monotonic() + seconds
     toys.save_tiny(folder / "models" / "tiny")
     toys.save_tiny(folder / "both" / "tiny", seed=1)
@@ -188,7 +188,7 @@ def chaos(folder: Path, seconds: float, seed: int = 0) -> tuple[dict[str, Row], 
         limits = [f"--max-{name}=1000000" for name in ("runs", "evaluations-per-minute", "address-evaluations-per-minute")]
         arguments = ("--models-dir", str(folder / "models"), "--root-path", "/ddim", *limits)
         with (
-            app(*arguments, before=before, GRADIO_TEMP_DIR=str(folder / "temp")) as server,
+            app(*arguments, before=before, keep=keep, GRADIO_TEMP_DIR=str(folder / "temp")) as server,
             nginx(folder / "nginx", server.url) as proxy,
         ):
             server.wait_until_warm(600)
@@ -202,7 +202,7 @@ def chaos(folder: Path, seconds: float, seed: int = 0) -> tuple[dict[str, Row], 
             while first or time.monotonic() < until:
                 name = first.pop() if first else choose.choice(kinds)
                 happen(stand, name, rows[name])
-            return rows, list(server.lines)
+            return rows
 
 
 def happen(stand: Stand, name: str, row: Row) -> None:
@@ -215,14 +215,14 @@ def happen(stand: Stand, name: str, row: Row) -> None:
     row.times += 1
     try:
         EVENTS[name](stand)
-        same = stand.pictures() == stand.right[stand.seed]
-        row.right += same
-        row.wrong += [] if same else ["other bits"]
+        wrong = "" if stand.pictures() == stand.right[stand.seed] else "other bits"
     except (AssertionError, OSError, http.client.HTTPException) as error:
-        row.wrong.append(f"{name}: {type(error).__name__}: {str(error)[:300]}")
-        print(row.wrong[-1], flush=True)
+        wrong = f"{type(error).__name__}: {str(error)[:300]}"
+    row.right += not wrong
+    row.wrong += [f"{name}: {wrong}"] if wrong else []
     visitor.join(2 * PATIENCE)
     row.visitors[seen[0] if seen else "never answered"] += 1
+    print(time.strftime("%H:%M:%S"), f"{name}: {seen}, {wrong or 'right'}", flush=True)
 
 
 def visit(stand: Stand) -> str:
@@ -231,7 +231,9 @@ def visit(stand: Stand) -> str:
         status, answer = stand.ask(steps=300, seed=random.randrange(10**6))
     except (OSError, http.client.HTTPException, IndexError, ValueError):  # the stream was cut
         return "connection lost"
-    return "made" if (status, answer[0]) == (200, "complete") else "told in a sentence" if answer[1] else "an error without a word"
+    if (status, answer[0]) == (200, "complete"):
+        return "made"
+    return "told in a sentence" if status != 200 or has_words(answer) else "an error without a word"
 
 
 def table(rows: dict[str, Row]) -> str:
@@ -248,15 +250,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="What befalls a server, at random.")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=ARTIFACTS, help="folder of the server's log (default: tests/artifacts)")
     arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    keep = arguments.output / "chaos.log"
     with tempfile.TemporaryDirectory() as folder:
-        rows, log = chaos(Path(folder), arguments.minutes * 60, arguments.seed)
+        rows = chaos(Path(folder), arguments.minutes * 60, keep, arguments.seed)
     print(table(rows))
     print(f"{sum(row.times for row in rows.values())} events in {arguments.minutes:g} minutes")
     print("\n".join(sorted({wrong for row in rows.values() for wrong in row.wrong})))
-    print("tracebacks in the log:", dict(tracebacks(log)))
-    ARTIFACTS.mkdir(exist_ok=True)
-    (ARTIFACTS / "chaos.log").write_text("".join(log))
+    print("tracebacks in the log:", dict(tracebacks(keep.read_text().splitlines())))
 
 
 def tracebacks(log: list[str]) -> Counter[str]:
@@ -267,7 +270,7 @@ def tracebacks(log: list[str]) -> Counter[str]:
             found[json.loads(line)["log"]["trace"].split("\n")[-1][:100]] += 1
         elif "Traceback" in line:
             is_open = True
-        elif is_open and not line.startswith((" ", "\n")):
+        elif is_open and line.strip() and not line.startswith(" "):
             found[line.strip()[:100]] += 1
             is_open = False
     return found

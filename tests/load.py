@@ -5,6 +5,7 @@ import json
 import random
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,12 @@ class Report:
     latencies: list[float] = field(default_factory=list)
     refusals: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+
+    def fault(self, request: "Request", error: Exception) -> None:
+        """Takes down what was not as it should be, and says when and where, so that the server's log can be searched for it."""
+        where = next(each for each in reversed(traceback.extract_tb(error.__traceback__)) if "/tests/" in each.filename)
+        self.faults.append(f"{type(request).__name__}, {where.name}: {type(error).__name__}: {str(error)[:200]}")
+        print(time.strftime("%H:%M:%S"), self.faults[-1], flush=True)
 
     def line(self) -> str:
         late = np.percentile(self.latencies, [50, 95]) if self.latencies else (float("nan"),) * 2
@@ -70,7 +77,7 @@ class Wanted:
         if is_wrong:
             report.outcomes["refused as wrong" if status == 422 else f"HTTP {status}"] += 1
             return True
-        assert status == 200, body[:200]
+        assert status == 200, f"HTTP {status}: {body[:200]!r}"
         path = f"/gradio_api/call/generate/{json.loads(body)['event_id']}"
         if mood < 0.2:
             drop(url, path, PATIENCE)
@@ -128,11 +135,12 @@ def run(url: str, requests: Sequence[Request], clients: int, seconds: float, see
 def _client(url: str, requests: Sequence[Request], until: float, choose: random.Random, report: Report, source: str | None) -> None:
     SOURCE.set((source, 0) if source else None)
     while time.monotonic() < until:
+        request = choose.choice(requests)
         try:
-            if not choose.choice(requests).ask(url, choose.random(), report):
+            if not request.ask(url, choose.random(), report):
                 time.sleep(choose.uniform(*AGAIN_SECONDS))
         except Exception as error:
-            report.faults.append(f"{type(error).__name__}: {str(error)[:200]}")
+            report.fault(request, error)
 
 
 def _posted(url: str, values: list[Any]) -> str:
@@ -150,6 +158,6 @@ def pixels_of(url: str, gallery: list[dict[str, Any]]) -> list[np.ndarray]:
     found = []
     for entry in gallery:
         status, body = get(url, f"/gradio_api/file={entry['image']['path']}")
-        assert status == 200
+        assert status == 200, f"HTTP {status}: {body[:200]!r}, {entry}"
         found.append(np.asarray(Image.open(io.BytesIO(body))))
     return found

@@ -49,7 +49,8 @@ class OpenPage:
         self._heart = self._opened(f"/gradio_api/heartbeat/{self.session}")[0]
         arrive = next(fn["id"] for fn in events if fn["api_name"] == "arrive")
         body = {"data": [], "fn_index": arrive, "session_hash": self.session}
-        assert post(url, "/gradio_api/run/predict", body, seconds=PATIENCE)[0] == 200
+        status, answer = post(url, "/gradio_api/run/predict", body, seconds=PATIENCE)
+        assert status == 200, f"HTTP {status}: {answer[:200]!r}"
 
     def close(self) -> None:
         self._heart.close()
@@ -60,7 +61,7 @@ class OpenPage:
         data = [values.get(name, value) for name, value in self._values.items()]
         body = {"data": data, "fn_index": self._live["id"], "session_hash": self.session, "event_data": {"serial": self.serial}}
         status, answer = post(self.url, "/gradio_api/queue/join", body, seconds=PATIENCE)
-        assert status == 200, answer[:200]
+        assert status == 200, f"HTTP {status}: {answer[:200]!r}"
         return str(json.loads(answer)["event_id"])
 
     def messages(self) -> Iterator[dict[str, Any]]:
@@ -175,14 +176,21 @@ def upload(url: str, model: str, seed: int) -> Upload:
     return Upload(picture, values, inverted(url, picture, values, "alone"))
 
 
+def uploaded(url: str, data: bytes) -> dict[str, Any]:
+    """The file as a run names it, after its upload."""
+    head = b'--xxBOUNDARYxx\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=xxBOUNDARYxx"}
+    body = head + data + b"\r\n--xxBOUNDARYxx--\r\n"
+    status, answer = request(url, "POST", "/gradio_api/upload", body, kind, PATIENCE)
+    assert status == 200, f"HTTP {status}: {answer[:200]!r}"
+    return {"path": json.loads(answer)[0], "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+
+
 def inverted(url: str, picture: Image.Image, values: dict[str, Any], salt: str) -> Pictures:
     """The pictures that /invert gives back for an uploaded one."""
-    head = b'--xxBOUNDARYxx\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
-    body = head + png_bytes(picture, [("salt", salt)]) + b"\r\n--xxBOUNDARYxx--\r\n"
-    kind = {"Content-Type": "multipart/form-data; boundary=xxBOUNDARYxx"}
-    status, answer = request(url, "POST", "/gradio_api/upload", body, kind, PATIENCE)
-    assert status == 200, answer[:200]
-    file = {"path": json.loads(answer)[0], "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
-    status, (name, data) = call(url, "invert", named(url, "invert", picture=file, **values), PATIENCE)
-    assert (status, name) == (200, "complete"), data
+    file = uploaded(url, png_bytes(picture, [("salt", salt)]))
+    status, answered = call(url, "invert", named(url, "invert", picture=file, **values), PATIENCE)
+    assert status == 200, f"HTTP {status}: {answered}"
+    name, data = answered
+    assert name == "complete", data
     return pixels_of(url, data[0])

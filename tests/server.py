@@ -22,10 +22,10 @@ SOURCE: ContextVar[tuple[str, int] | None] = ContextVar("source", default=None)
 
 
 class Server:
-    """A running app.py; `lines` is what it has said so far."""
+    """A running app.py; `lines` is what it has said so far, which `keep` holds too, for who looks while it runs."""
 
-    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
-        self.url = url
+    def __init__(self, url: str, process: subprocess.Popen[str], keep: Path = Path(os.devnull)) -> None:
+        self.url, self._keep = url, keep
         self.process = process
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -33,9 +33,10 @@ class Server:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        with self.process.stdout as lines:
+        with self.process.stdout as lines, self._keep.open("w", buffering=1) as kept:
             for line in lines:
                 self.lines.append(line)
+                kept.write(line)
 
     def log(self) -> list[dict[str, Any]]:
         """Its log lines that are JSON."""
@@ -57,11 +58,16 @@ class Server:
 
 @contextmanager
 def app(
-    *arguments: str, limit: int | None = None, before: str = "", until: str = "started", **environment: str
+    *arguments: str,
+    limit: int | None = None,
+    before: str = "",
+    until: str = "started",
+    keep: Path = Path(os.devnull),
+    **environment: str,
 ) -> Iterator[Server]:
     """`python app.py` with these arguments on a free port, once it has `started` or just "answers"; killed at the end if need be.
 
-    `limit` bounds its address space, in bytes; `before` is Python that its process runs first.
+    `limit` bounds its address space, in bytes; `before` is Python that its process runs first; `keep` is a file for its log.
     """
     port = free_port()
     code = f"{before};" if before else ""
@@ -74,7 +80,7 @@ def app(
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    server = Server(f"http://127.0.0.1:{port}", process)
+    server = Server(f"http://127.0.0.1:{port}", process, keep)
     try:
         limit_at = time.monotonic() + 120
         while True:
@@ -155,6 +161,12 @@ def events(url: str, path: str, seconds: float = 60) -> list[tuple[str, Any]]:
     assert status == 200, body[:200]
     found = re.findall(r"event: (\S+)\ndata: (.*)\n\n", body.decode())
     return [(name, json.loads(data)) for name, data in found]
+
+
+def has_words(event: tuple[str, Any]) -> bool:
+    """Whether a stream's last event is an answer, or an error with a sentence; Gradio's own without one is {"error": null}."""
+    name, data = event
+    return name == "complete" or bool(data.get("error") if isinstance(data, dict) else data)
 
 
 def call(

@@ -1,7 +1,7 @@
 """`python -m tests.soak`: clients for an hour, and a plot of the server's memory and files.
 
 Half of what they ask goes to the API, some of it wrong, dropped or never read; a third are drags with Live on, whose
-connection breaks at times; the rest uploads. Plot and figures go to tests/artifacts/soak.svg and soak.json.
+connection breaks at times; the rest uploads. Plot, figures and the server's log go to soak.svg, soak.json and soak.log in a folder.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from tests import load, open_page, toys
+from tests.chaos import tracebacks
 from tests.server import Server, app
 from tests.wire import wait_for
 
@@ -35,15 +36,16 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--clients", type=int, default=12)
+    parser.add_argument("--output", type=Path, default=ARTIFACTS, help="folder of plot, figures and log (default: tests/artifacts)")
     arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    keep = arguments.output / "soak.log"
     with tempfile.TemporaryDirectory() as folder:
-        points, report, log = soak(Path(folder), arguments.minutes * 60, arguments.clients)
-    ARTIFACTS.mkdir(exist_ok=True)
-    (ARTIFACTS / "soak.json").write_text(json.dumps(points))
+        points, report = soak(Path(folder), arguments.minutes * 60, arguments.clients, keep)
+    (arguments.output / "soak.json").write_text(json.dumps(points))
     title = f"{arguments.clients} clients, {arguments.minutes:g} minutes: memory and files of the server"
-    (ARTIFACTS / "soak.svg").write_text(plot(points, title))
-    print(f"{report.line()}\n{described(points)}\ntracebacks in the log: {sum('Traceback' in line for line in log)}")
-    print("\n".join(sorted(set(report.faults))[:20]))
+    (arguments.output / "soak.svg").write_text(plot(points, title))
+    print(f"{report.line()}\n{described(points)}\ntracebacks in the log: {dict(tracebacks(keep.read_text().splitlines()))}")
 
 
 def described(points: list[Point]) -> str:
@@ -56,12 +58,12 @@ def described(points: list[Point]) -> str:
     return f"memory {memory}; lowest {min(later):.0f}, highest {max(later):.0f} MB; {most}"
 
 
-def soak(folder: Path, seconds: float, clients: int) -> tuple[list[Point], load.Report, list[str]]:
-    """(a point every few seconds, what the clients saw, the lines of the server's log)."""
+def soak(folder: Path, seconds: float, clients: int, keep: Path) -> tuple[list[Point], load.Report]:
+    """(a point every few seconds, what the clients saw); `keep` is a file for the server's log."""
     toys.save_tiny(folder / "models" / "tiny")
     (folder / "temp").mkdir()
     points: list[Point] = []
-    with app("--models-dir", str(folder / "models"), GRADIO_TEMP_DIR=str(folder / "temp")) as server:
+    with app("--models-dir", str(folder / "models"), keep=keep, GRADIO_TEMP_DIR=str(folder / "temp")) as server:
         server.wait_until_warm(600)
         # Else it prepares OpenVINO, and grows by 200 MB, as soon as the clients leave the device alone for a moment.
         wait_for(lambda: bool(open_page.served_by(server.url)["reason"]), 1800)
@@ -77,7 +79,7 @@ def soak(folder: Path, seconds: float, clients: int) -> tuple[list[Point], load.
         report = load.run(server.url, requests, clients, seconds)
         over.set()
         watching.join()
-        return points, report, list(server.lines)
+        return points, report
 
 
 def asked(url: str) -> list[load.Request]:

@@ -13,6 +13,7 @@ from ddim_app.ui.hosting.gradio_patches import preprocessed
 
 SHORTER_SIDE, MAX_SIDE = 1024, 8192
 """Bounds of the sides of what is kept of a picture for cropping; no model here makes larger squares than the first."""
+GONE = "The uploaded file is no longer on the server, where newer ones took its room: upload it once more."
 
 
 def upload(label: str, elem_id: str, **options: Any) -> gr.Image:
@@ -28,9 +29,12 @@ def upload(label: str, elem_id: str, **options: Any) -> gr.Image:
 
 
 def uploaded_bytes(payload: Any) -> bytes | None:
-    """The bytes of an uploaded file, by the payload of a gr.Image or gr.File."""
+    """The bytes of an uploaded file, by the payload of a gr.Image or gr.File; raises gr.Error when it is gone, as old ones are."""
     path = getattr(payload, "path", None)
-    return Path(path).read_bytes() if path else None
+    try:
+        return Path(path).read_bytes() if path else None
+    except FileNotFoundError:
+        raise gr.Error(GONE, print_exception=False) from None  # which Gradio passes on as it is
 
 
 def opened(data: bytes | None, field: str = "picture") -> Image.Image:

@@ -11,14 +11,18 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from PIL import Image
 
 from ddim_app import backends
 from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
 from ddim_app.errors import RunError
 from ddim_app.runs.sampling import Arm, Recipe
+from ddim_app.ui.uploads import GONE
 from tests import toys
-from tests.server import Server, app, call, named, post
+from tests.media.test_images import encoded
+from tests.open_page import uploaded
+from tests.server import Server, app, call, has_words, named, post
 from tests.wire import Brake, served, wait_for
 
 pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process can only be set on Linux")
@@ -37,6 +41,19 @@ def ask(server: tuple[Server, Path], model: str = "tiny", **values: Any) -> tupl
     running, root = server
     data = named(running.url, "generate", model=f"{root.name}/{model}", **{"steps": 3, "pictures": 2, **values})
     return call(running.url, "generate", data, 120)
+
+
+@pytest.mark.parametrize(("name", "field"), [("invert", "picture"), ("interpolate", "end_a")])
+def test_an_upload_whose_file_is_gone(server: tuple[Server, Path], name: str, field: str) -> None:
+    """As are the oldest ones of a folder that is full."""
+    running, root = server
+    file = uploaded(running.url, encoded(Image.new("RGB", (4, 4))))
+    Path(file["path"]).unlink()
+    assert ask(server)[0] == 200
+    status, told = call(running.url, name, named(running.url, name, model=f"{root.name}/tiny", **{field: file}), 120)
+    assert status == 400
+    assert GONE in told
+    assert not any("Traceback" in line for line in running.lines)
 
 
 @contextmanager
@@ -72,7 +89,7 @@ def test_too_little_memory_is_a_sentence_and_passes(server: tuple[Server, Path])
         data = named(running.url, "generate", model="avatars-32", steps=2, pictures=16)
         status, answer = call(running.url, "generate", data, 120)
         assert status in (200, 400, 422)
-        assert status != 200 or answer[0] == "complete" or answer[1], "an error without a word"
+        assert status != 200 or has_words(answer), "an error without a word"
     works(server)
 
 

@@ -128,6 +128,21 @@ def test_files_of_the_page_are_known(tmp_path):
     assert {Path(path).name for path in patches.files_of_page(demo)} == {"a.png"}
 
 
+def test_names_of_files_that_are_gone_are_dropped(tmp_path):
+    """Those that an upload and an answer have added, in whatever set Gradio keeps them."""
+    with gr.Blocks(analytics_enabled=False) as demo:
+        answer = gr.File()
+    answer.GRADIO_CACHE = str(tmp_path)
+    paths = [tmp_path / name for name in ("kept", "gone")]
+    for path in paths:
+        path.touch()
+        assert answer.move_resource_to_block_cache(path) == str(path)
+    demo.upload_file_set.update(map(str, paths))
+    paths[1].unlink()
+    patches.forget_gone_files(demo)
+    assert [names for names in demo.temp_file_sets if names] == [{str(paths[0])}] * 2
+
+
 @pytest.mark.parametrize("name", patches.MENDS)
 def test_what_a_script_of_gradios_is_served_without_is_found_once(name):
     mend = patches.MENDS[name]

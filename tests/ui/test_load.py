@@ -1,6 +1,5 @@
 """Many visitors at once: nobody's answer is lost, late without a word, or somebody else's; memory and files stay bounded."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
 from ddim_app.ui import build_ui
-from ddim_app.ui.hosting import gradio_patches, server
+from ddim_app.ui.hosting import gradio_patches
 from tests import load, wire
 from tests.load import Report
 from tests.server import named, post
@@ -79,38 +78,6 @@ def test_a_full_queue_refuses_at_once_with_the_reason(
         assert all(b"Queue is full" in answers[i][1] for i in refused)
         tell(f"refused as the queue was full: within {max(times[i] for i in refused):.3f} s")
         assert engine.request_log.counters["evaluations"] <= 400
-
-
-def test_files_beyond_the_limit_go_oldest_first(tmp_path: Path) -> None:
-    for i in range(10):
-        folder = tmp_path / str(i)
-        folder.mkdir()
-        (folder / "image.png").write_bytes(bytes(1000))
-        os.utime(folder / "image.png", (time.time() - 1000 + i,) * 2)
-    (tmp_path / "new.png").write_bytes(bytes(5000))
-    assert server.trim(tmp_path, 8_000) == 7
-    assert sorted(path.parent.name for path in tmp_path.rglob("image.png")) == ["7", "8", "9"]
-    page = frozenset({str(tmp_path / "7" / "image.png")})
-    assert server.trim(tmp_path, 7_000, page) == 0  # what the page itself shows does not count
-    assert server.trim(tmp_path, 6_000, page) == 1
-    assert (tmp_path / "7" / "image.png").exists()
-    assert server.trim(tmp_path, 1_000) == 2  # the new one may just be on its way to somebody
-    assert (tmp_path / "new.png").exists()
-
-
-def test_files_are_trimmed_after_the_clock_jumped_back(tmp_path: Path) -> None:
-    """Those of before the jump have a time to come: they go first, and what was made since is fresh."""
-    for hours in (5, 6):
-        (tmp_path / f"{hours}.png").write_bytes(bytes(1000))
-        os.utime(tmp_path / f"{hours}.png", (time.time() + 3600 * hours,) * 2)
-    (tmp_path / "old.png").write_bytes(bytes(1000))
-    os.utime(tmp_path / "old.png", (time.time() - 1000,) * 2)
-    (tmp_path / "new.png").write_bytes(bytes(1000))
-    assert server.trim(tmp_path, 4000) == 0
-    assert server.trim(tmp_path, 3000) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["6.png", "new.png", "old.png"]
-    assert server.trim(tmp_path, 0) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["new.png"]
 
 
 def test_what_nobody_reads_is_dropped(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,10 @@ from ddim_app.engine import Engine
 from ddim_app.models.loading import ModelError
 from ddim_app.models.model_files import WEIGHTS
 from ddim_app.ui import build_ui
+from ddim_app.ui.compare import endpoint
+from ddim_app.ui.hosting.gradio_patches import FAILED
 from tests import toys
+from tests.server import call, named
 from tests.wire import Brake, calls_after, patient_client, served, wait_for
 
 
@@ -97,6 +100,18 @@ def test_a_model_that_breaks_is_an_error_for_the_caller_and_the_next_request_wor
         with pytest.raises(AppError, match="The network could not be evaluated: no luck"):
             client.predict(steps=2, api_name="/generate")
         assert client.predict(steps=2, api_name="/generate")[1]["nfe"] == [2]
+
+
+def test_a_run_that_fails_unforeseen_is_told_in_a_sentence(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> str:
+        raise RuntimeError("can't start new thread")
+
+    with served(Engine([tiny_root])) as address:
+        with monkeypatch.context() as patch:
+            patch.setattr(endpoint, "keep_picture", broken)
+            status, (name, data) = call(address, "generate", named(address, "generate", steps=2), 120)
+        assert (status, name, data["error"]) == (200, "error", FAILED)
+        assert call(address, "generate", named(address, "generate", steps=2), 120)[1][0] == "complete"
 
 
 def broken_at_call(number: int) -> Any:

@@ -3,6 +3,7 @@
 import io
 import zlib
 
+import gradio as gr
 import numpy as np
 import pytest
 from gradio.data_classes import ImageData
@@ -86,3 +87,10 @@ def test_the_component_hands_over_the_files_bytes(tmp_path):
     assert component.preprocess(ImageData(path=str(path))) == data
     assert component.preprocess(None) is None
     assert Image.open(io.BytesIO(data)).size == (4, 4)
+
+
+def test_a_file_that_is_gone_gets_a_sentence_and_no_traceback(tmp_path):
+    component = uploads.upload("Picture", "picture")
+    with pytest.raises(gr.Error, match="no longer on the server") as raised:
+        component.preprocess(ImageData(path=str(tmp_path / "gone.png")))
+    assert not raised.value.print_exception

@@ -1,15 +1,18 @@
 """All that is read or changed inside Gradio's own objects, each with its reason; a test of each fails where Gradio changes it."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import gradio as gr
+from gradio import queueing, utils
 from gradio.components import Component
 
 UNREAD_SECONDS = 120
 """Seconds after which the messages of an ended run are dropped if nobody reads them."""
+FAILED = "The server could not finish this, for a reason that its log names: try again, or tell whoever runs it."
 LAUNCH = {"_frontend": False}
 """Option of `launch`: else gradio asks its own address within 3 s, and gives up where a busy machine takes longer."""
 AnyComponent = TypeVar("AnyComponent", bound=Component)
@@ -155,6 +158,15 @@ def keep_to_uploads(component: Any) -> None:
     component.async_move_resource_to_block_cache = move_file
 
 
+def tell_of_failures() -> None:
+    """Gives a sentence to who waits for a run that fails unforeseen, to whom Gradio would say null."""
+
+    def payload(error: BaseException | None, show_error: bool) -> dict[str, bool | str | float | None]:
+        return utils.error_payload(error if isinstance(error, gr.Error) else gr.Error(FAILED), show_error)
+
+    queueing.error_payload = payload  # type: ignore[attr-defined]
+
+
 def raw(component: AnyComponent) -> AnyComponent:
     """The component, its payloads passed on untouched: Gradio's own would round 3.7, pass `true`, or fail on "x".
 
@@ -204,6 +216,12 @@ def wrap_server_functions(demo: gr.Blocks, wrap: Callable[[Callable[..., Any]], 
 def files_of_page(demo: gr.Blocks) -> frozenset[str]:
     """The files that belong to the page itself, which live in the cache with those of its answers."""
     return frozenset(path for block in demo.blocks.values() for path in getattr(block, "keep_in_cache", ()))
+
+
+def forget_gone_files(demo: gr.Blocks) -> None:
+    """Drops the names of files that are gone, which Gradio would keep for ever: it drops only those that it deletes itself."""
+    for names in demo.temp_file_sets:
+        names.difference_update([name for name in list(names) if not os.path.exists(name)])
 
 
 def mended_scripts() -> dict[str, str]:

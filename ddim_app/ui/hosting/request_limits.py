@@ -15,6 +15,7 @@ from ddim_app.ui.hosting.gradio_patches import (
     EventQueue,
     keep_to_uploads,
     remember_config,
+    tell_of_failures,
     wrap_server_functions,
     wrap_validators,
 )
@@ -37,6 +38,7 @@ def check_room(folder: Path) -> None:
 
 def guard(demo: gr.Blocks, runs: PageRuns) -> None:
     """Counts every refusal of the page's validators, and refuses a visitor who has too much under way before the queue does."""
+    tell_of_failures()
     wrap_validators(demo, lambda validator: _judged(validator, demo, runs))
     wrap_server_functions(demo, lambda function: _counted(function, runs))
     for block in demo.blocks.values():

@@ -23,14 +23,14 @@ from ddim_app.ui.assets import FOLDER
 from ddim_app.ui.components.stage import STORED_RUN, stored_value
 from ddim_app.ui.hosting.front_page import FrontPage
 from ddim_app.ui.hosting.gate import OpenStreams, RequestGate
-from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page, mended_scripts
+from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page, forget_gone_files, mended_scripts
 from ddim_app.ui.hosting.health import gauges, status
+from ddim_app.ui.served_files import trim
 
 log = logging.getLogger(__name__)
 
 MAX_FILES_BYTES = 90_000_000
-"""Bytes of pictures that are kept for download; the oldest go first, and none younger than FRESH_SECONDS."""
-FRESH_SECONDS = 300
+"""Bytes of pictures that are kept for download; the oldest go first."""
 LAST_WORDS_SECONDS = 10
 """Seconds that readers have, when the server ends, to receive the sentence that ends their run."""
 
@@ -118,29 +118,7 @@ async def _sweep_for_ever(demo: gr.Blocks) -> None:
         await asyncio.sleep(UNREAD_SECONDS / 4)
         queue.sweep(time.monotonic())
         await asyncio.to_thread(trim, Path(demo.GRADIO_CACHE), MAX_FILES_BYTES, files_of_page(demo))
-
-
-def trim(folder: Path, most: int, kept: frozenset[str] = frozenset()) -> int:
-    """Deletes the oldest files until the folder has at most that many bytes; how many went.
-
-    None of the last minutes goes, and none of those `kept`, which do not count. What was made in the future, by a clock that has
-    jumped back since, is the oldest.
-    """
-    files, now = [], time.time()
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # another sweep may be quicker
-            if path.is_file() and str(path) not in kept:
-                files.append((path.stat().st_mtime, path.stat().st_size, path))
-    files.sort(key=lambda file: (file[0] <= now, file[0]))
-    total, gone = sum(size for _, size, _ in files), 0
-    for made, size, path in files:
-        if total <= most or now - FRESH_SECONDS < made <= now:
-            break
-        with contextlib.suppress(OSError):
-            path.unlink()
-            path.parent.rmdir()  # gradio makes a folder for each file
-        total, gone = total - size, gone + 1
-    return gone
+        await asyncio.to_thread(forget_gone_files, demo)
 
 
 def serve(

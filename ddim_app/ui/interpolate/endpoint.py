@@ -13,9 +13,11 @@ from ddim_app.runs.path_frames import CollectedFrames
 from ddim_app.ui.controls import NO_CLASS, Controls
 from ddim_app.ui.endpoints import Endpoint, Outcome, class_fields
 from ddim_app.ui.fields import raw
+from ddim_app.ui.hosting.gradio_patches import preprocessed
 from ddim_app.ui.interpolate import tab
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.served_files import keep, keep_picture
+from ddim_app.ui.uploads import uploaded_bytes
 
 LEFT_OUT = ("pictures", "second_model", *NO_CLASS)
 """Fields of the settings column that a path has no use for, or has behind its own."""
@@ -51,7 +53,7 @@ def build(runs: PageRuns, settings: Controls, queued: dict[str, Any]) -> None:
     """Adds /interpolate to the open Blocks."""
     with gr.Row(visible=False):
         own = {name: raw(component) for name, component in _fields().items()}
-        files = {name: gr.File(None, label=f"End {name[-1].upper()}", type="binary") for name in FILES}
+        files = {name: preprocessed(gr.File(None, label=f"End {name[-1].upper()}"), uploaded_bytes) for name in FILES}
         classes = class_fields()
         kind = raw(gr.Dropdown(["", *path_files.KINDS], value="", label="File to make"))
         outputs = [gr.Gallery(format="png", label="Frames"), gr.File(label="File"), gr.JSON(label="Summary")]
