@@ -102,7 +102,7 @@ class Latent:
 
 
 def save(latent: Latent) -> bytes:
-    """The latent as a `.safetensors` file; its metadata has everything but the tensors."""
+    """The latent as a `.safetensors` file; its metadata has everything but the tensors. Equal latents are equal files."""
     metadata = {
         "format": FORMAT,
         "model": latent.model,
@@ -112,8 +112,15 @@ def save(latent: Latent) -> bytes:
         **({"recipe": latent.recipe.to_json()} if latent.recipe else {}),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in latent.tensors().items()}
-    data: bytes = safetensors_torch.save(tensors, metadata)
-    return data
+    return _ordered(safetensors_torch.save(tensors, metadata))
+
+
+def _ordered(data: bytes) -> bytes:
+    """The same file with the names of its header in order: safetensors writes metadata in another one each time."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at whole words
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def load(data: bytes) -> Latent:
