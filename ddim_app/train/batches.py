@@ -46,6 +46,8 @@ class Batches:
     global_batch: int
     seed: int
     mirror: bool = False
+    shift: int = 0
+    """Pixels by which a picture is moved at most, its edges repeated."""
     edges: np.ndarray | None = None
     """float64 (T + 1,): timestep t is drawn for u in edges[t] <= u < edges[t + 1]; None where all are equally likely."""
     labels: Tensor | None = None
@@ -86,6 +88,8 @@ class Batches:
 
     def _picture(self, picture: np.ndarray, draw: np.ndarray) -> np.ndarray:
         _, height, width = self.shape
+        if self.shift:
+            picture = np.pad(picture, ((self.shift, self.shift), (self.shift, self.shift), (0, 0)), "edge")
         top = keyed_random.below(draw[1], picture.shape[0] - height + 1)
         left = keyed_random.below(draw[2], picture.shape[1] - width + 1)
         part = picture[top : top + height, left : left + width]

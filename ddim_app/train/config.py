@@ -87,6 +87,10 @@ class Settings:
         0.1, "with --classes, the part of the pictures that is shown without its class, for guidance; 0: no null class", 0.0, 0.9
     )
     mirror: bool = option(False, "mirror half of the pictures at random")
+    small_set_shift: float = option(
+        0.0, "in a set of fewer than 200 pictures, move each at random by up to this part of its side, edges repeated, so that "
+        "they are not learned by heart", 0.0, 0.25,
+    )  # fmt: skip
     background: str = option("white", "colour laid under transparent pictures")
     holdout: str | None = option(
         None, "held-out pictures: a number, or a source such as --data is [5 %, at most 256; of few pictures a sixth, up to 8]"

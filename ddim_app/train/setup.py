@@ -35,6 +35,8 @@ PATIENCE = timedelta(hours=24)
 """How long processes wait for each other: as long as one may take to decode the pictures."""
 CROP_MARGIN = 8
 """Random crops leave an eighth of the cached side."""
+SMALL_SET = 200
+"""Pictures to train on, fewer of which are moved at random where the settings say so."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +185,17 @@ def trainer(begin: StartModel, data: TrainingData, settings: Settings, accelerat
     batches = Batches(
         data.pixels, data.train, begin.shape, begin.schedule.num_train_timesteps,
         settings.batch_size * settings.accumulate * accelerate.num_processes, settings.seed, settings.mirror,
+        shift_of(settings, begin.shape[1], len(data.train)),
         cosine_edges(begin.schedule.alphas_cumprod) if settings.timestep_density == "cosine" else None,
         data.labels, settings.class_dropout, len(data.classes),
     )  # fmt: skip
     state = TrainingState(network, averages, optimizer, accelerate.scaler)
     return Trainer(accelerate, settings, begin.schedule, batches, state, wrapped, prepared, rows, settings.steps, stopper)
+
+
+def shift_of(settings: Settings, side: int, pictures: int) -> int:
+    """Pixels by which pictures of that side are moved at most, in a set of so many to train on."""
+    return round(settings.small_set_shift * side) if pictures < SMALL_SET else 0
 
 
 def cached_side(side: int, crop: str) -> int:

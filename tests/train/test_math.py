@@ -17,15 +17,16 @@ from ddim_app.train.batches import Batches, BatchesAhead, cosine_edges
 from ddim_app.train.config import Settings, TrainError, presets, read_preset, resolve
 from ddim_app.train.evaluate import bucket_means, held_out
 from ddim_app.train.loop import learning_rate, loss, make_optimizer, row_losses, target, weight
+from ddim_app.train.setup import shift_of
 from tests import toys
 from tests.train_tools import drawings
 
 T = 1000
 
 
-def batches(count=20, seed=3, mirror=False, side=8, global_batch=6, chosen=None):
+def batches(count=20, seed=3, mirror=False, side=8, global_batch=6, chosen=None, shift=0):
     chosen = np.arange(count) if chosen is None else chosen
-    return Batches(drawings(count, side), chosen, (3, 8, 8), T, global_batch, seed, mirror)
+    return Batches(drawings(count, side), chosen, (3, 8, 8), T, global_batch, seed, mirror, shift)
 
 
 def test_a_part_of_a_batch_is_that_part_of_the_whole():
@@ -102,6 +103,20 @@ def test_mirroring_and_crops_use_all_their_choices():
     made = batches(1, mirror=True, side=10, global_batch=200)
     rows = {row.numpy().tobytes() for row in made.rows(0, 0, 200).x0}
     assert len(rows) == 2 * 9  # 3 x 3 places, each mirrored or not
+
+
+def test_shifts_use_all_their_places_and_repeat_the_edges():
+    made = batches(1, shift=2, global_batch=400)
+    padded = np.pad(made.pixels[0], ((2, 2), (2, 2), (0, 0)), "edge")
+    places = {from_pixels(padded[None, y : y + 8, x : x + 8]).numpy().tobytes() for y in range(5) for x in range(5)}
+    assert len(places) == 25
+    assert {row[None].numpy().tobytes() for row in made.rows(0, 0, 400).x0} == places
+
+
+@pytest.mark.parametrize(("side", "pictures", "pixels"), [(32, 52, 2), (64, 199, 4), (32, 200, 0)])
+def test_only_a_small_set_is_shifted(side, pictures, pixels):
+    assert shift_of(resolve({"data": "x"}), side, pictures) == pixels
+    assert shift_of(Settings(data="x"), side, pictures) == 0  # as of a run that was begun before there were shifts
 
 
 def test_ahead_gives_the_steps_in_order():

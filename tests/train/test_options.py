@@ -9,7 +9,7 @@ COMMON = {"steps": 2, "batch-size": 2, "preview-every": 0, "checkpoint-every": 1
 RUNS = {
     "pictures": {
         "crop": "random", "mirror": True, "background": "#123456", "holdout": 3, "seed": 5, "accumulate": 2, "dropout": 0.1,
-        "precision": "fp32",
+        "precision": "fp32", "small-set-shift": 0.1,
     },
     "loss": {
         "min-snr": 5, "timestep-density": "cosine", "beta-schedule": "squaredcos_cap_v2", "prediction": "v_prediction",
