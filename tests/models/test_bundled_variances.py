@@ -5,7 +5,7 @@ import pytest
 from ddim_app.models import variance_files
 from ddim_app.models.catalogue import ROOT, load_model
 
-BUNDLED = ("avatars-32", "digits-32")
+BUNDLED = ("avatars-32", "avatars-64", "digits-32")
 
 
 @pytest.mark.parametrize("name", BUNDLED)
