@@ -46,9 +46,9 @@ failed=0
 if [ "$(python -c 'import os; print(os.cpu_count() or 1)')" -ge 2 ]; then
   log=$(mktemp)
   trap 'kill $(jobs -p) 2> /dev/null || true; rm -f "$log"' EXIT
-  "${browser[@]}" tests/browser/test_[a-m]*.py > "$log" 2>&1 &
+  "${browser[@]}" tests/browser/test_[a-o]*.py tests/browser/test_p[a-l]*.py > "$log" 2>&1 &
   "${others[@]}" || failed=1
-  "${browser[@]}" tests/browser/test_[n-z]*.py || failed=1
+  "${browser[@]}" tests/browser/test_p[m-z]*.py tests/browser/test_[q-z]*.py || failed=1
   wait %1 || failed=1
   cat "$log"
 else
