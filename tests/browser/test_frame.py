@@ -88,6 +88,13 @@ def test_a_page_asks_no_other_host_for_anything(blank: Page, url: str) -> None:
     assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
 
 
+def test_the_page_asks_at_once_for_all_of_gradios_files_that_it_needs_and_for_no_other(blank: Page, url: str) -> None:
+    open_page(blank, url)
+    asked = blank.evaluate("performance.getEntriesByType('resource').map(({name}) => name.split('/assets/')[1]).filter(Boolean)")
+    at_once = blank.evaluate("[...document.head.querySelectorAll('link[rel$=preload]')].map(({href}) => href.split('/assets/')[1])")
+    assert set(asked) == set(filter(None, at_once))
+
+
 def test_each_tab_has_its_headline_its_settings_and_its_own_steps(page: Page) -> None:
     used = {
         "compare": {"steps", "eta", "seed", "pictures"}, "matrix": {"seed", "pictures-matrix"},

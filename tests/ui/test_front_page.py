@@ -45,6 +45,13 @@ def test_every_visitor_gets_the_bytes_that_gradio_writes(written: Counted) -> No
     assert kept.get("/?seed=8&view=api").content == plain  # the browser reads the query
 
 
+def test_what_is_asked_for_at_once_goes_before_the_description(written: Counted) -> None:
+    link = '<link rel="preload" href="a">'
+    plain, page = TestClient(written).get("/").text, TestClient(FrontPage(written, link)).get("/").text
+    assert page.replace(link, "") == plain
+    assert plain.index("<base") < page.index(link) < plain.index("window.gradio_config")
+
+
 @pytest.mark.parametrize("headers", [{"x-forwarded-host": "a.example"}, {"host": "b.example"}, {"x-forwarded-proto": "https"}])
 def test_another_address_is_another_page(written: Counted, headers: dict[str, str]) -> None:
     kept = TestClient(FrontPage(written))

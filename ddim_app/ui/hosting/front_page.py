@@ -15,6 +15,8 @@ MOST = 8
 """Addresses under which the page is kept; of more of them those asked for last."""
 ADDRESS = {b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-prefix", b"x-gradio-server"}
 """Headers that the addresses in the page depend on."""
+BEGINNING = b"<script>window.gradio_config"
+"""What the page's own description begins with, in the head; what is to be asked for at once goes before it."""
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -25,10 +27,11 @@ class _Page(NamedTuple):
 
 
 class FrontPage:
-    """Answers whoever asks for the page; not for a server with passwords, where it depends on who asks."""
+    """Answers whoever asks for the page, with `head` in its head; not for a server with passwords, where it depends on who asks."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, head: str = "") -> None:
         self.app = app
+        self._head = head
         self._pages: OrderedDict[tuple[object, ...], _Page] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,6 +60,7 @@ class FrontPage:
             for message in messages:
                 await send(message)
             return None
+        body = body.replace(BEGINNING, self._head.encode() + BEGINNING, 1)
         headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
         self._pages[address] = page = _Page(headers, body, await asyncio.to_thread(gzip.compress, body, 6))
         while len(self._pages) > MOST:

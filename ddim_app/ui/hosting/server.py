@@ -21,9 +21,10 @@ from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
 from ddim_app.ui.assets import FOLDER
 from ddim_app.ui.components.stage import STORED_RUN, stored_value
+from ddim_app.ui.hosting import front_end
 from ddim_app.ui.hosting.front_page import FrontPage
 from ddim_app.ui.hosting.gate import OpenStreams, RequestGate
-from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page, forget_gone_files, mended_scripts
+from ddim_app.ui.hosting.gradio_patches import LAUNCH, UNREAD_SECONDS, EventQueue, files_of_page, forget_gone_files
 from ddim_app.ui.hosting.health import gauges, status
 from ddim_app.ui.served_files import trim
 
@@ -55,10 +56,11 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Open
 
     routes = [Route("/health", health), Route("/robots.txt", robots), *_files()]
     routes += [Route("/metrics", metrics)] if options.metrics else []
+    front_page = Middleware(FrontPage, front_end.preloads({block.get_block_name() for block in demo.blocks.values()}))
     return {
         "app_kwargs": {
             "routes": routes,
-            "middleware": [Middleware(RequestGate, streams or OpenStreams()), *([] if options.auth else [Middleware(FrontPage)])],
+            "middleware": [Middleware(RequestGate, streams or OpenStreams()), *([] if options.auth else [front_page])],
             "lifespan": lambda app: _lifespan(demo),
         },
         "root_path": options.root_path,
@@ -83,17 +85,7 @@ def _files() -> list[Route]:
         return for_ever(FOLDER / "stored" / Path(request.path_params["name"]).with_suffix(".png").name)
 
     run = Route(f"/stored/{stored_value()['whole']}", stored_run)
-    scripts = [_script(*script) for script in mended_scripts().items()]
-    return [Route("/inter.woff2", font), run, Route("/stored/{name}", stored), *scripts]
-
-
-def _script(name: str, text: str) -> Route:
-    """The route of one of Gradio's scripts as `text`."""
-
-    async def script(request: Request) -> Response:
-        return Response(text, media_type="text/javascript", headers={"Cache-Control": "public, max-age=3600"})
-
-    return Route(f"/assets/{name}", script)
+    return [Route("/inter.woff2", font), run, Route("/stored/{name}", stored), front_end.route()]
 
 
 def for_ever(path: Path) -> Response:
