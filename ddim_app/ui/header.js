@@ -11,15 +11,6 @@ tabs.forEach((tab, i) => {
 
 window.keepers.tab = () => document.body.dataset.tab;
 if (window.kept('tab')) window.openTab(window.kept('tab'));
-window.opened = name => {
-  document.body.dataset.tab = name;
-  tabs.forEach(tab => {
-    const is = tab.dataset.tab === name;
-    tab.setAttribute('aria-selected', String(is));
-    tab.tabIndex = is ? 0 : -1;
-    if (is) tab.scrollIntoView({block: 'nearest', inline: 'nearest'});
-  });
-};
 
 // On a phone all but the link is behind this.
 const more = element.querySelector('.more');

@@ -21,3 +21,13 @@ window.press = async where => { const button = await window.until(() => document
   };
 }
 window.openTab = name => window.press(`#header [data-tab="${name}"]`);
+// Gradio tells which tab is open as soon as the tabs are there, the top bar or not.
+window.opened = name => {
+  document.body.dataset.tab = name;
+  document.querySelectorAll('#header [role=tab]').forEach(tab => {
+    const is = tab.dataset.tab === name;
+    tab.setAttribute('aria-selected', String(is));
+    tab.tabIndex = is ? 0 : -1;
+    if (is) tab.scrollIntoView({block: 'nearest', inline: 'nearest'});
+  });
+};

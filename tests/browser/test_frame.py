@@ -1,10 +1,11 @@
 """What stands around the tabs: top bar, headline, settings column and its foot, at their places and sizes."""
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, FrameLocator, Page, expect
+from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
 
 from tests.browser.conftest import listening, open_page
 from tests.browser.test_compare import fill, slider
@@ -93,6 +94,19 @@ def test_the_page_asks_at_once_for_all_of_gradios_files_that_it_needs_and_for_no
     asked = blank.evaluate("performance.getEntriesByType('resource').map(({name}) => name.split('/assets/')[1]).filter(Boolean)")
     at_once = blank.evaluate("[...document.head.querySelectorAll('link[rel$=preload]')].map(({href}) => href.split('/assets/')[1])")
     assert set(asked) == set(filter(None, at_once))
+
+
+def test_tabs_that_come_before_the_components_of_ours_find_what_they_tell(blank: Page, url: str) -> None:
+    def late(route: Route) -> None:
+        time.sleep(2)
+        route.continue_()
+
+    blank.route("**/assets/HTML-*.js", late)
+    with listening(blank, "console", lambda message: told.append(message.text) if message.type == "error" else None):
+        told: list[str] = []
+        open_page(blank, url)
+        blank.wait_for_function("document.body.dataset.tab === 'compare'")
+    assert told == []
 
 
 def test_each_tab_has_its_headline_its_settings_and_its_own_steps(page: Page) -> None:
