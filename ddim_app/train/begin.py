@@ -19,7 +19,7 @@ from ddim_app.train import averages, bundle, config, data, labelling, setup, sta
 from ddim_app.train.closing import how_to_see
 from ddim_app.train.config import Settings, TrainError
 from ddim_app.train.looks import RunPreviews
-from ddim_app.train.pace import clock, measure, measure_threads
+from ddim_app.train.pace import FEWEST_STEPS, clock, measure, measure_threads
 from ddim_app.train.picture_cache import PictureForm
 from ddim_app.train.run import TrainingRun
 from ddim_app.train.run_folder import RunFolder, continued, stored_settings, versions
@@ -227,11 +227,14 @@ def _fix_steps(running: TrainingRun) -> None:
         trainer.batches.global_batch,
         f" with {facts['threads']} thread{'s' * (facts['threads'] > 1)}" * (trainer.accelerator.device.type == "cpu"),
     )
+    about = "about " * running.by_clock
     running.tell(
-        f"{trainer.steps} steps of {batch} pictures, that is {running.epochs(trainer.steps)}; {batch / estimate.step:.1f} "
+        f"{about}{trainer.steps} steps of {batch} pictures, that is {running.epochs(trainer.steps)}; {batch / estimate.step:.1f} "
         f"pictures per second{threads}: about {clock(running.seconds_to_end())}"
     )
-    if settings.minutes is not None and not settings.by_clock:
+    if settings.minutes and trainer.steps == FEWEST_STEPS and running.seconds_to_end() > running.seconds:
+        running.tell(f"That is more than --minutes {settings.minutes:g}: a run has at least {FEWEST_STEPS} steps.")
+    elif settings.minutes is not None and not settings.by_clock:
         running.tell("On a machine that does other work too this may take longer; with --by-clock it ends on time.")
 
 

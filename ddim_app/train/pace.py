@@ -19,14 +19,17 @@ LOOK_EVALUATIONS = PICTURES * PREVIEW_STEPS + HELD_OUT_EVALUATIONS
 FIRST_LOOK = 60.0
 """Seconds of training after which a run is first looked at."""
 FEWEST_LOOKS = 4
+FEWEST_STEPS = 10
+"""Of a run that is given a time."""
 WORTH = 1.03
 """How much faster all cores must be than half of them to be taken."""
 
 
 @dataclass(frozen=True)
 class LookPlan:
-    """After which steps a run is looked at: the multiples of `every`, none where it is 0; where it is None, from `first` on at
-    intervals that double up to a quarter of the run. The last step is always among them."""
+    """After which steps, or seconds, a run is looked at: the multiples of `every`, none where it is 0; where it is None, from
+    `first` on at intervals that double up to a quarter of the run, the last one longer by up to half. The end is always among
+    them."""
 
     first: int
     every: int | None = None
@@ -36,16 +39,16 @@ class LookPlan:
             return step in self._growing(steps)
         return step == steps or bool(self.every and step and step % self.every == 0)
 
-    def count(self, done: int, steps: int) -> int:
+    def count(self, done: float, steps: int) -> int:
         """How many looks there are after step `done` of a run of `steps`."""
         if self.every is None:
             return sum(step > done for step in self._growing(steps))
-        return (steps - 1) // self.every - done // self.every + 1 if self.every else 1
+        return (steps - 1) // self.every - int(done) // self.every + 1 if self.every else 1
 
     def _growing(self, steps: int) -> Iterator[int]:
         widest = max(1, steps // FEWEST_LOOKS)
         step = gap = min(self.first, widest)
-        while step < steps:
+        while steps - step > gap / 2:
             yield step
             gap = min(2 * gap, widest)
             step += gap
@@ -67,7 +70,7 @@ class SpeedEstimate(NamedTuple):
         """Seconds from step `done` to the end of a run of `steps`, with the looks on the way, the one at the start among them."""
         return (steps - done) * self.step + (looks.count(done, steps) + (done == 0)) * self.look
 
-    def steps(self, seconds: float, looks: LookPlan, done: int = 0, fewest: int = 10) -> int:
+    def steps(self, seconds: float, looks: LookPlan, done: int = 0, fewest: int = FEWEST_STEPS) -> int:
         """How many steps a run must have that ends so many seconds after step `done`; at least `fewest` more."""
         low, high = fewest, max(fewest, math.floor(seconds / self.step))
         while low < high:

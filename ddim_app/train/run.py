@@ -15,7 +15,8 @@ from ddim_app.train.background import BackgroundWriter
 from ddim_app.train.config import Settings, TrainError
 from ddim_app.train.looks import RunPreviews
 from ddim_app.train.loop import OptimizerStep, Trainer, is_broken
-from ddim_app.train.pace import LookPlan, SpeedEstimate, clock, look_seconds
+from ddim_app.train.pace import FEWEST_STEPS, FIRST_LOOK, LookPlan, SpeedEstimate, clock, look_seconds
+from ddim_app.train.run_bar import RunBar
 from ddim_app.train.run_folder import RunFolder, card, stored_settings
 from ddim_app.train.stop import Stopped, Stopper
 
@@ -24,8 +25,12 @@ STOP_EVERY = 10
 """Steps after which several processes ask each other whether to stop, which makes GPUs wait."""
 SAVE_EVERY = 120.0
 """Seconds between checkpoints where no number of steps is asked for."""
+MEMORY = 30.0
+"""Seconds of training by which the speed is known: of fewer the next ones may differ by half on a busy machine."""
 CLOSING = 1.0
 """What the closing report costs, in looks."""
+CLOCK_LOOKS = LookPlan(round(FIRST_LOOK))
+"""After which seconds a run is looked at that ends by the clock."""
 OLD_FIRST_LOOK = 500
 """Of runs that were begun before the first look was chosen by the speed."""
 
@@ -48,7 +53,13 @@ class TrainingRun:
     """When the program began, by time.monotonic()."""
     estimate: SpeedEstimate | None = None
     """The speed, once it is known."""
+    checked: float = 0.0
+    """The second up to which it is known whether a look was due by the clock."""
+    is_due: bool = False
+    """Whether one is now."""
     writer: BackgroundWriter = field(default_factory=BackgroundWriter)
+    _figures: str = ""
+    """Of the last steps, as the bar has them."""
 
     @property
     def main(self) -> bool:
@@ -57,6 +68,11 @@ class TrainingRun:
     @property
     def look_plan(self) -> LookPlan:
         return LookPlan(self.facts.get("first_look", OLD_FIRST_LOOK), self.settings.preview_every)
+
+    @property
+    def looks_by_clock(self) -> bool:
+        """Whether the looks follow the clock too: the number of steps does not stay what it is, so none can be planned in it."""
+        return self.by_clock and self.settings.preview_every is None
 
     @property
     def by_clock(self) -> bool:
@@ -68,22 +84,39 @@ class TrainingRun:
         count = steps * self.facts["global_batch"] / len(self.data.train)
         return f"{count:.{1 if count < 10 else 0}f} times through {len(self.data.train)} pictures"
 
-    def seconds_left(self) -> float:
-        """Seconds until the time that was asked for is over."""
-        return (self.settings.minutes or 0) * 60 - self.trainer.state.spent - (time.monotonic() - self.began)
+    @property
+    def spent(self) -> float:
+        """Seconds since the run began, of all its processes one after another."""
+        return self.trainer.state.spent + time.monotonic() - self.began
+
+    @property
+    def seconds(self) -> float:
+        """How long the run is to take."""
+        return (self.settings.minutes or 0) * 60
 
     def seconds_to_end(self) -> float:
         """Seconds that the rest of the run takes as far as is known, its closing report included."""
+        left = max(0.0, self.seconds - self.spent) if self.by_clock else math.nan
         if self.estimate is None:
-            return math.nan
+            return left
+        if self.by_clock:  # the fewest steps may need more than was asked for
+            return max(left, (self.trainer.steps - self.trainer.state.step) * self.estimate.step)
         return self.estimate.seconds(self.trainer.steps, self.look_plan, self.trainer.state.step) + CLOSING * self.estimate.look
 
-    def steps_in_time(self, done: int = 0, **fewest: int) -> int:
+    def steps_in_time(self, done: int = 0, fewest: int = FEWEST_STEPS) -> int:
         """How many steps the time that is left is enough for after `done` of them, by the clock of the first process."""
         assert self.estimate is not None
-        left = self.seconds_left() - CLOSING * self.estimate.look
-        steps = self.estimate.steps(left, self.look_plan, done, **fewest)
-        return int(broadcast(torch.tensor(steps, device=self.trainer.accelerator.device)))
+        left = self.seconds - self.spent - CLOSING * self.estimate.look
+        if self.looks_by_clock:
+            looks = CLOCK_LOOKS.count(self.checked, round(self.seconds)) + (done == 0)
+            steps = done + max(fewest, math.floor((left - looks * self.estimate.look) / self.estimate.step))
+        else:
+            steps = self.estimate.steps(left, self.look_plan, done, fewest)
+        return self._agreed(steps)
+
+    def _agreed(self, value: int) -> int:
+        """What the first process says, whose clock is that of all."""
+        return int(broadcast(torch.tensor(value, device=self.trainer.accelerator.device)))
 
     def fix(self, steps: int) -> None:
         """Makes the run one of so many steps, for whoever goes on with it too."""
@@ -97,16 +130,18 @@ class TrainingRun:
         """Trains to the end; when a signal comes, saves and raises Stopped."""
         saved, self._saved_at = self.trainer.state.step, time.monotonic()
         meter = SpeedMeter(self.trainer, self.facts["global_batch"])
+        self.checked = self.trainer.state.spent
         self._look(resumed=True)
         self._stop_together()
-        bar = tqdm(total=self.trainer.steps, initial=saved, unit="step", disable=not self.main, dynamic_ncols=True)
+        seconds = self.spent + self.seconds_to_end() if self.by_clock else None
+        bar = RunBar(self.trainer.steps, saved, seconds, self.spent, not self.main)
         steps = self.trainer.train()
         try:
             with bar:
                 meter.resume()
                 for done in steps:
-                    bar.update()
-                    self._watch(done, meter, bar)
+                    self._watch(done, meter)
+                    bar.step(done.step, self.trainer.steps, self.spent, self._figures)
                     self._look()
                     if self._saves(done.step) or done.step == self.trainer.steps:
                         self._save()
@@ -115,6 +150,7 @@ class TrainingRun:
                     if self.trainer.accelerator.num_processes == 1 or done.step % STOP_EVERY == 0:
                         self._stop_together()
                     meter.resume()
+                bar.end()
         except Stopped:
             if self.trainer.state.step != saved:
                 self._save()
@@ -129,9 +165,12 @@ class TrainingRun:
             return step % LOG_EVERY == 0 and time.monotonic() - self._saved_at > SAVE_EVERY
         return step % self.settings.checkpoint_every == 0
 
-    def _watch(self, done: OptimizerStep, meter: "SpeedMeter", bar: "tqdm[Any]") -> None:
+    def _watch(self, done: OptimizerStep, meter: "SpeedMeter") -> None:
         """Notices divergence, and logs every few steps."""
-        logs = done.step % LOG_EVERY == 0 or done.step == self.trainer.steps
+        logs = done.step % LOG_EVERY == 0
+        if self.by_clock and self.estimate and done.step == self.trainer.steps and not logs:
+            self._follow_clock(done.step)
+        logs = logs or done.step == self.trainer.steps
         saves = self._saves(done.step)
         meter.add(done)
         # Reading a number makes a GPU wait, so there it is done only when one is needed.
@@ -144,29 +183,47 @@ class TrainingRun:
             )
         if logs:
             line = meter.line(done)
-            self._correct(line, bar)
-            bar.set_postfix_str(f"loss {line['loss']:.4f}, {line['pictures_per_second']:.1f} pictures/s")
+            self._correct(line)
+            self._figures = f"loss {line['loss']:.4f}, {line['pictures_per_second']:.1f} pictures/s"
             if self.main:
                 self.looks.log(line)
+            if self.by_clock:
+                self._follow_clock(done.step)
 
-    def _correct(self, line: Mapping[str, Any], bar: "tqdm[Any]") -> None:
-        """Takes over the speed of the last steps, and by the clock the number of steps that it leaves time for."""
+    def _correct(self, line: Mapping[str, Any]) -> None:
+        """Takes over the speed of the last steps, the more of it the longer they took; looks become as much slower or faster."""
         new = line["seconds"] / line["steps"]
-        before = self.estimate or SpeedEstimate(new, look_seconds(self.trainer, new))
-        self.estimate = SpeedEstimate((before.step + new) / 2, self.looks.seconds or before.look)
-        if self.by_clock:
-            bar.total = self.trainer.steps = self.steps_in_time(line["step"], fewest=0)
+        before = self.estimate or SpeedEstimate(new, self.looks.seconds or look_seconds(self.trainer, new))
+        factor = 1 + min(0.5, line["seconds"] / MEMORY) * (new / before.step - 1)
+        self.estimate = SpeedEstimate(before.step * factor, before.look * factor)
+
+    def _follow_clock(self, step: int) -> None:
+        """Takes over the number of steps that there is time for, and notices when a look is due."""
+        self.trainer.steps = self.steps_in_time(step, fewest=0)
+        if self.looks_by_clock:
+            total, now = round(self.seconds), self.spent
+            self.is_due = bool(self._agreed(CLOCK_LOOKS.count(self.checked, total) > CLOCK_LOOKS.count(now, total)))
+            self.checked = now
+
+    def _has_look(self, step: int) -> bool:
+        if self.looks_by_clock:
+            due, self.is_due = self.is_due, False
+            return due or step == self.trainer.steps
+        return self.look_plan.has(step, self.trainer.steps)
 
     def _look(self, resumed: bool = False) -> None:
         """A preview grid, the held-out loss and what it means; every process has its part of the rows."""
         step, steps = self.trainer.state.step, self.trainer.steps
-        if (step == 0 or self.look_plan.has(step, steps)) and not (resumed and self.looks.has(step)):
+        if (step == 0 or self._has_look(step)) and not (resumed and self.looks.has(step)):
             self.looks.look(step)
+            if self.estimate and self.looks.seconds:
+                self.estimate = self.estimate._replace(look=self.looks.seconds)
             if not self.main:
                 return
             left = self.seconds_to_end()
             to_come = f", about {clock(left)} to go" if step < steps and math.isfinite(left) else ""
-            done = f"Step {step} of {steps}, {self.epochs(step)}{to_come}" if step else "Before the first step"
+            of = f"about {steps}" if self.by_clock and step < steps else steps
+            done = f"Step {step} of {of}, {self.epochs(step)}{to_come}" if step else "Before the first step"
             with tqdm.external_write_mode():
                 self.tell(f"{done}: {self.looks.words()} ({self.home.preview(step).relative_to(self.home.path)})")
 

@@ -5,12 +5,12 @@ import types
 
 import pytest
 import torch
-from tqdm import tqdm
 
 from ddim_app.train import pace, run
 from ddim_app.train.background import BackgroundWriter
 from ddim_app.train.config import Settings, TrainError
 from ddim_app.train.pace import LookPlan, SpeedEstimate, clock
+from ddim_app.train.run_bar import NEARLY, RunBar
 
 
 def looks(plan, steps):
@@ -20,8 +20,9 @@ def looks(plan, steps):
 @pytest.mark.parametrize(
     ("plan", "steps", "wanted"),
     [
-        (LookPlan(60), 1000, [60, 180, 420, 670, 920, 1000]),
+        (LookPlan(60), 1000, [60, 180, 420, 670, 1000]),
         (LookPlan(500), 1000, [250, 500, 750, 1000]),
+        (LookPlan(60), 950, [60, 180, 417, 654, 950]),
         (LookPlan(60), 3, [1, 2, 3]),
         (LookPlan(60, 10), 25, [10, 20, 25]),
         (LookPlan(60, 5), 10, [5, 10]),
@@ -77,28 +78,88 @@ def test_half_the_cores_are_taken_where_all_are_no_faster(monkeypatch, seconds, 
     assert now == [chosen]
 
 
-def test_a_run_by_the_clock_ends_on_time_when_the_machine_slows_down(monkeypatch):
-    """Ten minutes were asked for; from step 300 on a step takes three times as long."""
-    now = [1000.0]
-    monkeypatch.setattr(run, "time", types.SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0]))
-    settings = Settings(data="x", minutes=10, by_clock=True)
-    state = types.SimpleNamespace(spent=0.0, step=0)
-    trainer = types.SimpleNamespace(state=state, steps=550, begun=0, accelerator=types.SimpleNamespace(device="cpu"))
-    looked = types.SimpleNamespace(seconds=8.0)
-    facts = {"first_look": 60}
-    running = run.TrainingRun(settings, None, None, None, trainer, facts, None, looked, print, now[0], SpeedEstimate(1.0, 8.0))
-    bar = tqdm(disable=True)
-    while state.step < trainer.steps:
-        seconds = 1.0 if state.step < 300 else 3.0
-        state.step += 1
-        now[0] += seconds
-        if state.step % run.LOG_EVERY == 0:
-            running._correct({"step": state.step, "steps": 10, "seconds": 10 * seconds}, bar)
-        if running.look_plan.has(state.step, trainer.steps):
-            now[0] += 8.0
-    closing = 8.0
-    assert 0.93 * 600 <= now[0] + closing - 1000 <= 1.07 * 600
-    assert bar.total == trainer.steps < 450
+@pytest.fixture
+def by_clock(monkeypatch):
+    """A run of ten minutes by a clock that the test moves, with the times of its looks and what its bar has shown; `pace` is how
+    long a step takes, and a look takes eight of them."""
+
+    def make(pace):
+        now, looks, shown = [1000.0], [], []
+        monkeypatch.setattr(run, "time", types.SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0]))
+        state = types.SimpleNamespace(spent=0.0, step=0)
+        trainer = types.SimpleNamespace(state=state, begun=0, accelerator=types.SimpleNamespace(device="cpu"))
+        settings, estimate = Settings(data="x", minutes=10, by_clock=True), SpeedEstimate(1.0, 8.0)
+        running = run.TrainingRun(settings, None, None, None, trainer, {}, None, None, print, now[0], estimate)
+        trainer.steps = running.steps_in_time()
+        bar = RunBar(trainer.steps, 0, running.seconds, running.spent, hidden=False)
+        since = 0
+        while state.step < trainer.steps:
+            state.step += 1
+            seconds = pace(state.step)
+            now[0] += seconds
+            if state.step % run.LOG_EVERY == 0 or state.step == trainer.steps:
+                running._correct({"steps": state.step - since, "seconds": (state.step - since) * seconds})
+                running._follow_clock(state.step)
+                since = state.step
+            bar.step(state.step, trainer.steps, running.spent, "")
+            shown.append((bar.n, bar.total, now[0] - 1000))
+            if running._has_look(state.step):
+                looks.append(now[0] - 1000)
+                now[0] += 8 * seconds
+                running.estimate = running.estimate._replace(look=8 * seconds)
+        bar.end()
+        return now[0] + 8 * seconds - 1000, state.step, looks, shown, bar
+
+    return make
+
+
+def slower(step):
+    return 1.0 if step < 300 else 3.0
+
+
+def unsteady(step):
+    return 2.0 ** (step // 15 * 7 % 5 - 2)
+
+
+@pytest.mark.parametrize("pace", [slower, unsteady])
+def test_a_run_by_the_clock_ends_on_time_when_the_machine_slows_down(by_clock, pace):
+    end, _, _, _, _ = by_clock(pace)
+    assert 0.93 * 600 <= end <= 1.07 * 600
+
+
+@pytest.mark.parametrize("pace", [slower, unsteady])
+def test_the_looks_of_a_run_by_the_clock_follow_it(by_clock, pace):
+    """By a number of steps that changes all the time they came twice within a minute, or not at all."""
+    _, _, looks, _, _ = by_clock(pace)
+    assert looks == pytest.approx([60, 180, 330, 480, looks[-1]], abs=45)
+    assert len(looks) == 5
+
+
+@pytest.mark.parametrize("pace", [slower, unsteady])
+def test_the_bar_of_a_run_by_the_clock_is_its_time_and_is_full_at_the_end_alone(by_clock, pace):
+    _, steps, _, shown, bar = by_clock(pace)
+    assert len(shown) == steps
+    for done, total, spent in shown:
+        assert total == 600
+        assert done == min(spent, NEARLY * 600)
+    assert bar.n == bar.total
+    assert f"step {steps} of about {steps}" in str(bar)
+
+
+def test_the_bar_says_what_is_left_by_the_clock(capsys):
+    with RunBar(500, 0, 600.0, 30.0, hidden=False) as bar:
+        bar.step(7, 480, 150.0, "loss 0.5000, 3.0 pictures/s")
+        text = str(bar)
+        bar.step(480, 480, 700.0, "")
+        assert " 99%" in str(bar)
+        bar.end()
+        assert "100%" in str(bar)
+    assert " 25%" in text
+    assert "step 7 of about 480, loss 0.5000, 3.0 pictures/s" in text
+    with RunBar(4, 1, None, 30.0, hidden=False) as bar:
+        bar.step(2, 4, 31.0, "loss 0.5000")
+        assert "50%" in str(bar)
+        assert "2/4" in str(bar)
 
 
 def test_several_processes_make_as_many_steps_as_the_first_has_time_for(monkeypatch):
