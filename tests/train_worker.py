@@ -24,9 +24,10 @@ from ddim_app.media import files  # noqa: E402
 from ddim_app.models.network_config import network_class  # noqa: E402
 from ddim_app.train import begin, evaluate, looks, loop, run, setup, state  # noqa: E402
 from ddim_app.train.__main__ import main  # noqa: E402
+from ddim_app.train.evaluate import LookSize  # noqa: E402
 
 network_class()  # half of what a run of a toy takes would be this import
-evaluate.PREVIEW_STEPS, evaluate.HELD_OUT_EVALUATIONS = 3, 50  # likewise the looks at it
+run.LOOK_SIZES = looks.LOOK_SIZES = (LookSize(50, 16, 3),)  # likewise the looks at it
 
 
 def before(module, name, act):

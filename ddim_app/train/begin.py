@@ -18,6 +18,7 @@ from ddim_app.models.model_files import unet_folder
 from ddim_app.train import averages, bundle, config, data, labelling, setup, state
 from ddim_app.train.closing import how_to_see
 from ddim_app.train.config import Settings, TrainError
+from ddim_app.train.evaluate import LookSize
 from ddim_app.train.looks import RunPreviews
 from ddim_app.train.pace import FEWEST_STEPS, clock, measure, measure_threads
 from ddim_app.train.picture_cache import PictureForm
@@ -74,6 +75,7 @@ def _run(
         trainer = setup.trainer(begin, pictures, replace(settings, steps=facts["steps"]), accelerator, stopper)
         trainer.begun = facts.get("begun", 0)
         looks = RunPreviews(home, begin, pictures, trainer, precision, stopper)
+        looks.size = LookSize(*facts.get("look_size", looks.size))
     stopper.together = accelerator.num_processes > 1
     running = TrainingRun(settings, home, begin, pictures, trainer, facts, stopper, looks, tell, began)
     if _prepare(running, stored is not None):
@@ -212,16 +214,15 @@ def _prepare(running: TrainingRun, continues: bool) -> bool:
 
 
 def _fix_steps(running: TrainingRun) -> None:
-    """Decides what the speed decides: threads, number of steps, and when to look. A run that was stopped before its first
-    checkpoint keeps what was decided."""
+    """Decides what the speed decides: threads, number of steps, and when and how closely to look. A run that was stopped before
+    its first checkpoint keeps what was decided."""
     settings, trainer, facts = running.settings, running.trainer, running.facts
     running.tell("Measuring how fast this machine trains: some seconds, on a busy one a minute or two.")
     with running.stopper.interruptible():
         running.estimate = estimate = measure(trainer) if facts.get("fixed") else measure_threads(trainer)
     if not facts.get("fixed"):
         facts |= {"threads": torch.get_num_threads(), "first_look": estimate.first_look}
-        if settings.minutes is not None:
-            trainer.steps = running.steps_in_time()
+        running.plan()
     running.fix(trainer.steps)
     batch, threads = (
         trainer.batches.global_batch,

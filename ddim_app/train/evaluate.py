@@ -21,15 +21,31 @@ from ddim_app.train.loop import row_losses
 
 BUCKETS = 10
 GROUPS = 8
-HELD_OUT_EVALUATIONS = 500
 ROWS_PER_CALL = 64
-PICTURES = 16
 GAP = 24
-PREVIEW_STEPS = 25
-"""DDIM needs few steps to show what a model has learned, and a preview should cost seconds."""
 
 Check = Callable[[], None]
 """Called between network calls; raises Stopped to give up."""
+
+
+class LookSize(NamedTuple):
+    """How much a look at a run asks of the network."""
+
+    evaluations: int
+    """Of held-out pictures."""
+    pictures: int
+    """Of a preview."""
+    steps: int
+    """Of each of these: DDIM needs few to show what a model has learned."""
+
+    @property
+    def cost(self) -> int:
+        """Forward passes of one picture."""
+        return self.evaluations + self.pictures * self.steps
+
+
+LOOK_SIZES = (LookSize(500, 16, 25), LookSize(200, 16, 10), LookSize(80, 8, 10))
+"""The first is that of a run that is long enough for it."""
 
 
 @dataclass(frozen=True)
@@ -111,22 +127,23 @@ def bucket_means(losses: torch.Tensor, t: torch.Tensor, num_train_timesteps: int
 
 
 def preview(
-    predict: Predict, model: Model, count: int, seed: int, device: torch.device, check: Check, share: Share = Share()
+    predict: Predict, model: Model, size: LookSize, seed: int, device: torch.device, check: Check, share: Share = Share()
 ) -> np.ndarray:
-    """uint8 (count, H, W, C): DDIM from fixed seeds, so grids of different models can be laid side by side; classes in turn."""
+    """uint8 (pictures, H, W, C): DDIM from fixed seeds, so grids of different models can be laid side by side; classes in turn."""
     channels, height, width = model.shape
+    count = size.pictures
     pictures = torch.zeros(count, height, width, channels, dtype=torch.int32)
     mine = range(share.rank, count, share.world)
     if mine:
-        made = _previews(predict, model, [picture_seed(seed, i) for i in mine], device, check)
+        made = _previews(predict, model, [picture_seed(seed, i) for i in mine], size.steps, device, check)
         pictures[list(mine)] = torch.from_numpy(made).int()
     return share.total(pictures).to(torch.uint8).numpy()
 
 
-def _previews(predict: Predict, model: Model, seeds: list[int], device: torch.device, check: Check) -> np.ndarray:
+def _previews(predict: Predict, model: Model, seeds: list[int], steps: int, device: torch.device, check: Check) -> np.ndarray:
     schedule = model.schedule
     row = Row(
-        schedule.levels(min(PREVIEW_STEPS, schedule.num_train_timesteps), schedule.usual_spacing),
+        schedule.levels(min(steps, schedule.num_train_timesteps), schedule.usual_spacing),
         clip=schedule.clip,
         prediction_type=schedule.prediction_type,
         clip_range=schedule.clip_range,

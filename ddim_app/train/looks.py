@@ -13,10 +13,10 @@ from ddim_app.diffusion.sampler import Predict
 from ddim_app.media.files import write_file
 from ddim_app.media.images import contact_sheet, enlargement, png_bytes
 from ddim_app.models.loading import Model
-from ddim_app.train import averages, evaluate, held_out_words
+from ddim_app.train import averages, held_out_words
 from ddim_app.train.config import TrainError
 from ddim_app.train.data import TrainingData, middle
-from ddim_app.train.evaluate import PICTURES, Check, HeldOut, Share, beside, held_out, peak_memory_mb, preview
+from ddim_app.train.evaluate import LOOK_SIZES, Check, HeldOut, LookSize, Share, beside, held_out, peak_memory_mb, preview
 from ddim_app.train.loop import Trainer
 from ddim_app.train.run_folder import RunFolder
 from ddim_app.train.sample_check import SampleCheck, check_samples
@@ -43,6 +43,8 @@ class RunPreviews:
         self._check: Check = stopper.check if trainer.accelerator.num_processes == 1 else _go_on
         self._share = Share.of(trainer.accelerator)
         self._warnings: list[str] = []
+        self.size: LookSize = LOOK_SIZES[0]
+        """The same at all looks of a run, whose losses could not be compared else."""
         self.seconds: float | None = None
         """How long the last look took."""
 
@@ -62,7 +64,7 @@ class RunPreviews:
     def _held_out(self, average: str = "") -> HeldOut | None:
         return held_out(
             self._predict(average), self._data.held_out, self._begin.schedule, self._device, self._check,
-            evaluate.HELD_OUT_EVALUATIONS, self._data.held_labels, self._share,
+            self.size.evaluations, self._data.held_labels, self._share,
         )  # fmt: skip
 
     def has(self, step: int) -> bool:
@@ -73,7 +75,7 @@ class RunPreviews:
         """Writes previews/step-N.png, left the starting model and right this one at equal seeds, and logs the held-out loss."""
         started = time.perf_counter()
         with self._stopper.interruptible():
-            pictures = self.samples(PICTURES)
+            pictures = self.samples()
             held = self._held_out()
             samples = check_samples(pictures, self._data, self._check) if self._share.is_main else None
         self._last, self.seconds = (step, pictures), time.perf_counter() - started
@@ -114,9 +116,9 @@ class RunPreviews:
         if kept is None or kept.step >= step or loss < kept.loss:
             averages.keep_best(self._home, self._trainer.state.average, step, loss)
 
-    def samples(self, count: int) -> np.ndarray:
+    def samples(self) -> np.ndarray:
         seed = self._trainer.settings.seed
-        return preview(self._predict(), self._model(), count, seed, self._device, self._check, self._share)
+        return preview(self._predict(), self._model(), self.size, seed, self._device, self._check, self._share)
 
     def log(self, line: dict[str, Any]) -> None:
         """Adds a line to the run's measurements, and its numbers to its tracker."""
@@ -134,7 +136,7 @@ class RunPreviews:
         with self._stopper.interruptible():
             step, samples = self._last or (-1, None)
             if samples is None or step != self._trainer.state.step:
-                samples = self.samples(PICTURES)
+                samples = self.samples()
             others = {name: self._held_out(name) for name in self._trainer.state.averages if name}
             if not self._share.is_main:
                 return {}
@@ -143,7 +145,7 @@ class RunPreviews:
             if held is not None:
                 self.log({"kind": "average", "name": name, "step": self._trainer.state.step, **held._asdict()})
         rows = np.concatenate([samples, middle(self._data.pixels[np.array(found.nearest.which)], *samples.shape[1:3])])
-        sheet = contact_sheet(rows, columns=PICTURES, scale=enlargement(rows.shape[1], rows.shape[2], 64), gap=2)
+        sheet = contact_sheet(rows, columns=len(samples), scale=enlargement(rows.shape[1], rows.shape[2], 64), gap=2)
         write_file(self._home.previews / "nearest.png", png_bytes(sheet))
         return {"samples": found.words, "peak_memory_mb": peak_memory_mb(self._device)}
 

@@ -5,17 +5,15 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from ddim_app import backends
-from ddim_app.train.evaluate import HELD_OUT_EVALUATIONS, PICTURES, PREVIEW_STEPS
-from ddim_app.train.loop import Trainer
+from ddim_app.train.evaluate import LOOK_SIZES, LookSize
+from ddim_app.train.loop import OptimizerStep, Trainer
 
 WARM_UP, MEASURED = 2, 4
-LOOK_EVALUATIONS = PICTURES * PREVIEW_STEPS + HELD_OUT_EVALUATIONS
-"""Forward passes of a preview with held-out loss; one costs about a third of training on a picture."""
 FIRST_LOOK = 60.0
 """Seconds of training after which a run is first looked at."""
 FEWEST_LOOKS = 4
@@ -99,13 +97,13 @@ def measure(trainer: Trainer) -> SpeedEstimate:
         trainer.state.restore(before, facts)
     seconds = torch.tensor(statistics.median(times[WARM_UP:]), device=trainer.accelerator.device, dtype=torch.float32)
     step = float(trainer.accelerator.reduce(seconds, "mean"))
-    return SpeedEstimate(step, look_seconds(trainer, step))
+    return SpeedEstimate(step, look_seconds(trainer, step, LOOK_SIZES[0]))
 
 
-def look_seconds(trainer: Trainer, step: float) -> float:
-    """Seconds that a look should take where a step takes so many."""
+def look_seconds(trainer: Trainer, step: float, size: LookSize) -> float:
+    """Seconds that a look should take where a step takes so many: a forward pass costs about a third of training on a picture."""
     processes: int = trainer.accelerator.num_processes
-    return step / 3 * LOOK_EVALUATIONS / trainer.batches.global_batch * processes
+    return step / 3 * size.cost / trainer.batches.global_batch * processes
 
 
 def measure_threads(trainer: Trainer) -> SpeedEstimate:
@@ -123,6 +121,38 @@ def measure_threads(trainer: Trainer) -> SpeedEstimate:
     best = most if speeds[most].step * WORTH < speeds[half].step else half
     torch.set_num_threads(best)
     return speeds[best]
+
+
+class SpeedMeter:
+    """Mean loss and speed between two log lines, of the steps alone: saving and looking are not counted."""
+
+    def __init__(self, trainer: Trainer, global_batch: int) -> None:
+        self._trainer, self._batch = trainer, global_batch
+        self._losses: list[torch.Tensor] = []
+        self._seconds, self._waited = 0.0, 0.0
+        self.resume()
+
+    def resume(self) -> None:
+        self._since = time.perf_counter()
+
+    def add(self, done: OptimizerStep) -> None:
+        self._losses.append(done.loss)
+        self._seconds += time.perf_counter() - self._since
+        self.resume()
+
+    def line(self, done: OptimizerStep) -> dict[str, Any]:
+        """The measurements since the last line; every process must ask for it."""
+        loss = self._trainer.accelerator.reduce(torch.stack(self._losses).mean(), "mean")
+        waited = self._trainer.ahead.waited
+        seconds, pictures = max(self._seconds, 1e-9), self._batch * len(self._losses)
+        line = {
+            "kind": "train", "step": done.step, "steps": len(self._losses),
+            "loss": float(loss), "grad_norm": float(done.grad_norm), "lr": done.lr,
+            "pictures": pictures, "seconds": round(seconds, 3), "pictures_per_second": round(pictures / seconds, 2),
+            "data_wait": round((waited - self._waited) / seconds, 5),
+        }  # fmt: skip
+        self._losses, self._seconds, self._waited = [], 0.0, waited
+        return line
 
 
 def clock(seconds: float) -> str:

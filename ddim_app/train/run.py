@@ -13,9 +13,10 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from ddim_app.train import data, setup, state
 from ddim_app.train.background import BackgroundWriter
 from ddim_app.train.config import Settings, TrainError
+from ddim_app.train.evaluate import LOOK_SIZES
 from ddim_app.train.looks import RunPreviews
 from ddim_app.train.loop import OptimizerStep, Trainer, is_broken
-from ddim_app.train.pace import FEWEST_STEPS, FIRST_LOOK, LookPlan, SpeedEstimate, clock, look_seconds
+from ddim_app.train.pace import FEWEST_STEPS, FIRST_LOOK, LookPlan, SpeedEstimate, SpeedMeter, clock, look_seconds
 from ddim_app.train.run_bar import RunBar
 from ddim_app.train.run_folder import RunFolder, card, stored_settings
 from ddim_app.train.stop import Stopped, Stopper
@@ -27,6 +28,8 @@ SAVE_EVERY = 120.0
 """Seconds between checkpoints where no number of steps is asked for."""
 MEMORY = 30.0
 """Seconds of training by which the speed is known: of fewer the next ones may differ by half on a busy machine."""
+LOOKS_PART = 1 / 6
+"""The part of a run that its looks may take, where smaller ones keep them below it."""
 CLOSING = 1.0
 """What the closing report costs, in looks."""
 CLOCK_LOOKS = LookPlan(round(FIRST_LOOK))
@@ -103,12 +106,32 @@ class TrainingRun:
             return max(left, (self.trainer.steps - self.trainer.state.step) * self.estimate.step)
         return self.estimate.seconds(self.trainer.steps, self.look_plan, self.trainer.state.step) + CLOSING * self.estimate.look
 
+    def plan(self) -> None:
+        """Decides the size of the looks, and in a given time the number of steps."""
+        assert self.estimate is not None
+        step = self.estimate.step
+        # Who says when to look, looks as closely as can be.
+        for size in LOOK_SIZES if self.settings.preview_every is None else LOOK_SIZES[:1]:
+            self.looks.size, self.estimate = size, SpeedEstimate(step, look_seconds(self.trainer, step, size))
+            if self.settings.minutes is not None:
+                self.trainer.steps = self.steps_in_time()
+            steps = self.trainer.steps
+            looks = (self._looks_to_come(steps, 0) + 1 + CLOSING) * self.estimate.look
+            if looks <= LOOKS_PART * (looks + steps * step):
+                break
+        self.facts["look_size"] = list(self.looks.size)
+
+    def _looks_to_come(self, steps: int, done: int) -> int:
+        if self.looks_by_clock:
+            return CLOCK_LOOKS.count(self.checked, round(self.seconds))
+        return self.look_plan.count(done, steps)
+
     def steps_in_time(self, done: int = 0, fewest: int = FEWEST_STEPS) -> int:
         """How many steps the time that is left is enough for after `done` of them, by the clock of the first process."""
         assert self.estimate is not None
         left = self.seconds - self.spent - CLOSING * self.estimate.look
         if self.looks_by_clock:
-            looks = CLOCK_LOOKS.count(self.checked, round(self.seconds)) + (done == 0)
+            looks = self._looks_to_come(0, done) + (done == 0)
             steps = done + max(fewest, math.floor((left - looks * self.estimate.look) / self.estimate.step))
         else:
             steps = self.estimate.steps(left, self.look_plan, done, fewest)
@@ -165,7 +188,7 @@ class TrainingRun:
             return step % LOG_EVERY == 0 and time.monotonic() - self._saved_at > SAVE_EVERY
         return step % self.settings.checkpoint_every == 0
 
-    def _watch(self, done: OptimizerStep, meter: "SpeedMeter") -> None:
+    def _watch(self, done: OptimizerStep, meter: SpeedMeter) -> None:
         """Notices divergence, and logs every few steps."""
         logs = done.step % LOG_EVERY == 0
         if self.by_clock and self.estimate and done.step == self.trainer.steps and not logs:
@@ -193,7 +216,7 @@ class TrainingRun:
     def _correct(self, line: Mapping[str, Any]) -> None:
         """Takes over the speed of the last steps, the more of it the longer they took; looks become as much slower or faster."""
         new = line["seconds"] / line["steps"]
-        before = self.estimate or SpeedEstimate(new, self.looks.seconds or look_seconds(self.trainer, new))
+        before = self.estimate or SpeedEstimate(new, self.looks.seconds or look_seconds(self.trainer, new, self.looks.size))
         factor = 1 + min(0.5, line["seconds"] / MEMORY) * (new / before.step - 1)
         self.estimate = SpeedEstimate(before.step * factor, before.look * factor)
 
@@ -258,35 +281,3 @@ class TrainingRun:
                 raise Stopped
         else:
             self.stopper.check()
-
-
-class SpeedMeter:
-    """Mean loss and speed between two log lines, of the steps alone: saving and looking are not counted."""
-
-    def __init__(self, trainer: Trainer, global_batch: int) -> None:
-        self._trainer, self._batch = trainer, global_batch
-        self._losses: list[torch.Tensor] = []
-        self._seconds, self._waited = 0.0, 0.0
-        self.resume()
-
-    def resume(self) -> None:
-        self._since = time.perf_counter()
-
-    def add(self, done: OptimizerStep) -> None:
-        self._losses.append(done.loss)
-        self._seconds += time.perf_counter() - self._since
-        self.resume()
-
-    def line(self, done: OptimizerStep) -> dict[str, Any]:
-        """The measurements since the last line; every process must ask for it."""
-        loss = self._trainer.accelerator.reduce(torch.stack(self._losses).mean(), "mean")
-        waited = self._trainer.ahead.waited
-        seconds, pictures = max(self._seconds, 1e-9), self._batch * len(self._losses)
-        line = {
-            "kind": "train", "step": done.step, "steps": len(self._losses),
-            "loss": float(loss), "grad_norm": float(done.grad_norm), "lr": done.lr,
-            "pictures": pictures, "seconds": round(seconds, 3), "pictures_per_second": round(pictures / seconds, 2),
-            "data_wait": round((waited - self._waited) / seconds, 5),
-        }  # fmt: skip
-        self._losses, self._seconds, self._waited = [], 0.0, waited
-        return line

@@ -1,6 +1,7 @@
 """When a run is looked at and saved, how long it takes, and that it ends on time; by a clock that the test moves."""
 
 import threading
+import time
 import types
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from ddim_app.train import pace, run
 from ddim_app.train.background import BackgroundWriter
 from ddim_app.train.config import Settings, TrainError
+from ddim_app.train.evaluate import LOOK_SIZES
 from ddim_app.train.pace import LookPlan, SpeedEstimate, clock
 from ddim_app.train.run_bar import NEARLY, RunBar
 
@@ -160,6 +162,37 @@ def test_the_bar_says_what_is_left_by_the_clock(capsys):
         bar.step(2, 4, 31.0, "loss 0.5000")
         assert "50%" in str(bar)
         assert "2/4" in str(bar)
+
+
+@pytest.mark.parametrize(
+    ("step", "options", "size"),
+    [
+        (0.6, {"minutes": 6}, 0),
+        (0.6, {"minutes": 2}, 1),
+        (2.4, {"minutes": 6}, 1),
+        (2.4, {"minutes": 2}, 2),
+        (0.6, {"minutes": 2, "by_clock": True}, 1),
+        (0.6, {"minutes": 2, "preview_every": 50}, 0),
+        (0.6, {"steps": 1000}, 0),
+        (0.6, {"steps": 100}, 2),
+    ],
+)
+def test_looks_are_as_close_as_leaves_the_time_to_training(step, options, size):
+    """Step times are those of a fine-tune of avatars-32 on one thread, of a quiet machine and of a busy one."""
+    accelerator = types.SimpleNamespace(device="cpu", num_processes=1)
+    settings = Settings(data="x", **options)
+    trainer = types.SimpleNamespace(
+        state=types.SimpleNamespace(spent=0.0), steps=settings.steps, begun=0, accelerator=accelerator,
+        batches=types.SimpleNamespace(global_batch=32),
+    )  # fmt: skip
+    estimate = SpeedEstimate(step, 0.0)
+    facts, looked = {"first_look": estimate.first_look}, types.SimpleNamespace()
+    running = run.TrainingRun(settings, None, None, None, trainer, facts, None, looked, print, time.monotonic(), estimate)
+    running.plan()
+    assert facts["look_size"] == list(looked.size)
+    assert looked.size == LOOK_SIZES[size]
+    looks = (running.look_plan.count(0, trainer.steps) + 2) * running.estimate.look
+    assert looks < (1 / 6 if size < 2 else 1 / 4) * (looks + trainer.steps * step) or "preview_every" in options
 
 
 def test_several_processes_make_as_many_steps_as_the_first_has_time_for(monkeypatch):
