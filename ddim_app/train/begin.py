@@ -135,6 +135,8 @@ def _data(
             pictures = data.prepare(settings.data, holdout, form, cache, progress, (home.path, cache))
         if accelerator.is_main_process:
             broadcast_object_list([pictures.key, pictures.content])
+    if accelerator.is_main_process and not stored:
+        print(data.cache_words(pictures, form, cache))
     pictures = replace(pictures, held_out=data.middle(pictures.held_out, height, width))
     return labelling.labelled(pictures) if settings.classes else pictures
 

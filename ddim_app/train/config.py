@@ -108,7 +108,9 @@ class Settings:
         "at least 4 in a run]", 0, 10_000_000, free=True,
     )  # fmt: skip
     threads: int | None = option(None, "threads of a CPU [as measured before the first step]", 1, 1024, free=True)
-    cache: str | None = option(None, "where decoded pictures are kept [.cache beside the run's folder]", free=True)
+    cache: str | None = option(
+        None, "where decoded pictures are kept, which may be deleted after the run [.cache beside the run's folder]", free=True
+    )
     keep_data: bool = option(False, "go on with the pictures that the run was begun with, though --data has changed", free=True)
     tracker: str = option(
         "tensorboard", "where figures are shown besides metrics.jsonl: tensorboard where it is installed, wandb, or none",

@@ -138,6 +138,16 @@ def _too_few(data: str, count: int, facts: dict[str, Any]) -> str:
     return f"--data must hold at least {FEWEST} different pictures; got {count} in {data}{reasons}"
 
 
+def cache_words(data: TrainingData, form: PictureForm, cache: Path) -> str:
+    """Where the decoded pictures of a run are and how big, in a sentence."""
+    size = sum(file.stat().st_size for key in data.key.split("-") for file in (cache / key).glob("*"))
+    words = f"{size / 1e6:.1f} MB" if size > 1e6 else f"{size / 1e3:.0f} kB"
+    return (
+        f"Pictures, cut to {form.side}x{form.side}, are kept in {cache} ({words}), so that no run decodes them again; it may be "
+        "deleted after the run."
+    )
+
+
 def middle(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """The middle of cached pictures (N, side, side, channels) that are larger than the model's, for random crops."""
     top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2

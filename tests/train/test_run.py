@@ -58,6 +58,8 @@ def test_the_run_leaves_what_it_measured(finished):
     previews = sorted(path.name for path in (run / "previews").iterdir())
     assert previews == ["nearest.png", "step-000000000.png", "step-000000010.png", "step-000000020.png"]
     for words in (
+        f"Pictures, cut to 10x10, are kept in {run.parent / '.cache'} (",
+        " kB), so that no run decodes them again; it may be deleted after the run.",
         "25 pictures to train on, 5 held out",
         "20 steps of 4 pictures, that is 3.2 times through 25 pictures",
         "Before the first step: held-out loss",
