@@ -27,6 +27,7 @@ from ddim_app.train.run_folder import RunFolder, weights_of, weights_words
 WORTH_TAKING = 0.01
 """How much lower a loss must be, besides more than chance, for its average to be offered."""
 LAST, BEST, OTHERS = "last", "best", ("short", "long")
+OFFERED = {BEST: "What the model was at step {}", "short": "An average over fewer steps", "long": "An average over more steps"}
 
 
 class KeptBest(NamedTuple):
@@ -73,8 +74,8 @@ def offer(home: RunFolder) -> str | None:
     if not change.is_lower or change.part > -WORTH_TAKING:
         return None
     return (
-        f"The average `{name}`, of step {lines[name]['step']}, has a held-out loss {change} than the last one, which the "
-        f"model is now. To take it: python -m ddim_app.train.averages {shlex.quote(str(home.path))} --take {name}"
+        f"{OFFERED[name].format(lines[name]['step'])} (`{name}`) has a held-out loss {change} than the model has now. To take it: "
+        f"python -m ddim_app.train.averages {shlex.quote(str(home.path))} --take {name}"
     )
 
 

@@ -230,10 +230,10 @@ def _fix_steps(running: TrainingRun) -> None:
         trainer.batches.global_batch,
         f" with {facts['threads']} thread{'s' * (facts['threads'] > 1)}" * (trainer.accelerator.device.type == "cpu"),
     )
-    about = "about " * running.by_clock
+    about = "About " * running.by_clock
     running.tell(
         f"{about}{trainer.steps} steps of {batch} pictures, that is {running.epochs(trainer.steps)}; {batch / estimate.step:.1f} "
-        f"pictures per second{threads}: about {clock(running.seconds_to_end())}"
+        f"pictures per second{threads}: about {clock(running.seconds_to_end())} from now on"
     )
     if settings.minutes and trainer.steps == FEWEST_STEPS and running.seconds_to_end() > running.seconds:
         running.tell(f"That is more than --minutes {settings.minutes:g}: a run has at least {FEWEST_STEPS} steps.")
@@ -251,7 +251,7 @@ def _finish(running: TrainingRun) -> None:
         write_file(running.home.path / "preview.png", preview.read_bytes())
         running.facts["finished"] = True
         running.home.write_run(running.facts)
-        tell(f"At the end, {running.looks.words()}")
+        tell(f"At the end, {running.looks.loss_words()}")
         if running.looks.is_learning:
             tell(f"It was learning to the end: the same command with --steps {2 * running.trainer.steps} goes on from here.")
         if better := averages.offer(running.home):

@@ -66,7 +66,7 @@ def words(lines: Sequence[Line]) -> str:
     now, before = lines[-1], lines[:-1]
     text = f"held-out loss {now['loss']:.4f}"
     if not before:
-        return f"{text}, before anything is learned"
+        return f"{text} (the error on pictures that are not trained on, the lower the better), before anything is learned"
     text += f", {change(now, lines[0])} than at the start"
     if len(before) > 1:
         text += f" and {change(now, before[-1])} than at the last look"

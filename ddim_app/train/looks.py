@@ -100,9 +100,12 @@ class RunPreviews:
 
     def words(self) -> str:
         """What the last look showed, in a sentence."""
+        return "; ".join([self.loss_words(), *self._warnings])
+
+    def loss_words(self) -> str:
+        """What the held-out losses so far say."""
         held = [line for line in self._home.logged() if line["kind"] == "held_out"]
-        loss = held_out_words.words(held) if held else "no pictures are held out, so that there is no loss to tell by"
-        return "; ".join([loss, *self._warnings])
+        return held_out_words.words(held) if held else "no pictures are held out, so that there is no loss to tell by"
 
     @property
     def is_learning(self) -> bool:

@@ -87,8 +87,9 @@ class SampleCheck(NamedTuple):
     def words(self) -> str:
         """Both verdicts, whatever they are."""
         text = (
-            f"Memorisation check: the training picture nearest to each of {len(self.nearest.psnr)} samples is at "
-            f"{statistics.median(self.nearest.psnr):.1f} dB in the median, {max(self.nearest.psnr):.1f} dB at most"
+            "Memorisation check (PSNR; the more dB, the more alike): the training picture nearest to each of "
+            f"{len(self.nearest.psnr)} samples is at {statistics.median(self.nearest.psnr):.1f} dB in the median, "
+            f"{max(self.nearest.psnr):.1f} dB at most"
         )
         if self.usual:
             text += f"; for held-out pictures it is {statistics.median(self.usual):.1f} dB, and {max(self.usual):.1f} dB at most"

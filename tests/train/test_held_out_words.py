@@ -40,7 +40,7 @@ def test_a_change_in_words():
 @pytest.mark.parametrize(
     ("means", "meaning"),
     [
-        ([1.0], "before anything is learned"),
+        ([1.0], "(the error on pictures that are not trained on, the lower the better), before anything is learned"),
         ([1.0, 0.5], "it is learning"),
         ([1.0, 0.5, 0.4999], "no more than chance, so far"),
         ([1.0, 0.5, 0.4999, 0.5001], "it has stalled"),

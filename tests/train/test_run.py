@@ -65,7 +65,7 @@ def test_the_run_leaves_what_it_measured(finished):
         "Before the first step: held-out loss",
         "Step 10 of 20, 1.6 times through 25 pictures",
         "At the end, held-out loss",
-        "Memorisation check",
+        "Memorisation check (PSNR; the more dB, the more alike)",
         "Mean colour of samples against the data's: red ",
         "Verdict: ",
         "To see it: python app.py --models-dir ",
@@ -73,6 +73,18 @@ def test_the_run_leaves_what_it_measured(finished):
     ):
         assert words in text
     assert text.index("20 steps of 4 pictures") < text.index("Before the first step") < text.index("step/s")
+
+
+def test_the_end_leaves_a_tint_to_the_verdict(place, worker, tmp_path):
+    (tmp_path / "white").mkdir()
+    for i in range(12):
+        Image.new("RGB", (8, 8), (255 - i,) * 3).save(tmp_path / "white" / f"{i}.png")
+    options = ["--preset", place / "toy.toml", "--steps", 2, "--preview-every", 0]
+    ran = worker.run("--data", tmp_path / "white", "--output", tmp_path / "run", *options)
+    assert ran.code == 0, ran.text
+    assert ["tinted" in line for line in ran.text.splitlines() if line.startswith(("Step 2 ", "At the end", "Verdict"))] == [
+        True, False, True,
+    ]  # fmt: skip
 
 
 def test_the_card_says_what_the_model_is_and_names_no_place(finished):
