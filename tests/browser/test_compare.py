@@ -209,10 +209,10 @@ def test_examples_run_in_one_click_and_eta_1_is_ddpm(page: Page, engine: Engine)
     assert len(heights) == 1
     asked, shown, headline = engine.loop.calls, status(page), page.inner_text("#headlines h1:visible")
     page.click("text=Base and fine-tuned")
-    expect(page.locator("body")).to_contain_text("There is no fine-tuned model here yet; python -m ddim_app.train")
+    expect(page.locator(".toast-body")).to_contain_text("There is no fine-tuned model here yet; python -m ddim_app.train")
     expect(page.locator("#headlines h1:visible")).to_have_text(headline)
     expect(page.locator("#examples .on")).to_have_text("DDPM’s two variances")
-    page.wait_for_timeout(1500)  # a run that followed would say so
+    expect(page.locator(".toast-body")).to_have_count(0)  # it goes by itself, long after a run that followed would say so
     assert (engine.loop.calls, status(page)) == (asked, shown)
     expect(page.locator("#stage .arm")).to_have_count(3)  # those of the run before
 

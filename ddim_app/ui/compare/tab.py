@@ -136,7 +136,7 @@ class CompareTab(RunTab):
         if words == BASE_AND_FINE_TUNED:
             second = newest_run(self.runs.engine)
             if second is None:
-                raise gr.Error(f"There is no fine-tuned model here yet; {TRAIN} makes one.", duration=None, print_exception=False)
+                raise gr.Error(f"There is no fine-tuned model here yet; {TRAIN} makes one.", print_exception=False)
         return [*values, second, list(example.more_arms)]
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
