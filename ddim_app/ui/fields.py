@@ -47,6 +47,14 @@ def on_any(
     passed_on.then(handler, inputs, outputs, trigger_mode="always_last", **PRIVATE)
 
 
+def pressed() -> gr.Textbox:
+    """An input for what was pressed last in a component of ours, which the listener's `js` puts there.
+
+    Where a press has to wait until the one before is answered, Gradio sends the data of the event before once more.
+    """
+    return raw(gr.Textbox(visible=False))
+
+
 def dial(
     label: str, name: str, value: float, slider_range: tuple[float, float], step: float, about: str = "", **looks: Any
 ) -> gr.HTML:

@@ -17,7 +17,7 @@ from ddim_app.ui.compare.tab import CompareTab
 from ddim_app.ui.components import download, history
 from ddim_app.ui.controls import Controls
 from ddim_app.ui.exact_run import ExactRun
-from ddim_app.ui.fields import PRIVATE, only, raw
+from ddim_app.ui.fields import PRIVATE, only, pressed, raw
 from ddim_app.ui.first_run import RECIPE
 from ddim_app.ui.last_visit import remembered
 from ddim_app.ui.page_runs import PageRuns
@@ -115,9 +115,9 @@ class RecipeBar:
             **PRIVATE,
         )  # fmt: skip
         self.strip.select(
-            self._picked, [self._pair, self.use, *copied], [*restored, self.strip, self._pair],
-            js=f"(pair, use, form) => [pair, use, form, {ADDRESS}]",
-            **PRIVATE,
+            self._picked, [self._pair, self.use, *copied, pressed()], [*restored, self.strip, self._pair],
+            js=f"(pair, use, form) => [pair, use, form, {ADDRESS}, window.pastRun]",
+            trigger_mode="always_last", **PRIVATE,
         )  # fmt: skip
         self.save.click(self._files, None, self.files, **PRIVATE)
         for button, form in ((self.share.link, "Link"), (self.share.python, "Python")):
@@ -207,12 +207,12 @@ class RecipeBar:
         words = words if isinstance(words, str) else ""
         return [*self._read(lambda: codecs.read_text(words), "Recipe read.", use, form, address, request), ""]
 
-    def _picked(self, pair: Any, use: Any, form: Any, address: Any, request: gr.Request, event: gr.EventData) -> list[Any]:
+    def _picked(self, pair: Any, use: Any, form: Any, address: Any, asked: Any, request: gr.Request) -> list[Any]:
         run_history = self.runs.run_history
-        if kept := history.kept_recipe(event):
+        if kept := history.kept_recipe(asked):
             read = self._read(lambda: codecs.read_json(kept), "Settings of a run of before.", use, form, address, request)
             return [*read, gr.skip(), gr.skip()]
-        picked_run = history.picked(run_history, request.session_hash, event)
+        picked_run = history.picked(run_history, request.session_hash, asked)
         nothing = [gr.skip()] * (len(self._places) + 6)
         if picked_run is None:
             return nothing

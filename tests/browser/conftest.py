@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from ddim_app import backends
 from ddim_app.engine import Engine
@@ -164,6 +164,19 @@ def asked_of_server(page: Page) -> Iterator[list[str]]:
     asked: list[str] = []
     with listening(page, "request", lambda request: asked.append(request.post_data or request.url)):
         yield asked
+
+
+def press_both(page: Page, place: str, first: Callable[[], None], second: Callable[[], None]) -> None:
+    """Presses what `second` does in a component while nothing is answered yet of what `first` does there."""
+    held: list[Route] | None = []
+    component = page.evaluate("id => gradio_config.components.find(each => each.props.elem_id === id).id", place)
+    page.route("**/run/predict", lambda route: route.continue_() if held is None else held.append(route))
+    with page.expect_request(lambda asked: "/run/predict" in asked.url and asked.post_data_json["trigger_id"] == component):
+        first()
+    second()
+    routes, held = held, None
+    for route in routes:
+        route.continue_()
 
 
 def open_page(page: Page, url: str, *, live: bool = False) -> None:

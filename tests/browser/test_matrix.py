@@ -9,7 +9,7 @@ from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.runs.kinds import from_json
 from ddim_app.ui.matrix import quality_fold
-from tests.browser.conftest import screenshot
+from tests.browser.conftest import press_both, screenshot
 from tests.browser.test_compare import cost, fill, run, status, until_drawn
 from tests.ui.test_quality_fold import table
 from tests.wire import calls_after, wait_for
@@ -79,6 +79,17 @@ def test_a_matrix_fills_and_a_cell_takes_its_settings_to_compare(page: Page) -> 
     expect(page.locator("#eta input")).to_have_value("1")
     page.get_by_role("tab", name="Steps × η").click()
     assert run_matrix(page) == cells
+
+
+def test_of_two_cells_that_are_opened_in_quick_succession_the_last_one_counts(page: Page) -> None:
+    def look(cell: str) -> None:
+        page.get_by_role("tab", name="Steps × η").click()
+        page.get_by_role("button", name=cell).click()
+        page.click("#matrix .open")
+
+    press_both(page, "matrix", lambda: look("η 0, DDIM, 5 steps"), lambda: look("η 1, DDPM, 50 steps"))
+    expect(page.locator("#steps input")).to_have_value("50")
+    expect(page.locator("#eta input")).to_have_value("1")
 
 
 def test_a_cell_is_the_picture_that_compare_draws_with_its_settings(page: Page) -> None:

@@ -14,7 +14,7 @@ from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
 from ddim_app.runs import codecs
 from ddim_app.runs.sampling import Arm, Recipe
-from tests.browser.conftest import forget, open_page, opened, screenshot, until_quiet
+from tests.browser.conftest import forget, open_page, opened, press_both, screenshot, until_quiet
 from tests.browser.test_compare import fill, pixels, run, start_long_run, until_drawn
 from tests.wire import wait_for
 
@@ -209,6 +209,10 @@ def test_two_past_runs_side_by_side_and_back_to_one(page: Page) -> None:
     note(page, "Settings of run 1.")
     field(page, "steps", "3")
     screenshot(page, "history")
+    restore = page.get_by_role("button", name="Restore the settings of")
+    press_both(page, "history", lambda: restore.nth(1).click(), lambda: restore.nth(0).click())
+    note(page, "Settings of run 2.")
+    field(page, "steps", "6")
 
 
 @pytest.mark.usefixtures("slow")

@@ -12,7 +12,10 @@ function tool(words, act, run, parent, label) {
   const button = make('button', act === 'restore' ? 'picture' : '', parent, words);
   button.type = 'button';
   button.setAttribute('aria-label', `${label}: ${run.line}`);
-  button.addEventListener('click', () => trigger('select', {index: {number: run.number, act, recipe: run.old ? run.recipe : null}}));
+  button.addEventListener('click', () => {
+    window.pastRun = {number: run.number, act, recipe: run.old ? run.recipe : null};
+    trigger('select', {});
+  });
   return button;
 }
 

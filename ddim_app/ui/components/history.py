@@ -10,7 +10,6 @@ from ddim_app.runs.sampling import Recipe
 from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import stage
-from ddim_app.ui.hosting.gradio_patches import event_data
 from ddim_app.ui.run_history import PastRun, RunHistory
 
 MAX_THUMBNAIL = 4
@@ -22,7 +21,7 @@ MAX_ARMS = 4
 
 
 def component() -> gr.HTML:
-    """The list of runs; a press of one of its buttons is its `select`, with the run's number and what is to be done."""
+    """The list of runs; a press of one of its buttons is its `select`; `window.pastRun` says of which, and what is to be done."""
     return gr.HTML(
         {"runs": []}, **component_files("history", "make"),
         apply_default_css=False, elem_id="history",
@@ -50,19 +49,17 @@ def versus(a: PastRun, b: PastRun) -> dict[str, Any]:
     return {"note": note, "rows": [_row(*first, *second) for first, second in pairs]}
 
 
-def picked(run_history: RunHistory, page: str | None, event: gr.EventData) -> tuple[PastRun, str] | None:
+def picked(run_history: RunHistory, page: str | None, asked: Any) -> tuple[PastRun, str] | None:
     """Which run was picked for what: "a", "b" or "restore"; None for what no button sends."""
-    data = event_data(event).get("index")
-    if not isinstance(data, dict) or data.get("act") not in ("a", "b", "restore"):
+    if not isinstance(asked, dict) or asked.get("act") not in ("a", "b", "restore"):
         return None
-    run = run_history.run(page, data.get("number"))
-    return (run, data["act"]) if run else None
+    run = run_history.run(page, asked.get("number"))
+    return (run, asked["act"]) if run else None
 
 
-def kept_recipe(event: gr.EventData) -> str:
+def kept_recipe(asked: Any) -> str:
     """The recipe of a run of before the page was loaded anew, which only the page knows; "" for any other."""
-    data = event_data(event).get("index")
-    recipe = data.get("recipe") if isinstance(data, dict) and data.get("act") == "restore" else None
+    recipe = asked.get("recipe") if isinstance(asked, dict) and asked.get("act") == "restore" else None
     return recipe if isinstance(recipe, str) else ""
 
 

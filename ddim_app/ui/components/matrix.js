@@ -79,7 +79,8 @@ function choose(index) {
 }
 
 open.addEventListener('click', () => {
-  trigger('select', {index: chosen});
+  window.cell = chosen;
+  trigger('select', {});
   window.openTab('compare');
 });
 

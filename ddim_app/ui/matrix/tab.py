@@ -17,8 +17,7 @@ from ddim_app.ui.assets import component_files
 from ddim_app.ui.components import download
 from ddim_app.ui.controls import MORE_ARMS, Controls, num_train_timesteps
 from ddim_app.ui.dimming import Dimmed
-from ddim_app.ui.fields import PRIVATE, raw
-from ddim_app.ui.hosting.gradio_patches import event_data
+from ddim_app.ui.fields import PRIVATE, pressed, raw
 from ddim_app.ui.matrix.quality_fold import QualityFold
 from ddim_app.ui.matrix.stored_matrix import ACROSS, DOWN, stored_matrix
 from ddim_app.ui.matrix.view import MatrixView
@@ -106,7 +105,9 @@ class MatrixTab(RunTab):
             told = json.dumps([*view[:4], *view[4].values()])
             self.also.append(button.click(None, None, [*self.axes, *changed], js=f"() => {told}", **PRIVATE))
         self._connect_axes()
-        self.table.select(self._pick, self.shown, [*(settings.fields[name] for name in PICKED), settings.more_arms], **PRIVATE)
+        picked = [*(settings.fields[name] for name in PICKED), settings.more_arms]
+        js = "shown => [shown, window.cell]"
+        self.table.select(self._pick, [self.shown, pressed()], picked, js=js, trigger_mode="always_last", **PRIVATE)
 
     def connect(self, demo: gr.Blocks) -> None:
         self.dimmed.connect()
@@ -161,9 +162,8 @@ class MatrixTab(RunTab):
     def _usual(self, name: str) -> str:
         return ", ".join(self.runs.engine.catalogue.names()) if name == "model" else USUAL.get(name, "")
 
-    def _pick(self, shown: Shown, event: gr.EventData) -> list[Any]:
+    def _pick(self, shown: Shown, index: Any) -> list[Any]:
         """A cell's settings for the fields PICKED, and its arm where that is neither DDIM nor DDPM; what cells share stays."""
-        index = event_data(event).get("index")
         if not isinstance(index, int) or not 0 <= index < len(shown.cells):
             return [gr.skip()] * (len(PICKED) + 1)
         arm = shown.cells[index]
