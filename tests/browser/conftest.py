@@ -183,7 +183,7 @@ def open_page(page: Page, url: str, *, live: bool = False) -> None:
     """Opens the page, whose settings answer only when Run is pressed, unless it is to be `live`."""
     page.set_default_timeout(60_000)  # the page shares its cores with other tests
     page.goto(url)
-    page.wait_for_function("document.querySelector('#stage .arm canvas[aria-label*=\", step \"]')")
+    page.wait_for_selector("#stage .arms[aria-busy=false] canvas[aria-label*=', step ']", state="attached")
     page.wait_for_function("document.querySelector('#cost p').textContent.includes('evaluations')")
     if not live:
         page.locator("#live button").evaluate("button => button.click()")  # on a phone it is in the sheet

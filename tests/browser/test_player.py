@@ -355,6 +355,14 @@ def test_the_film_shows_the_steps_and_goes_where_one_presses(page: Page) -> None
     expect(page.locator("#replay .about")).to_contain_text("Picture 3 of 4, seed 9")
 
 
+def test_finished_pictures_stand_while_the_steps_are_on_their_way(blank: Page, url: str) -> None:
+    blank.route("**/stored/first_run-*", lambda route: None)
+    blank.goto(url)
+    expect(blank.locator("#stage canvas[aria-label$=', step 10 of 10']")).to_have_count(8)
+    assert pixels(blank, 0) != pixels(blank, 1)
+    expect(blank.locator("#stage .arms")).to_have_attribute("aria-busy", "true")
+
+
 def test_a_models_name_is_text_wherever_it_comes(page: Page) -> None:
     page.locator("#model input").fill(HOSTILE)
     page.locator("#model input").press("Enter")

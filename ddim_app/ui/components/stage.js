@@ -214,7 +214,7 @@ function begin(value, start) {
   const before = run, same = before && ['height', 'width'].every(side => before[side] === value[side])
     && before.arms.length === value.arms.length && before.seeds.length === value.seeds.length;
   if (before) past.add(before.run);
-  run = {...value, frames: null, preview: null, noise: start};
+  run = {...value, frames: null, preview: null, whole: false, noise: start};
   window.shownRun = run.run;
   frames = run.arms.map(() => []);
   places = [];
