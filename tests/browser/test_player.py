@@ -363,6 +363,29 @@ def test_finished_pictures_stand_while_the_steps_are_on_their_way(blank: Page, u
     expect(blank.locator("#stage .arms")).to_have_attribute("aria-busy", "true")
 
 
+def test_steps_that_do_not_come_are_said_and_play_asks_for_them_again(blank: Page, url: str) -> None:
+    asked, hint = "**/stored/first_run-*", blank.locator("#replay .hint")
+    blank.route(asked, lambda route: route.fulfill(status=502, body="a proxy's page"))
+    open_page(blank, url)
+    expect(hint).to_have_text("The steps of this run did not come. Play asks for them again.")
+    with blank.expect_response(asked):
+        blank.click("#replay .play")
+    expect(hint).to_have_text("The steps of this run did not come. Play asks for them again.")
+    blank.unroute(asked)
+    blank.click("#replay .play")
+    expect(hint).to_have_text(stage.stored_run()["hint"])
+    expect(blank.locator("#replay .play")).to_have_attribute("aria-label", "Pause")
+    expect(blank.locator("#replay .film button")).to_have_count(20)
+
+
+def test_what_cannot_be_drawn_of_steps_that_came_is_an_error_of_the_page(blank: Page, url: str) -> None:
+    stored = stage.stored_run()
+    stored["frames"][0]["x_t"] = "data:image/png;base64,AAAA"
+    blank.route("**/stored/first_run-*", lambda route: route.fulfill(json=stored))
+    with blank.expect_event("pageerror"):
+        blank.goto(url)
+
+
 def test_a_models_name_is_text_wherever_it_comes(page: Page) -> None:
     page.locator("#model input").fill(HOSTILE)
     page.locator("#model input").press("Enter")

@@ -21,7 +21,8 @@ document.addEventListener('drawn', ({detail}) => {
   setText(read, place);
   setText(about, more);
   scrub.setAttribute('aria-valuetext', [place, more].filter(Boolean).join(' · '));
-  setText(hint, isStored() ? 'These pictures are stored. Play computes their steps.' : detail.run.hint || '');
+  const missing = detail.run.again && 'The steps of this run did not come. Play asks for them again.';
+  setText(hint, isStored() ? 'These pictures are stored. Play computes their steps.' : missing || detail.run.hint || '');
   drawFilm();
   drawCharts();
 });
@@ -142,9 +143,10 @@ function tick() {
   if (shown.at < shown.most || isLooped()) timer = setTimeout(tick, period()); else pause();
 }
 
-function toggle() {
+async function toggle() {
   if (timer) return pause();
   if (isStored()) return window.press('#run');
+  if (shown.run.again && !await shown.run.again()) return;
   if (shown.at >= shown.most) goTo(0);
   play.classList.add('on');
   play.setAttribute('aria-label', 'Pause');

@@ -285,10 +285,19 @@ async function take(value) {
   window.finished?.();
 }
 
-// The steps of the stored run come once its finished pictures stand; without them those stay.
+// The steps of the stored run come once its finished pictures stand; without them those stay, and `again` asks for them. Whether they came.
 async function takeWhole(name) {
+  const mine = run;
+  run.again = null;
   await new Promise(requestAnimationFrame);
-  await fetch(`${window.gradio_config?.root ?? ''}/stored/${name}`).then(answer => answer.json()).then(take).catch(() => arms.setAttribute('aria-busy', 'false'));
+  const value = await fetch(`${window.gradio_config?.root ?? ''}/stored/${name}`).then(answer => answer.ok ? answer.json() : null).catch(() => null);
+  if (value) await take(value);
+  else if (run === mine) {
+    arms.setAttribute('aria-busy', 'false');
+    run.again = () => takeWhole(name);
+    draw();
+  }
+  return Boolean(value);
 }
 
 // Drops the frames that were only shown while they were the newest, so that a long run is replayed at an even pace.
