@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests import toys
+from tests.server import Server, app, held
 
 FILES = tempfile.TemporaryDirectory(prefix="ddim-explorer-tests-")
 os.environ["GRADIO_TEMP_DIR"] = FILES.name  # whose oldest files the page deletes
@@ -43,3 +44,15 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     toys.save_tiny(root / "tiny")
     return root
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """The file that the imports of torch wait for in the server of `starting`."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def starting(gate: Path) -> Iterator[Server]:
+    with app("--no-hub", before=held(gate), until="answers") as server:
+        yield server

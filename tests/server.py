@@ -19,6 +19,22 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).parent.parent
 SOURCE: ContextVar[tuple[str, int] | None] = ContextVar("source", default=None)
 """Where this thread's requests come from, an address of this machine and port 0; None leaves it to the system."""
+HELD = """
+import importlib.util, pathlib, sys, time
+class Held:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            sys.meta_path.remove(self)
+            spec = importlib.util.find_spec(name)
+            execute = spec.loader.exec_module
+            def wait(module):
+                while not pathlib.Path({gate!r}).exists():
+                    time.sleep(0.02)
+                execute(module)
+            spec.loader.exec_module = wait
+            return spec
+sys.meta_path.insert(0, Held())
+"""
 
 
 class Server:
@@ -96,6 +112,11 @@ def app(
         yield server
     finally:
         server.end()
+
+
+def held(gate: Path) -> str:
+    """Code for a process whose imports of torch wait for a file."""
+    return f"exec({HELD.format(gate=str(gate))!r})"
 
 
 def free_port() -> int:

@@ -7,32 +7,20 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_compare import fill
-from tests.server import app
-from tests.ui.test_starting import held
+from tests.server import Server
 
 WORDS = "Starting: loading PyTorch"
 CAPTION = "#stage .arm figcaption"
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    return tmp_path / "gate"
-
-
-@pytest.fixture
-def url(gate: Path) -> Iterator[str]:
-    with app("--no-hub", before=held(gate), until="answers") as server:
-        yield server.url
-
-
-@pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Page]:
+def page(browser: Browser, starting: Server) -> Iterator[Page]:
     with browser.new_context() as context:
         page = context.new_page()
         page.set_default_timeout(60_000)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url)
+        page.goto(starting.url)
         page.wait_for_function("document.querySelector('#stage .arm canvas[aria-label*=\", step \"]')")
         yield page
         assert errors == []

@@ -3,47 +3,12 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.server import ROOT, Server, app, events, get, named, post
+from tests.server import ROOT, Server, events, get, named, post
 
 HEAVY = ("torch", "diffusers", "openvino", "transformers")
-HELD = """
-import importlib.util, pathlib, sys, time
-class Held:
-    def find_spec(self, name, path=None, target=None):
-        if name == "torch":
-            sys.meta_path.remove(self)
-            spec = importlib.util.find_spec(name)
-            execute = spec.loader.exec_module
-            def wait(module):
-                while not pathlib.Path({gate!r}).exists():
-                    time.sleep(0.02)
-                execute(module)
-            spec.loader.exec_module = wait
-            return spec
-sys.meta_path.insert(0, Held())
-"""
-
-
-def held(gate: Path) -> str:
-    """Code for a process whose imports of torch wait for a file."""
-    return f"exec({HELD.format(gate=str(gate))!r})"
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    return tmp_path / "gate"
-
-
-@pytest.fixture
-def server(gate: Path) -> Iterator[Server]:
-    with app("--no-hub", before=held(gate), until="answers") as server:
-        yield server
 
 
 def health(server: Server) -> dict[str, Any]:
@@ -60,24 +25,24 @@ def test_the_page_is_built_without_torch() -> None:
     assert (ran.stdout.strip(), ran.returncode) == ("[]", 0), ran.stderr
 
 
-def test_two_presses_wait_for_torch_and_have_the_same_pictures(server: Server, gate: Path) -> None:
-    assert health(server) | {"status": "starting", "device": None, "model": "avatars-32"} == health(server)
-    status, page = get(server.url, "/")
+def test_two_presses_wait_for_torch_and_have_the_same_pictures(starting: Server, gate: Path) -> None:
+    assert health(starting) | {"status": "starting", "device": None, "model": "avatars-32"} == health(starting)
+    status, page = get(starting.url, "/")
     assert status == 200
     assert b"data:image/png;base64" in page
-    presses = [pressed(server, steps=2, pictures=1) for _ in range(2)]
-    wrong = pressed(server, steps=2000)
-    assert health(server)["status"] == "starting"
+    presses = [pressed(starting, steps=2, pictures=1) for _ in range(2)]
+    wrong = pressed(starting, steps=2000)
+    assert health(starting)["status"] == "starting"
     gate.touch()
     pictures = []
     for press in presses:
-        name, data = events(server.url, press)[-1]
+        name, data = events(starting.url, press)[-1]
         assert name == "complete", data
-        pictures.append(get(server.url, "/gradio_api/file=" + data[0][0]["image"]["path"])[1])
+        pictures.append(get(starting.url, "/gradio_api/file=" + data[0][0]["image"]["path"])[1])
     assert pictures[0].startswith(b"\x89PNG")
     assert pictures[0] == pictures[1]
-    assert "steps must be a whole number from 1 to 1000; got 2000" in json.dumps(events(server.url, wrong)[-1])
-    assert health(server)["status"] == "ok"
+    assert "steps must be a whole number from 1 to 1000; got 2000" in json.dumps(events(starting.url, wrong)[-1])
+    assert health(starting)["status"] == "ok"
 
 
 def pressed(server: Server, **values: Any) -> str:
