@@ -87,12 +87,17 @@ def stored_run() -> dict[str, Any]:
     return stored
 
 
+def stored_name() -> str:
+    """The name under which a browser keeps the whole of the stored run, for ever: another run has another one."""
+    version = hashlib.sha256(asset(STORED_RUN).encode()).hexdigest()[:12]
+    return STORED_RUN.replace(".", f"-{version}.")
+
+
 def stored_value() -> dict[str, Any]:
     """The stage's value with which the page opens: the stored run's finished pictures, and where the whole of it is."""
     whole = stored_run()
     finished = [frame for frame in whole["frames"] if frame["k"] == whole["arms"][frame["arm"]]["steps"] - 1]
-    version = hashlib.sha256(asset(STORED_RUN).encode()).hexdigest()[:12]
-    return {**whole, "frames": finished, "complete": False, "whole": STORED_RUN.replace(".", f"-{version}.")}
+    return {**whole, "frames": finished, "complete": False, "whole": stored_name()}
 
 
 class StageFrames:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
 from ddim_app.ui.assets import FOLDER
-from ddim_app.ui.components.stage import STORED_RUN, stored_value
+from ddim_app.ui.components.stage import STORED_RUN, stored_name
 from ddim_app.ui.hosting import front_end
 from ddim_app.ui.hosting.front_page import FrontPage
 from ddim_app.ui.hosting.gate import OpenStreams, RequestGate
@@ -74,25 +74,18 @@ def app_options(engine: Engine, demo: gr.Blocks, options: Options, streams: Open
 
 def _files() -> list[Route]:
     """The routes of the page's own files."""
-
-    async def font(request: Request) -> Response:
-        return for_ever(FOLDER / "fonts" / "inter.woff2")
-
-    async def stored_run(request: Request) -> Response:
-        return for_ever(FOLDER / STORED_RUN)
-
-    async def stored(request: Request) -> Response:
-        return for_ever(FOLDER / "stored" / Path(request.path_params["name"]).with_suffix(".png").name)
-
-    run = Route(f"/stored/{stored_value()['whole']}", stored_run)
-    return [Route("/inter.woff2", font), run, Route("/stored/{name}", stored), front_end.route()]
+    named = {"inter.woff2": FOLDER / "fonts" / "inter.woff2", f"stored/{stored_name()}": FOLDER / STORED_RUN}
+    named |= {f"stored/{path.name}": path for path in (FOLDER / "stored").glob("*.png")}
+    return [*(_for_ever(name, path) for name, path in named.items()), front_end.route()]
 
 
-def for_ever(path: Path) -> Response:
-    """A file that a browser may keep for ever, since another one has another name."""
-    if not path.is_file():
-        return PlainTextResponse("There is no such file.", 404)
-    return FileResponse(path, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+def _for_ever(name: str, path: Path) -> Route:
+    """The route of a file that a browser may keep for ever, since another one has another name."""
+
+    async def file(request: Request) -> Response:
+        return FileResponse(path, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+
+    return Route(f"/{name}", file)
 
 
 @contextlib.asynccontextmanager
