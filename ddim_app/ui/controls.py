@@ -227,7 +227,7 @@ def classes_of(engine: Engine, model: Any, *shown: Any) -> list[Any]:
         pass
     has_null = classes.null is not None
     each = zip((is_known, has_null), NO_CLASS.values(), shown, strict=True)
-    field, weight = ({} if kept or is_shown == value else {"value": value} for kept, value, is_shown in each)
+    field, weight = ({} if kept or now == value else {"value": value} for kept, value, now in each)
     return [
         gr.update(choices=classes.choices() or [ANY], visible=bool(classes.names), **field),
         gr.update(visible=has_null, **weight),

@@ -251,9 +251,9 @@ class RunTab(ABC):
             return
         # Not in a `finally`: a run that is stopped leaves its status to the handler of Stop, which may come later.
         self.runs.ended(place)
-        if show.plan is not None and live and not show.error:
-            yield [KEEP, *await asyncio.to_thread(self.early, show.board, show.newest)]
         if show.plan is not None:
+            if live and not show.error:
+                yield [KEEP, *await asyncio.to_thread(self.early, show.board, show.newest)]
             yield await self._ending(place[0], show, replace(show.plan, recipe=show.made), live)
         if show.error:
             raise gr.Error(show.error, print_exception=False)
