@@ -98,14 +98,18 @@
   });
   window.until(() => document.querySelector('#examples button')).then(chip => { if (chip) mark(chip.parentElement, chip); });  // of the stored run
   for (const kind of ['input', 'release']) document.addEventListener(kind, ({target}) => { if (target.closest?.('#side')) document.querySelectorAll('.chips').forEach(row => mark(row)); }, true);
-  let marked = null;   // before the last example was pressed
-  document.addEventListener('refused', () => mark(document.querySelector('#examples'), marked));
+  let takeBack = () => {};   // of the example that was pressed last
+  document.addEventListener('refused', () => takeBack());
   document.addEventListener('click', ({target}) => {
     const chip = target.closest?.('.chips button');
     if (!chip) return;
-    marked = chip.parentElement.querySelector('.on');
-    mark(chip.parentElement, chip);
-    if (chip.parentElement.id === 'examples') document.dispatchEvent(new CustomEvent('example', {detail: chip.textContent.trim()}));
+    const row = chip.parentElement, marked = row.querySelector('.on');
+    if (row.id === 'examples' && chip !== marked) {
+      const headline = [...document.querySelectorAll('#headlines .in-compare > *')], words = headline.map(line => line.textContent);
+      takeBack = () => { mark(row, marked); headline.forEach((line, i) => { line.textContent = words[i]; }); };
+      document.dispatchEvent(new CustomEvent('example', {detail: chip.textContent.trim()}));
+    }
+    mark(row, chip);
   });
 
   // What is wider than a phone is scrolled, by keys too.

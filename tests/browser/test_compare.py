@@ -208,7 +208,7 @@ def test_examples_run_in_one_click_and_eta_1_is_ddpm(page: Page, engine: Engine)
     heights = {box["height"] for box in boxes(page)[:3] if box}
     assert len(heights) == 1
     asked, shown, headline = engine.loop.calls, status(page), page.inner_text("#headlines h1:visible")
-    page.click("text=Base and fine-tuned")
+    page.dblclick("text=Base and fine-tuned")
     expect(page.locator(".toast-body")).to_contain_text("There is no fine-tuned model here yet; python -m ddim_app.train")
     expect(page.locator("#headlines h1:visible")).to_have_text(headline)
     expect(page.locator("#examples .on")).to_have_text("DDPM’s two variances")
