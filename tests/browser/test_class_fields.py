@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 from ddim_app.engine import Engine
 from tests import toys
 from tests.browser.conftest import open_page, screenshot
-from tests.browser.test_compare import fill, run
+from tests.browser.visitor import fill, run
 from tests.wire import served
 
 

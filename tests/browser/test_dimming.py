@@ -6,10 +6,10 @@ from playwright.sync_api import Page, expect
 from ddim_app.engine import Engine
 from ddim_app.runs.sampling import Arm, Recipe
 from tests.browser.conftest import until_quiet
-from tests.browser.test_compare import fill
 from tests.browser.test_frame import open_tab
 from tests.browser.test_interpolate import frames, interpolate
 from tests.browser.test_recipe import note, paste
+from tests.browser.visitor import fill
 from tests.wire import wait_for
 
 PARTS = {

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from ddim_app.engine import Engine
 from tests.browser.conftest import listening, open_page, until_quiet
-from tests.browser.test_compare import fill
+from tests.browser.visitor import fill
 from tests.wire import served
 
 TABS = {"Compare": "compare", "Steps × η": "matrix", "Interpolate": "interpolate", "Invert": "invert", "Learn": "learn"}

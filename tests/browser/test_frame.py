@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
 
 from tests.browser.conftest import listening, open_page
-from tests.browser.test_compare import fill, slider
+from tests.browser.visitor import fill, slider
 from tests.wire import wait_for
 
 TABS = {"compare": "Compare", "matrix": "Steps × η", "interpolate": "Interpolate", "invert": "Invert", "learn": "Learn"}

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from ddim_app.engine import Engine
 from tests.browser.conftest import open_page, screenshot
 from tests.browser.test_class_fields import choose
-from tests.browser.test_compare import fill, run
+from tests.browser.visitor import fill, run
 from tests.models import fake_hub as hub_server
 from tests.models.conftest import fake_hub  # noqa: F401  (a fixture)
 from tests.models.fake_hub import FakeHub

@@ -12,7 +12,7 @@ from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.kinds import from_json
 from ddim_app.runs.sampling import Arm, Recipe
 from tests.browser.conftest import asked_of_server, screenshot, until_quiet
-from tests.browser.test_compare import apart, cost, fill, until_drawn
+from tests.browser.visitor import apart, cost, fill, until_drawn
 from tests.wire import calls_after, wait_for
 
 CELLS = """where => [...document.querySelectorAll(where + ' canvas')]

@@ -13,7 +13,7 @@ from ddim_app.engine import Engine
 from ddim_app.runs import latent_files
 from ddim_app.ui import run_tab
 from tests.browser.conftest import open_page, screenshot, until_quiet
-from tests.browser.test_compare import fill, status
+from tests.browser.visitor import fill, status
 from tests.wire import calls_after, wait_for
 
 PIXELS = """slot => { const canvas = document.querySelector(`#invert figure[data-slot="${slot}"] canvas`);

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from ddim_app.engine import Engine
 from ddim_app.ui.learn.inversion_panel import InversionPanel
 from tests.browser.conftest import open_page, screenshot, until_quiet
-from tests.browser.test_compare import fill
+from tests.browser.visitor import fill
 from tests.wire import wait_for
 
 LINES = """where => {

@@ -5,7 +5,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
 from tests.browser.conftest import open_page, screenshot
-from tests.browser.test_compare import fill
+from tests.browser.visitor import fill
 from tests.wire import Brake, wait_for
 
 CUT = """

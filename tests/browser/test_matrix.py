@@ -10,7 +10,7 @@ from ddim_app.media.animation import text_inside
 from ddim_app.runs.kinds import from_json
 from ddim_app.ui.matrix import quality_fold
 from tests.browser.conftest import press_both, screenshot
-from tests.browser.test_compare import cost, fill, run, status, until_drawn
+from tests.browser.visitor import cost, fill, run, status, until_drawn
 from tests.ui.test_quality_fold import table
 from tests.wire import calls_after, wait_for
 

@@ -1,34 +1,22 @@
-"""The trajectory player: mouse and keys, streaming, no server in between, several arms, files and charts."""
+"""The trajectory player: mouse and keys, streaming, no server in between, files and charts."""
 
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import gradio as gr
 import pytest
-import torch
 from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.ui.components import stage
-from ddim_app.ui.theme import launch_options
 from tests import toys
-from tests.browser.conftest import asked_of_server, open_page, screenshot, until_quiet
-from tests.browser.test_compare import fill, pixels, run
-from tests.ui.test_stage import frames_of, plan_of
+from tests.browser.conftest import asked_of_server, open_page, until_quiet
+from tests.browser.visitor import PAYLOADS, READ, fill, pixels, run, scrub, step
 from tests.wire import Brake, served
 
-PAYLOADS = (
-    "<img src=x onerror=document.title='owned'>",
-    "${document.title='owned'}",
-    "{{constructor.constructor('document.title=1')()}}",
-)
 HOSTILE = "z" + "".join(PAYLOADS)
-READ = "() => document.querySelector('#replay .read').textContent"
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +32,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory, brake: Brake) -> Engine:
 def url(engine: Engine) -> Iterator[str]:
     with served(engine) as address:
         yield address
-
-
-def step(page: Page) -> int:
-    found = re.match(r"step (\d+) of", page.evaluate(READ))
-    assert found
-    return int(found[1])
-
-
-def scrub(page: Page) -> Any:
-    return page.locator("#replay .scrub")
 
 
 def hold(page: Page) -> None:
@@ -214,75 +192,6 @@ def test_a_long_run_is_thinned_and_says_so(page: Page, monkeypatch: pytest.Monke
 
 def fill_pictures(page: Page, count: int) -> None:
     page.locator("#pictures").get_by_role("radio", name=str(count), exact=True).check()
-
-
-# ---- arms ------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def staged(browser: Browser, *steps: int, labels: tuple[str, ...] = ()) -> Iterator[Page]:
-    """A page that holds a stage alone, with a run of as many arms as `steps`."""
-    plan = plan_of(*steps)
-    reel = stage.StageFrames(plan, "a run")
-    colours = torch.linspace(-1, 1, len(steps))
-    for frame in frames_of(plan, lambda k: torch.full((1, 1, 1, 1), k / 100)):
-        x = (frame.x_t + colours[frame.arm]).clamp(-1, 1)
-        reel.add([frame._replace(x_t=x, pred_x0=x)])
-    tape = reel.complete(plan.recipe)
-    for arm, label in zip(tape["arms"], labels, strict=False):
-        arm["label"] = arm["name"] = label
-    with gr.Blocks(title="stage") as demo:
-        stage.component(tape)
-        stage.replay()
-    _, address, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options())
-    try:
-        with browser.new_context(viewport={"width": 1000, "height": 700}) as context:
-            page = context.new_page()
-            page.goto(address)
-            page.wait_for_selector("#stage .arms[aria-busy=false]")
-            yield page
-    finally:
-        demo.close(verbose=False)
-
-
-def test_a_single_arm_has_no_difference_and_nothing_to_flip(browser: Browser) -> None:
-    with staged(browser, 5) as page:
-        expect(page.locator("#stage .arm")).to_have_count(1)
-        for hidden in (".flip", ".differs", ".versus"):
-            expect(page.locator(f"#stage {hidden}")).to_be_hidden()
-        scrub(page).press("Home")
-        assert page.evaluate(READ).startswith("step 1 of 5")
-
-
-def test_eight_arms_move_together_each_can_be_compared_with_the_first(browser: Browser) -> None:
-    steps = (20, 5, 20, 20, 20, 20, 20, 20)
-    with staged(browser, *steps, labels=tuple(f"arm {i}" for i in range(8))) as page:
-        expect(page.locator("#stage .arm")).to_have_count(8)
-        scrub(page).press("Home")
-        scrub(page).fill("10")
-        wheres = page.locator("#stage .where").all_inner_texts()
-        assert wheres[0].startswith("step 11 of 20 · t ")
-        assert wheres[1].startswith("step 3 of 5 · t ")
-        expect(page.locator("#replay .about")).to_contain_text("NFE 11 | 3 | 11")
-        scrub(page).press("End")
-        shown = [pixels(page, arm) for arm in range(8)]
-        page.click("#stage .flip")
-        assert [pixels(page, arm) for arm in range(8)] == shown[1:] + shown[:1]
-        page.click("#stage .differs")
-        first = page.inner_text("#stage .difference figcaption")
-        page.select_option("#stage .other", "7")
-        assert page.inner_text("#stage .difference figcaption") != first
-        expect(page.locator("#stage .difference canvas").first).to_have_attribute("aria-label", re.compile("arm 0 and arm 7"))
-        screenshot(page, "stage-8-arms")
-
-
-def test_labels_are_text_whatever_they_hold(browser: Browser) -> None:
-    with staged(browser, 3, 3, 3, labels=PAYLOADS) as page:
-        assert page.locator("#stage .arm figcaption b").all_inner_texts() == list(PAYLOADS)
-        page.click("#stage .flip")
-        assert page.locator("#stage .other option").all_inner_texts() == list(PAYLOADS[1:])
-        assert page.locator("#stage img").count() == 0
-        assert page.title() == "stage"
 
 
 # ---- files, charts, names --------------------------------------------------------------------------------------------

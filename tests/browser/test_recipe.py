@@ -15,7 +15,7 @@ from ddim_app.engine.limits import Budget
 from ddim_app.runs import codecs
 from ddim_app.runs.sampling import Arm, Recipe
 from tests.browser.conftest import forget, open_page, opened, press_both, screenshot, until_quiet
-from tests.browser.test_compare import fill, pixels, run, start_long_run, until_drawn
+from tests.browser.visitor import fill, pixels, run, start_long_run, until_drawn
 from tests.wire import wait_for
 
 HOSTILE = [

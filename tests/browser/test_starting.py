@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_compare import fill
+from tests.browser.visitor import fill
 from tests.server import Server
 
 WORDS = "Starting: loading PyTorch"
