@@ -49,6 +49,8 @@ def run(given: Mapping[str, Any], stopper: Stopper, began: float) -> None:
                 f"{refused_by_disk(error)}: {state.last_good(home.checkpoints)}; make room or allow it, and start the "
                 "same command again"
             ) from error
+        finally:
+            accelerator.state.destroy_process_group()  # its threads can abort a process that ends before the others, done as it is
 
 
 def _run(
