@@ -66,19 +66,28 @@ CUT = """() => {
 }"""
 
 
-@pytest.mark.parametrize("width", [1920, 1280, 1024, 640, 390])
-def test_no_text_is_cut_at_any_width(browser: Browser, url: str, width: int) -> None:
-    """640 is a window of 1280 at a zoom of 200 %. The captions of the arms are as long as those of stored pictures can be."""
-    with browser.new_context(viewport={"width": width, "height": 900}, is_mobile=width == 390) as context:
-        page = context.new_page()
-        open_page(page, f"{url}/?v=1&seed=7&pictures=4&steps=100&eta=0.25&arm=method:ddpm", live=True)
-        expect(page.locator("#stage .arm figcaption").first).to_contain_text("η 0.25, 100 steps")
-        expect(page.locator("#stage .arm .far").first).to_contain_text("of 255 from its own 1000 steps")
-        for tab in TABS:
-            open_tab(page, tab)
-            expect(page.locator("#main canvas:visible").first).to_be_visible()
-            assert page.evaluate(CUT) == [], tab
-            assert page.evaluate("document.documentElement.scrollWidth") == width, tab
+def assert_nothing_is_cut(page: Page, url: str, width: int) -> None:
+    """On any tab. The captions of the arms are as long as those of stored pictures can be."""
+    open_page(page, f"{url}/?v=1&seed=7&pictures=4&steps=100&eta=0.25&arm=method:ddpm", live=True)
+    expect(page.locator("#stage .arm figcaption").first).to_contain_text("η 0.25, 100 steps")
+    expect(page.locator("#stage .arm .far").first).to_contain_text("of 255 from its own 1000 steps")
+    for tab in TABS:
+        open_tab(page, tab)
+        expect(page.locator("#main canvas:visible").first).to_be_visible()
+        assert page.evaluate(CUT) == [], tab
+        assert page.evaluate("document.documentElement.scrollWidth") == width, tab
+
+
+@pytest.mark.parametrize("width", [1920, 1280, 1024, 640])
+def test_no_text_is_cut_at_any_width(blank: Page, url: str, width: int) -> None:
+    """640 is a window of 1280 at a zoom of 200 %."""
+    blank.set_viewport_size({"width": width, "height": 900})
+    assert_nothing_is_cut(blank, url, width)
+
+
+def test_no_text_is_cut_on_a_phone(browser: Browser, url: str) -> None:
+    with browser.new_context(viewport={"width": 390, "height": 900}, is_mobile=True) as context:
+        assert_nothing_is_cut(context.new_page(), url, 390)
 
 
 def test_a_page_asks_no_other_host_for_anything(blank: Page, url: str) -> None:
@@ -218,15 +227,16 @@ def test_the_foot_never_leaves_the_screen(page: Page) -> None:
 
 
 def over(page: Page, where: str) -> list[str]:
-    """What lies over a part of the page, at whatever place the page is scrolled to."""
+    """What lies over a part of the page while all is scrolled past it, by what is looked at, so that nothing skips it."""
     found: list[str] = page.evaluate(
         """async where => {
             const part = document.querySelector(where), found = new Set();
-            for (let top = 0; top < document.documentElement.scrollHeight; top += 25) {
+            for (let top = 0, step; top < document.documentElement.scrollHeight; top += step) {
                 scrollTo(0, top);
                 await new Promise(requestAnimationFrame);
                 const {left, right, top: upper, bottom} = part.getBoundingClientRect();
                 const last = Math.min(bottom, innerHeight) - 2;
+                step = Math.max(25, last - upper - 3);
                 for (let y = upper + 3; y < last; y += 4) for (let x = left + 12; x < right - 12; x += 8) {
                     const node = document.elementFromPoint(x, y);
                     if (node && !part.contains(node)) found.add(node.outerHTML.slice(0, 200));
@@ -239,22 +249,23 @@ def over(page: Page, where: str) -> list[str]:
     return found
 
 
-def test_nothing_lies_over_what_sticks_to_an_edge_of_the_screen(browser: Browser, url: str) -> None:
-    """The foot of the column while More settings are longer than the window, and Learn's contents on a phone."""
-    with browser.new_context(viewport={"width": 1280, "height": 600}) as context:
-        page = context.new_page()
-        open_page(page, url)
-        page.locator("#model input").fill("digits-32")
-        page.locator("#model input").press("Enter")
-        page.click("#more > button")
-        expect(page.locator("#guidance")).to_be_visible()
-        assert over(page, "#foot") == []
-    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
-        page = context.new_page()
-        open_page(page, url)
-        open_tab(page, "learn")
-        expect(page.locator(".chapter").nth(4)).to_be_visible()
-        assert over(page, "#side") == []
+def test_nothing_lies_over_the_foot_of_the_column(blank: Page, url: str) -> None:
+    """While More settings are longer than the window."""
+    blank.set_viewport_size({"width": 1280, "height": 600})
+    open_page(blank, url)
+    blank.locator("#model input").fill("digits-32")
+    blank.locator("#model input").press("Enter")
+    blank.click("#more > button")
+    expect(blank.locator("#guidance")).to_be_visible()
+    assert over(blank, "#foot") == []
+
+
+def test_nothing_lies_over_the_contents_of_learn_on_a_phone(blank: Page, url: str) -> None:
+    blank.set_viewport_size({"width": 390, "height": 844})
+    open_page(blank, url)
+    open_tab(blank, "learn")
+    expect(blank.locator(".chapter").nth(4)).to_be_visible()
+    assert over(blank, "#side") == []
 
 
 def test_in_a_frame_as_high_as_its_page_the_foot_stands_under_pictures(blank: Page, url: str) -> None:
