@@ -10,7 +10,7 @@ import pytest
 
 from ddim_app.models.catalogue import ROOT
 from tests import packages
-from tests.packages import files, imports, member
+from tests.packages import files, imports, member, tree
 
 MAY_USE = {
     "errors": "",
@@ -97,8 +97,7 @@ def test_modules_make_no_circle():
 
 
 def top_imports(path):
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in tree.body:
+    for node in tree(path).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ddim_app"):
             yield from (f"{node.module}.{name.name}" for name in node.names)
 
@@ -122,7 +121,7 @@ def test_libraries_are_known_where_they_belong(library):
 def test_class_names_are_unique():
     places = collections.defaultdict(list)
     for place, path in files():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(str(place))
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
@@ -142,7 +141,7 @@ def test_modules_and_functions_are_short():
     functions = [
         (node.end_lineno - node.lineno + 1, f"{place}: {node.name}")
         for place, path in files()
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     lengths = sorted(length for length, _ in functions)
