@@ -105,7 +105,7 @@ def test_the_page_asks_at_once_for_all_of_gradios_files_that_it_needs_and_for_no
     assert set(asked) == set(filter(None, at_once))
 
 
-def test_tabs_that_come_before_the_components_of_ours_find_what_they_tell(blank: Page, url: str) -> None:
+def test_nothing_is_told_to_components_of_ours_before_they_are_there(blank: Page, url: str) -> None:
     def late(route: Route) -> None:
         time.sleep(2)
         route.continue_()

@@ -31,8 +31,10 @@ def test_a_page_of_an_unknown_gradio_asks_for_nothing(monkeypatch: pytest.Monkey
 
 
 def test_scripts_and_styles_are_asked_for_as_the_page_will() -> None:
-    links = re.findall(r"<link ([^>]+) crossorigin href=\"\./assets/[^\"]+\.(\w+)\">", front_end.preloads(["slider"]))
+    elements = front_end.preloads(["slider", "html"])
+    links = re.findall(r"<link ([^>]+) crossorigin href=\"\./assets/[^\"]+\.(\w+)\">", elements)
     assert set(links) == {('rel="modulepreload"', "js"), ('rel="preload" as="style"', "css")}
+    assert re.findall(r"<script type=\"module\" crossorigin src=\"\./assets/(\w+)-[^\"]+\.js\"></script>", elements) == ["HTML"]
 
 
 def test_files_are_served_packed_and_plain_and_mended_ones_as_they_are_mended(client: TestClient) -> None:

@@ -55,11 +55,15 @@ def _imports(script: str) -> dict[str, list[str]]:
 
 
 def preloads(types: Iterable[str]) -> str:
-    """Elements for the page's head that ask for those files while the rest of the page is read."""
+    """Elements for the page's head that ask for those files while the rest of the page is read.
+
+    What shows components of ours runs before Gradio's page does: what others tell them before they are there is lost.
+    """
+    names = needed_files(types)
     script, style = '<link rel="modulepreload"', '<link rel="preload" as="style"'
-    return "".join(
-        f'{script if name.endswith(".js") else style} crossorigin href="./assets/{name}">' for name in needed_files(types)
-    )
+    links = [f'{script if name.endswith(".js") else style} crossorigin href="./assets/{name}">' for name in names]
+    ours = [f'<script type="module" crossorigin src="./assets/{name}"></script>' for name in names if re.match("HTML-.*js", name)]
+    return "".join((*links, *ours))
 
 
 def route() -> Route:
