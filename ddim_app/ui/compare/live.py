@@ -104,6 +104,8 @@ class Live:
                 return
             if first:
                 yield [KEEP, KEEP, stage.preview(show.recipe, first, serial), *[KEEP] * (len(tab.outputs) - 1)]
+                if is_held:  # the next setting is about to come, and would wait for a network call of all pictures of this one
+                    await asyncio.sleep(HELD_SECONDS)
         if self._is_overtaken(session, serial):
             return
         async with aclosing(tab.streamed(show, request, live=True)) as stream:
