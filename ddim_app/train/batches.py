@@ -64,7 +64,8 @@ class Batches:
         noise = torch.stack([keyed_noise(noise_key, first + i, self.shape) for i in range(count)])
         t = torch.tensor([self._timestep(first + i, draw[0]) for i, draw in enumerate(draws)])
         y = None if self.labels is None else torch.where(self._dropped(draws), self.null, self.labels[chosen])
-        return Batch(step, first, from_pixels(x0), t, noise, y)
+        # The network keeps the order in memory that its input has, and its norms on a CPU are twice as fast in this one.
+        return Batch(step, first, from_pixels(x0).contiguous(), t, noise, y)
 
     def _dropped(self, draws: list[np.ndarray]) -> Tensor:
         """Which rows are shown without their class."""

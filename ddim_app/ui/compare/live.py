@@ -25,7 +25,7 @@ LIVE_SECONDS = 2
 AT_ONCE_SECONDS = 0.3
 """A run that is thought to take less says nothing of its beginning."""
 HELD_SECONDS = 0.1
-"""How long a slider that is held has to rest until the steps of a run follow its pictures."""
+"""How long a slider that is held has to rest until the steps of a run follow its pictures, and the others its first ones."""
 MAX_SERIAL = 2**53
 
 
