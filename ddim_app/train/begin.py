@@ -44,13 +44,13 @@ def run(given: Mapping[str, Any], stopper: Stopper, began: float) -> None:
     with home.locked() if writes else contextlib.nullcontext():
         try:
             _run(settings, given, home, home.stored() if writes else stored, accelerator, precision, stopper, began)
+            # A process that ended at once would be aborted where gloo's thread still lets go of the last exchange's tensors.
+            accelerator.wait_for_everyone()
         except OSError as error:
             raise TrainError(
                 f"{refused_by_disk(error)}: {state.last_good(home.checkpoints)}; make room or allow it, and start the "
                 "same command again"
             ) from error
-        finally:
-            accelerator.state.destroy_process_group()  # its threads can abort a process that ends before the others, done as it is
 
 
 def _run(
