@@ -6,10 +6,9 @@ WebP's EXIF user comment, in a PNG's text entry.
 
 import io
 import math
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ USER_COMMENT, EXIF_FOLDER = 0x9286, 0x8769
 ASCII = b"ASCII\0\0\0"
 FASTEST = 20
 """Milliseconds of a frame; browsers show a GIF of shorter ones at a tenth of their speed."""
-FFMPEG_SECONDS = 60
 
 Frames = Pixels | Sequence[Image.Image]
 """uint8 (N, H, W, C) with C = 1 or 3, or pictures of one size."""
@@ -61,40 +59,32 @@ def _saved(pictures: list[Image.Image], form: str, durations: list[int], **optio
     return out.getvalue()
 
 
-def ffmpeg() -> str | None:
-    """The program that makes MP4s, where this machine has it."""
-    return shutil.which("ffmpeg")
-
-
 def mp4_bytes(frames: Frames, milliseconds: int = 100, *, scale: int = 1, hold: int = 0, recipe: str = "") -> bytes:
     """An MP4 (H.264, which loses a little) for programs that take no WebP; the arguments are gif_bytes'.
 
-    Raises AnimationError when ffmpeg is missing, fails, or takes longer than a minute.
+    Sides of an odd number of pixels get one more, which the format asks for. Raises AnimationError where PyAV is missing or fails.
     """
-    program = ffmpeg()
-    if program is None:
-        raise AnimationError("MP4 needs the program ffmpeg, which this machine does not have; take the WebP")
+    try:
+        import av  # 100 MB of coders that only this needs
+    except ImportError as error:
+        raise AnimationError(f"MP4 needs the package av ({error}): pip install av, or take the WebP") from error
     pictures = [_grow(picture, scale).convert("RGB") for picture in _pictures(frames)]
     pictures += pictures[-1:] * round(hold / milliseconds)
-    width, height = pictures[0].size
+    width, height = (side + side % 2 for side in pictures[0].size)
     with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder) / "film.mp4"
-        command = [
-            program, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"1000/{milliseconds}",
-            "-i", "-", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-crf", "16", "-preset", "fast",
-            "-movflags", "+faststart", "-metadata", f"comment={recipe}", str(film),
-        ]  # fmt: skip
-        raw = b"".join(picture.tobytes() for picture in pictures)
+        path = Path(folder) / "film.mp4"  # the index is moved to the front at the end, which takes a file
         try:
-            ran = subprocess.run(command, input=raw, capture_output=True, timeout=FFMPEG_SECONDS, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise AnimationError(f"ffmpeg took longer than {FFMPEG_SECONDS} s; take the WebP, or fewer steps") from error
-        except OSError as error:
-            raise AnimationError(f"ffmpeg cannot be started ({error.strerror}); take the WebP") from error
-        if ran.returncode or not film.is_file():
-            reason = " ".join(ran.stderr.decode("utf-8", "replace").split())[:160]
-            raise AnimationError(f"ffmpeg could not make the film ({reason}); take the WebP")
-        return film.read_bytes()
+            with av.open(path, "w", options={"movflags": "faststart"}) as film:
+                film.metadata["comment"] = recipe
+                stream = film.add_stream("libx264", Fraction(1000, milliseconds), options={"crf": "16", "preset": "fast"})
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                for picture in pictures:
+                    whole = np.asarray(_on_paper(picture, (width, height)))
+                    film.mux(stream.encode(av.VideoFrame.from_ndarray(whole, format="rgb24")))
+                film.mux(stream.encode())
+        except (av.FFmpegError, OSError) as error:
+            raise AnimationError(f"the MP4 could not be made ({error}); take the WebP") from error
+        return path.read_bytes()
 
 
 def _pictures(frames: Frames) -> list[Image.Image]:
@@ -170,10 +160,13 @@ def labelled_sheet(
 def of_one_size(pictures: list[Image.Image]) -> list[Image.Image]:
     """The pictures, each at the top left of as much paper as the largest ones take."""
     width, height = (max(getattr(picture, side) for picture in pictures) for side in ("width", "height"))
-    papers = [Image.new("RGB", (width, height), PAPER) for _ in pictures]
-    for paper, picture in zip(papers, pictures, strict=True):
-        paper.paste(picture)
-    return papers
+    return [_on_paper(picture, (width, height)) for picture in pictures]
+
+
+def _on_paper(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    paper = Image.new("RGB", size, PAPER)
+    paper.paste(picture)
+    return paper
 
 
 def _put(sheet: Image.Image, picture: Image.Image | None, place: tuple[int, int], size: tuple[int, int], scale: int) -> None:

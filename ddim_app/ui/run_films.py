@@ -38,7 +38,7 @@ class RunFilms:
     """The fold with its choices; `shown` holds the tape of the run on the stage, None for the stored one."""
 
     def __init__(self, shown: gr.State) -> None:
-        formats = [(label, name) for name, (label, _) in FORMATS.items() if name != "mp4" or animation.ffmpeg()]
+        formats = [(label, name) for name, (label, _) in FORMATS.items()]
         with gr.Accordion("Download the trajectory", open=False, elem_id="films-fold"):
             with gr.Row():
                 form = raw(gr.Radio(formats, value="gif", label="As", elem_id="film-format", min_width=220))

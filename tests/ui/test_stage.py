@@ -158,7 +158,6 @@ def test_the_stored_run_as_a_file_with_its_recipe(form, view):
     assert (getattr(image, "n_frames", 1), image.format) == {"gif": (10, "GIF"), "webp": (10, "WEBP"), "sheet": (1, "PNG")}[form]
 
 
-@pytest.mark.skipif(animation.ffmpeg() is None, reason="no ffmpeg on this machine")
 def test_the_stored_run_as_mp4():
     assert text_inside(make(stored_run(), "mp4", "both")) == stored_run()["recipe_json"]
 

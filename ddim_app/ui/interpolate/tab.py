@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from ddim_app.errors import FieldError
-from ddim_app.media.animation import AnimationError, ffmpeg
+from ddim_app.media.animation import AnimationError
 from ddim_app.runs import codecs, forms, methods, path_files
 from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.interpolation import PathRecipe
@@ -101,11 +101,7 @@ class InterpolateTab(RunTab):
         """The finished run, and the buttons that hand it out as a file."""
         self.done = gr.State(STORED)
         with gr.Row(elem_classes="views", elem_id="strips-files"):
-            buttons = {
-                form: gr.Button(words, size="sm", min_width=60, elem_id=f"save-{form}")
-                for words, form in KINDS
-                if form != "mp4" or ffmpeg()
-            }
+            buttons = {form: gr.Button(words, size="sm", min_width=60, elem_id=f"save-{form}") for words, form in KINDS}
         saved = download.place("strips-saved")
         for form, button in buttons.items():
             self.share_gif(button, saved, form)
