@@ -91,25 +91,32 @@
     setTimeout(() => { button.textContent = words; }, 1500);
   };
 
-  // An example stays marked until a setting leaves it; one that is refused is not.
-  const mark = (row, chosen) => row.querySelectorAll('button').forEach(chip => {
-    chip.classList.toggle('on', chip === chosen);
-    chip.setAttribute('aria-pressed', String(chip === chosen));
+  // A chip stays marked while all that it names is as it has set it; one that is refused is not. The page opens on the first ones.
+  const pressed = {}, chosen = row => pressed[row] ?? document.querySelector(`#${row} button`)?.textContent.trim();
+  const mark = (row, words) => document.querySelectorAll(`#${row} button`).forEach(chip => {
+    const on = chip.textContent.trim() === words;
+    chip.classList.toggle('on', on);
+    chip.setAttribute('aria-pressed', String(on));
   });
-  window.until(() => document.querySelector('#examples button')).then(chip => { if (chip) mark(chip.parentElement, chip); });  // of the stored run
-  for (const kind of ['input', 'release']) document.addEventListener(kind, ({target}) => { if (target.closest?.('#side')) document.querySelectorAll('.chips').forEach(row => mark(row)); }, true);
+  window.until(() => document.querySelector('#examples button')).then(() => { if (!pressed.examples) mark('examples', chosen('examples')); });
+  // Names and values by their places among `values`; null is any value but none.
+  window.marked = (row, known, values) => {
+    const holds = Object.entries(known[chosen(row)] ?? {}).every(([i, value]) => (value === null ? values[i] : String(values[i]) === String(value)));
+    mark(row, holds ? chosen(row) : '');
+  };
   let takeBack = () => {};   // of the example that was pressed last
   document.addEventListener('refused', () => takeBack());
   document.addEventListener('click', ({target}) => {
     const chip = target.closest?.('.chips button');
     if (!chip) return;
-    const row = chip.parentElement, marked = row.querySelector('.on');
-    if (row.id === 'examples' && chip !== marked) {
-      const headline = [...document.querySelectorAll('#headlines .in-compare > *')], words = headline.map(line => line.textContent);
-      takeBack = () => { mark(row, marked); headline.forEach((line, i) => { line.textContent = words[i]; }); };
-      document.dispatchEvent(new CustomEvent('example', {detail: chip.textContent.trim()}));
+    const row = chip.parentElement.id, before = chosen(row), words = chip.textContent.trim();
+    if (row === 'examples' && words !== before) {
+      const headline = [...document.querySelectorAll('#headlines .in-compare > *')], said = headline.map(line => line.textContent);
+      takeBack = () => { pressed[row] = before; mark(row, before); headline.forEach((line, i) => { line.textContent = said[i]; }); };
+      document.dispatchEvent(new CustomEvent('example', {detail: words}));
     }
-    mark(row, chip);
+    pressed[row] = words;
+    mark(row, words);
   });
 
   // What is wider than a phone is scrolled, by keys too.

@@ -131,22 +131,34 @@ def test_hostile_text_stays_text(page: Page) -> None:
 
 
 def test_examples_run_in_one_click_and_eta_1_is_ddpm(page: Page, engine: Engine) -> None:
+    fill(page, "steps", 20)
+    page.click("#more > button")
+    page.locator("#clip label", has_text="off").click()
     run(page, "text=η = 1 is DDPM")
     expect(page.locator("#steps input")).to_have_value("20")
+    expect(page.locator("#clip input[value=off]")).to_be_checked()  # an example sets only what its words speak of
     expect(page.locator("#headlines h1:visible")).to_have_text("At η = 1 DDIM is DDPM.")
     assert pixels(page, 0) == pixels(page, 1)
     page.click("#stage .differs")
     expect(page.locator("#stage .difference figcaption")).to_have_text("no pixel differs")
     run(page, "text=DDPM’s two variances")
-    expect(page.locator("#stage .arm figcaption")).to_have_text(["DDIM10 steps", "DDPM10 steps", "DDPM σ̂10 steps"])
-    assert len({pixels(page, arm) for arm in range(3)}) == 3
+    expect(page.locator("#stage .arm figcaption")).to_have_text(["DDIMη 1, 10 steps", "DDPM10 steps", "DDPM σ̂10 steps"])
+    assert pixels(page, 0) == pixels(page, 1) != pixels(page, 2)
+    marked = page.locator("#examples .on")
+    fill(page, "seed", 8)
+    expect(page.locator("#cost p")).to_contain_text("evaluations")
+    expect(marked).to_have_text("DDPM’s two variances")
+    fill(page, "steps", 11)
+    expect(marked).to_have_count(0)
+    fill(page, "steps", 10)
+    expect(marked).to_have_text("DDPM’s two variances")
     heights = {box["height"] for box in boxes(page)[:3] if box}
     assert len(heights) == 1
     asked, shown, headline = engine.loop.calls, status(page), page.inner_text("#headlines h1:visible")
     page.dblclick("text=Base and fine-tuned")
     expect(page.locator(".toast-body")).to_contain_text("There is no fine-tuned model here yet; python -m ddim_app.train")
     expect(page.locator("#headlines h1:visible")).to_have_text(headline)
-    expect(page.locator("#examples .on")).to_have_text("DDPM’s two variances")
+    expect(marked).to_have_text("DDPM’s two variances")
     expect(page.locator(".toast-body")).to_have_count(0)  # it goes by itself, long after a run that followed would say so
     assert (engine.loop.calls, status(page)) == (asked, shown)
     expect(page.locator("#stage .arm")).to_have_count(3)  # those of the run before

@@ -235,7 +235,8 @@ def test_an_example_runs_once_and_a_run_of_another_tab_goes_on(moved: Page, engi
         expect(moved.locator("#status-matrix")).to_contain_text("Step")
         moved.get_by_role("tab", name="Compare").click()
         moved.click("text=What does η do?")
-        settled(moved, 20)
+        expect(moved.locator(CAPTIONS).first).to_contain_text("η 0.5, 10 steps")
+        settled(moved, 10)
         assert engine.loop.runs <= 1
         moved.get_by_role("tab", name="Steps × η").click()
         expect(moved.locator("#status-matrix")).to_contain_text("Done", timeout=60_000)

@@ -148,6 +148,10 @@ def test_a_view_sets_its_axes_and_runs_in_one_press_and_stays_marked(page: Page,
     assert page.locator("#matrix tbody th b").all_inner_texts() == ["5 steps", "10 steps", "20 steps"]
     expect(page.locator("#matrix-recipe")).to_contain_text("seed 11")  # only what the view names
     expect(chip).to_have_attribute("aria-pressed", "true")
+    fill_area(page, "row-values", "5, 10")
+    expect(chip).to_have_attribute("aria-pressed", "false")
+    fill_area(page, "row-values", "5, 10, 20")
+    expect(chip).to_have_attribute("aria-pressed", "true")
     calls = engine.loop.calls
     until_drawn(page, "#matrix table", lambda: page.click("#swap-axes"))
     assert engine.loop.calls > calls

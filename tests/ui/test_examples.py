@@ -7,16 +7,18 @@ import torch
 from ddim_app.engine import Engine
 from ddim_app.runs.forms import compare
 from ddim_app.runs.sampling import Recipe
-from ddim_app.ui.compare.tab import EXAMPLE_FIELDS, EXAMPLES, with_more
+from ddim_app.ui.compare.tab import EXAMPLES, with_more
 from ddim_app.ui.components.stage import stored_run
 from ddim_app.ui.first_run import RECIPE
 
-USUAL = {"model": "avatars-32", "seed": 7, "pictures": 4, "noise_seed": "", "branch": 0, "precision": "fp32"}
+USUAL = {
+    "model": "avatars-32", "seed": 7, "pictures": 4, "noise_seed": "", "branch": 0, "precision": "fp32", "steps": 10, "eta": 0.0,
+    "ddpm_steps": 0, "variance": "small", "spacing": "trailing", "clip": "clip", "second_model": "",
+}  # fmt: skip
 
 
 def example(words: str) -> Recipe:
-    values = EXAMPLES[words].values
-    return with_more(compare({**USUAL, **dict(zip(EXAMPLE_FIELDS, values, strict=True))}, 1000), EXAMPLES[words].more_arms)
+    return with_more(compare(USUAL | EXAMPLES[words].values, 1000), EXAMPLES[words].more_arms)
 
 
 def roughness(pictures: torch.Tensor) -> float:

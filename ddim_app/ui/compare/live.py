@@ -49,7 +49,7 @@ class Live:
         """Runs what the switch asks for, and tells it of every change of the tab's settings."""
         self.tab = tab
         changes = [field.change for field in tab.inputs]  # type: ignore[attr-defined]
-        told = "(...values) => { window.setting(values); return []; }"
+        told = f"(...values) => {{ window.setting(values); {tab.marks} return []; }}"
         gr.on(changes, None, tab.inputs, None, js=told, **PRIVATE)
         event = self.switch.input(
             self.run, tab.inputs, [self.switch, status, *tab.outputs], show_progress="hidden", trigger_mode="multiple",

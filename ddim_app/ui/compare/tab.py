@@ -1,5 +1,6 @@
 """The Compare tab: DDIM(eta) and DDPM side by side from the same noise."""
 
+import json
 import uuid
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -22,7 +23,6 @@ from ddim_app.ui.run_films import RunFilms
 from ddim_app.ui.run_tab import KEEP, RunTab
 from ddim_app.ui.training_fold import newest_run
 
-EXAMPLE_FIELDS = ("steps", "eta", "ddpm_steps", "variance", "spacing", "clip", "second_model")
 TRAIN = "python -m ddim_app.train --data FOLDER --output runs/mine"
 BASE_AND_FINE_TUNED = "Base and fine-tuned"
 
@@ -30,8 +30,8 @@ BASE_AND_FINE_TUNED = "Base and fine-tuned"
 class Example(NamedTuple):
     """A run that starts in one click, and what it shows."""
 
-    values: tuple[Any, ...]
-    """Those of EXAMPLE_FIELDS."""
+    values: dict[str, Any]
+    """Of the fields that its words speak of; the others stay as they are."""
     title: str
     sentence: str
     more_arms: tuple[str, ...] = ()
@@ -39,29 +39,29 @@ class Example(NamedTuple):
 
 EXAMPLES = {
     "How few steps are enough?": Example(
-        (10, 0.0, 0, "small", "trailing", "clip", ""), "Same noise. Same network. How many steps do you need?",
+        {"steps": 10, "eta": 0.0, "ddpm_steps": 0}, "Same noise. Same network. How many steps do you need?",
         "DDIM follows one smooth path, so big steps land near the same place. "
         "DDPM adds new noise at each step, so its picture keeps changing until the steps are small.",
     ),
     "What does η do?": Example(
-        (20, 0.5, 0, "small", "trailing", "clip", ""), "η lets noise in.",
+        {"eta": 0.5}, "η lets noise in.",
         "At η = 0 DDIM adds none; the larger η, the more of DDPM's noise each step adds, and the more the picture depends on it.",
     ),
     "Same noise, more steps": Example(
-        (50, 0.0, 0, "small", "trailing", "clip", ""), "The same noise, with more steps.",
+        {"steps": 50, "eta": 0.0, "ddpm_steps": 0}, "The same noise, with more steps.",
         "DDIM's picture stays nearly as it was with few steps; DDPM's becomes another one.",
     ),
     "DDPM’s two variances": Example(
-        (10, 0.0, 0, "small", "trailing", "clip", ""), "DDPM has two variances.",
+        {"steps": 10, "ddpm_steps": 0, "variance": "small"}, "DDPM has two variances.",
         "With few steps the larger one, σ̂, leaves grain in the picture; the smaller one makes it smooth, and still another one.",
         ("ddpm-large",),
     ),
     "η = 1 is DDPM": Example(
-        (20, 1.0, 0, "small", "trailing", "clip", ""), "At η = 1 DDIM is DDPM.",
+        {"eta": 1.0, "ddpm_steps": 0, "variance": "small"}, "At η = 1 DDIM is DDPM.",
         "One family of samplers: with η = 1 and the same noise at each step, the two pictures are equal to the last bit.",
     ),
     BASE_AND_FINE_TUNED: Example(
-        (20, 0.0, 0, "small", "trailing", "clip", ""), "The same noise, two sets of weights.",
+        {}, "The same noise, two sets of weights.",
         f"The chosen model, and the newest one that was fine-tuned here at equal seeds; {TRAIN} makes one.",
     ),
 }  # fmt: skip
@@ -113,31 +113,40 @@ class CompareTab(RunTab):
 
         Not gr.Examples, which sends each component anew with its properties, and so loses those that hand over raw values.
         """
-        outputs = [*(self.settings.fields[name] for name in EXAMPLE_FIELDS), self.settings.more_arms]
+        arms = [self.settings.fields["second_model"], self.settings.more_arms]
         with gr.Row(elem_classes="chips", elem_id="examples"):
             buttons = {words: gr.Button(words, size="sm", min_width=60) for words in EXAMPLES}
 
-        def setter(words: str) -> Any:
-            return lambda: self._example(words)
+        def pressed(words: str) -> Any:
+            outputs = [*(self.settings.fields[name] for name in EXAMPLES[words].values), *arms]
+            # Queued where it may be refused: Gradio tells a page nothing of why an event failed that was not.
+            queued = {"queue": words == BASE_AND_FINE_TUNED}
+            return buttons[words].click(lambda: self._example(words), None, outputs, **PRIVATE | queued)
 
-        # Queued where it may be refused: Gradio tells a page nothing of why an event failed that was not.
-        pressed = {
-            words: button.click(setter(words), None, outputs, **PRIVATE | {"queue": words == BASE_AND_FINE_TUNED})
-            for words, button in buttons.items()
-        }
+        events = {words: pressed(words) for words in EXAMPLES}
         refused = "() => { document.dispatchEvent(new Event('refused')); return []; }"
-        pressed[BASE_AND_FINE_TUNED].failure(None, None, None, js=refused, **PRIVATE)
-        return list(pressed.values())
+        events[BASE_AND_FINE_TUNED].failure(None, None, None, js=refused, **PRIVATE)
+        return list(events.values())
 
     def _example(self, words: str) -> list[Any]:
-        """Values of EXAMPLE_FIELDS, and the arms besides."""
-        example = EXAMPLES[words]
-        *values, second = example.values
+        """Values of the example's fields, and which arms there are: a second model or none, and the arms besides."""
+        example, second = EXAMPLES[words], ""
         if words == BASE_AND_FINE_TUNED:
-            second = newest_run(self.runs.engine)
-            if second is None:
+            second = newest_run(self.runs.engine) or ""
+            if not second:
                 raise gr.Error(f"There is no fine-tuned model here yet; {TRAIN} makes one.", print_exception=False)
-        return [*values, second, list(example.more_arms)]
+        return [*example.values.values(), second, list(example.more_arms)]
+
+    @property
+    def marks(self) -> str:
+        """JavaScript that marks the example that was pressed while the `values` of all inputs are those that it has set."""
+        names = list(self.named_inputs)
+        known = {
+            words: {names.index(name): value for name, value in {**example.values, "arms": example.more_arms}.items()}
+            | {names.index("second_model"): None if words == BASE_AND_FINE_TUNED else ""}
+            for words, example in EXAMPLES.items()
+        }
+        return f"window.marked('examples', {json.dumps(known, ensure_ascii=False)}, values);"
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, None]:
         recipe = checked(self.runs.engine, forms.compare, self.settings.named(values[:-1]))

@@ -115,14 +115,16 @@ class MatrixTab(RunTab):
         self.quality.connect(self.runs.engine, [self.place.select, model.change, self.settings.fetched.click], model, self.name)
 
     def _connect_axes(self) -> None:
-        """Writes down an axis' usual values when it is chosen, and tells the column what the axes say."""
+        """Writes down an axis' usual values when it is chosen, and tells the column and the views what the axes say."""
         rows, row_values, columns, column_values = self.axes
         for axis, values in ((rows, row_values), (columns, column_values)):
             # Not `input`, which a dropdown also sends when it is only passed through by Tab.
             axis.select(self._usual, axis, values, **PRIVATE)
         # What an axis says is in no field of the column.
-        told = "(rows, columns) => { document.body.dataset.axes = `${rows} ${columns}`; return []; }"
-        gr.on([rows.change, columns.change], None, [rows, columns], None, js=told, **PRIVATE)
+        known = json.dumps({words: dict(enumerate(view[:4])) for words, view in VIEWS.items()}, ensure_ascii=False)
+        said = "document.body.dataset.axes = `${values[0]} ${values[2]}`;"
+        told = f"(...values) => {{ {said} window.marked('matrix-views', {known}, values); return []; }}"
+        gr.on([axis.change for axis in self.axes], None, self.axes, None, js=told, **PRIVATE)
 
     def recipe_of(self, values: tuple[Any, ...]) -> tuple[Recipe, tuple[Axis, Axis]]:
         """The recipe whose arms are the cells, row by row, and its axes; raises FieldError."""
