@@ -164,6 +164,32 @@ def test_examples_run_in_one_click_and_eta_1_is_ddpm(page: Page, engine: Engine)
     expect(page.locator("#stage .arm")).to_have_count(3)  # those of the run before
 
 
+SEEN = """() => {
+    const seen = new Set(), parts = '#stage .arm, #stage .gutter, #ladder, #ladder .cell, #replay';
+    const look = () => {
+        seen.add(JSON.stringify([...document.querySelectorAll(parts)].map(node => {
+            const {x, y, width, height} = node.getBoundingClientRect();
+            return [x, y + scrollY, width, height].map(Math.round);
+        })));
+        requestAnimationFrame(look);
+    };
+    look();
+    window.placesSeen = () => [...seen];
+}"""
+
+
+def test_arms_ladder_and_cards_stay_where_they_are_through_a_run_its_ladder_and_an_error(page: Page) -> None:
+    page.evaluate(SEEN)
+    slider(page, "seed").press("ArrowRight")
+    fill(page, "steps", 6)
+    run(page)
+    expect(page.locator("#ladder")).to_contain_text("from its own")
+    fill(page, "steps", 0)
+    expect(page.locator("#steps .wrong")).to_be_visible()
+    seen = page.evaluate("placesSeen()")
+    assert len(seen) == 1, "\n".join(seen)
+
+
 @pytest.mark.usefixtures("slow")
 def test_a_second_run_takes_the_place_of_the_first(page: Page, engine: Engine) -> None:
     start_long_run(page, engine)
@@ -202,9 +228,14 @@ def test_esc_with_nothing_running_changes_nothing(page: Page) -> None:
 def test_x_t_flip_and_difference_are_drawn_without_the_server(page: Page, engine: Engine) -> None:
     calls = engine.loop.calls
     ddim, ddpm, before = pixels(page, 0), pixels(page, 1), boxes(page)
+    labels = page.locator("#stage .arm figcaption").all_inner_texts()
+    assert all("of 255 from its own" in label for label in labels)
+    dots = page.locator("#stage .dot")
+    colours = dots.evaluate_all("nodes => nodes.map(node => getComputedStyle(node).backgroundColor)")
     page.click("#stage .flip")
     assert (pixels(page, 0), pixels(page, 1)) == (ddpm, ddim)
-    expect(page.locator("#stage .arm figcaption b").first).to_have_text("DDPM")
+    assert page.locator("#stage .arm figcaption").all_inner_texts() == labels[::-1]
+    assert dots.evaluate_all("nodes => nodes.map(node => getComputedStyle(node).backgroundColor)") == colours[::-1]
     assert boxes(page) == before
     page.click("#stage .flip")
     page.click("#replay .first")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
 
 from tests.browser.conftest import listening, open_page
-from tests.browser.visitor import fill, slider
+from tests.browser.visitor import fill, run, slider
 from tests.wire import wait_for
 
 TABS = {"compare": "Compare", "matrix": "Steps × η", "interpolate": "Interpolate", "invert": "Invert", "learn": "Learn"}
@@ -48,6 +48,12 @@ def test_pictures_and_charts_have_the_sizes_of_the_design(page: Page) -> None:
     assert len(charts) == 3
     assert {(chart["x"], chart["width"], chart["height"]) for chart in charts} == {(charts[0]["x"], 218, 84)}
     assert [round(below["y"] - above["y"]) for above, below in pairwise(charts)] == [92, 92]
+    fill(page, "steps", 1)
+    for pictures, size in {1: 388, 9: 126, 16: 94}.items():
+        page.locator(f"#pictures input[value='{pictures}']").evaluate("radio => radio.click()")
+        run(page)
+        expect(page.locator("#stage .arm").first.locator("canvas")).to_have_count(pictures)
+        assert abs(page.locator("#stage .arm canvas").first.evaluate("node => node.getBoundingClientRect().width") - size) <= 2
     open_tab(page, "matrix")
     for where, size in {"#matrix .cell canvas": 128, "#matrix aside": 166}.items():
         assert abs(page.locator(where).first.evaluate("node => node.getBoundingClientRect().width") - size) <= 2, where

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import gradio as gr
+import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
 
@@ -16,9 +17,9 @@ from tests.ui.test_stage import frames_of, plan_of
 
 
 @contextmanager
-def staged(browser: Browser, *steps: int, labels: tuple[str, ...] = ()) -> Iterator[Page]:
+def staged(browser: Browser, *steps: int, labels: tuple[str, ...] = (), pictures: int = 2, side: int = 8) -> Iterator[Page]:
     """A page that holds a stage alone, with a run of as many arms as `steps`."""
-    plan = plan_of(*steps)
+    plan = plan_of(*steps, pictures=pictures, side=side)
     reel = stage.StageFrames(plan, "a run")
     colours = torch.linspace(-1, 1, len(steps))
     for frame in frames_of(plan, lambda k: torch.full((1, 1, 1, 1), k / 100)):
@@ -79,3 +80,25 @@ def test_labels_are_text_whatever_they_hold(browser: Browser) -> None:
         assert page.locator("#stage .other option").all_inner_texts() == list(PAYLOADS[1:])
         assert page.locator("#stage img").count() == 0
         assert page.title() == "stage"
+
+
+@pytest.mark.parametrize(("side", "shown", "drawn"), [(128, 128, "pixelated"), (256, 192, "auto")])
+def test_a_pixel_is_a_whole_number_of_the_screens_and_what_is_larger_is_smooth(
+    browser: Browser, side: int, shown: int, drawn: str
+) -> None:
+    with staged(browser, 2, 2, pictures=4, side=side) as page:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        canvas = page.locator("#stage .arm canvas")
+        page.wait_for_function(f"document.querySelector('#stage .arm canvas').clientWidth === {shown}")
+        expect(canvas.first).to_have_css("image-rendering", drawn)
+        first, *_, last = (each.bounding_box() for each in page.locator("#stage .arm").first.locator(".cell").all())
+        assert first
+        assert last
+        assert (last["x"] + last["width"] - first["x"], last["y"] + last["height"] - first["y"]) == (388, 388)
+        canvas.first.click()
+        true_size = page.locator("#stage dialog canvas")
+        if side > 192:
+            expect(true_size).to_be_visible()
+            assert true_size.evaluate("canvas => canvas.clientWidth") == side
+        else:
+            expect(true_size).to_be_hidden()

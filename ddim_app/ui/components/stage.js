@@ -77,6 +77,7 @@ function build(same) {
   const count = run.arms.length;
   arms.dataset.arms = count > 2 ? 'many' : count;
   arms.style.setProperty('--arms', count);
+  arms.style.setProperty('--aspect', run.width / run.height);
   [maps, grains] = [difference, noise].map(figure => makeCells(figure.querySelector('.grid')));
   [flip, differs, difference].forEach(node => { node.hidden = count < 2; });
   versus.hidden = count < 3;
@@ -85,9 +86,14 @@ function build(same) {
   fitPixels();
 }
 
-// Pictures larger than their place are drawn smoothly, at their true size when pressed.
-const isShrunk = () => figures.length > 0 && figures[0].cells[0].canvas.clientWidth < run.width;
-const fitPixels = () => root.classList.toggle('shrunk', isShrunk());
+// A picture with room for less than twice its size is drawn as it is: pixels of one and of two side by side would be uneven. One
+// that is larger than its place is drawn smoothly, at its true size when pressed.
+const isShrunk = () => figures.length > 0 && figures[0].cells[0].cell.clientWidth < run.width;
+function fitPixels() {
+  root.classList.toggle('shrunk', isShrunk());
+  const times = figures[0].cells[0].cell.clientWidth / run.width;
+  arms.style.setProperty('--most', times > 1 && times < 1.95 ? `${run.width}px` : '100%');
+}
 new ResizeObserver(() => { if (run) fitPixels(); }).observe(arms);
 arms.addEventListener('click', ({target}) => {
   if (!target.closest('.arm')) return;
