@@ -10,12 +10,12 @@ function build(value) {
   grid.style.setProperty('--columns', value.columns.length);
   const top = make('div', 'row', grid);
   top.setAttribute('role', 'row');
-  make('span', '', top).setAttribute('role', 'columnheader');
+  make('span', '', top).setAttribute('role', 'gridcell');
   value.columns.forEach((count, i) => {
-    const head = make('button', 'top', top);
+    const holder = make('div', '', top), head = make('button', 'top', holder);
+    holder.setAttribute('role', 'columnheader');
     head.type = 'button';
     head.tabIndex = -1;
-    head.setAttribute('role', 'columnheader');
     make('b', '', head, count);
     if (!i) head.append(' steps');
     head.addEventListener('click', () => take(count));

@@ -2,7 +2,7 @@
 const table = element.querySelector('table');
 let drawn = 0;
 const line = (tag, texts) => { const row = document.createElement('tr');
-  for (const text of texts) { const cell = document.createElement(tag); cell.textContent = text; row.append(cell); } return row; };
+  for (const text of texts) { const cell = document.createElement(text ? tag : 'td'); cell.textContent = text; row.append(cell); } return row; };
 const show = () => {
   const value = props.value || {}, head = document.createElement('thead'), body = document.createElement('tbody');
   if (value.head) head.append(line('th', value.head));

@@ -1,5 +1,6 @@
 // The foot of a chapter: the ones beside it, and its settings on pictures.
-const $ = selector => element.querySelector(selector), {before, after, link} = props.value;
+const $ = selector => element.querySelector(selector), {before, after, link, title} = props.value;
+$('nav').setAttribute('aria-label', `After “${title}”`);
 for (const [node, to, words] of [[$('.before'), before, `← ${before?.title}`], [$('.after'), after, `${after?.title} →`]]) {
   node.hidden = !to;
   if (to) Object.assign(node, {href: `#learn-${to.slug}`, textContent: words});

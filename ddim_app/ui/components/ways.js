@@ -20,7 +20,7 @@ function head() {
   line.setAttribute('role', 'row');
   ['Way', 'What is kept', 'Evaluations', '', 'RMSE of 255, 8 bits'].forEach((words, i) => {
     const cell = make('span', ['', 'kept', 'cost', 'scale', ''][i], line, words);
-    cell.setAttribute('role', 'columnheader');
+    cell.setAttribute('role', words ? 'columnheader' : 'cell');
     if (i === 3) [[1e-6, '10⁻⁶'], [1e-4, '10⁻⁴'], [0.01, '0.01'], [1, '1'], [100, '100']].forEach(([value, text]) => {
       make('span', '', cell, text).style.left = `${placeOf(value)}%`;
     });
