@@ -38,19 +38,21 @@ ruff check .
 ruff format --check .
 mypy
 
-# Two processes, since a browser's event loop is of no use to the others; at once where there are cores for both. The tests of the
-# page take the longer, so that the last of them follow the others. Each reads its own files alone: reading all takes seconds.
+# The tests of the page have processes of their own, since a browser's event loop is of no use to the others, and two of them, since
+# they wait as long as they work. At once where there are cores for it. Each reads its own files alone: reading all takes seconds.
 others=(python -m pytest --ignore=tests/browser -m "not browser$also" --durations=10)
 browser=(python -m pytest -m "browser$also" --durations=10)
 failed=0
 if [ "$(python -c 'import os; print(os.cpu_count() or 1)')" -ge 2 ]; then
-  log=$(mktemp)
-  trap 'kill $(jobs -p) 2> /dev/null || true; rm -f "$log"' EXIT
-  "${browser[@]}" tests/browser/test_[a-o]*.py tests/browser/test_p[a-l]*.py > "$log" 2>&1 &
+  logs=$(mktemp -d)
+  trap 'kill $(jobs -p) 2> /dev/null || true; rm -rf "$logs"' EXIT
+  "${browser[@]}" tests/browser/test_[a-i]*.py > "$logs/1" 2>&1 &
+  "${browser[@]}" tests/browser/test_[j-z]*.py > "$logs/2" 2>&1 &
   "${others[@]}" || failed=1
-  "${browser[@]}" tests/browser/test_p[m-z]*.py tests/browser/test_[q-z]*.py || failed=1
-  wait %1 || failed=1
-  cat "$log"
+  for part in 1 2; do
+    wait "%$part" || failed=1
+    cat "$logs/$part"
+  done
 else
   "${others[@]}" || failed=1
   "${browser[@]}" tests/browser || failed=1
