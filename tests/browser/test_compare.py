@@ -202,6 +202,25 @@ def test_a_second_run_takes_the_place_of_the_first(page: Page, engine: Engine) -
 
 
 @pytest.mark.usefixtures("slow")
+def test_a_model_chosen_in_the_middle_of_a_run_lets_it_go_on_and_the_next_is_of_it(page: Page, engine: Engine) -> None:
+    start_long_run(page, engine)
+    page.locator("#model input").fill("digits-32")
+    page.locator("#model input").press("Enter")
+    page.click("#more > button")
+    expect(page.locator("#class-label")).to_be_visible()
+    before = engine.loop.calls
+    wait_for(lambda: engine.loop.calls > before + 1)
+    expect(page.locator("#stop")).to_be_visible()
+    expect(page.locator("#recipe")).to_contain_text("avatars-32")
+    fill(page, "steps", 2)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("document.querySelector('#status p').textContent.startsWith('Done')", timeout=60_000)
+    expect(page.locator("#recipe")).to_contain_text("digits-32")
+    expect(page.locator("#stage .arm .stale")).to_have_count(0)
+    assert engine.loop.runs == 0
+
+
+@pytest.mark.usefixtures("slow")
 def test_pictures_keep_their_own_recipe_until_there_are_new_ones(page: Page, engine: Engine, brake: Brake) -> None:
     brake.seconds = 5
     shown = page.inner_text("#recipe")

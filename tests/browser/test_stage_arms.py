@@ -24,7 +24,7 @@ def staged(browser: Browser, *steps: int, labels: tuple[str, ...] = (), pictures
     colours = torch.linspace(-1, 1, len(steps))
     for frame in frames_of(plan, lambda k: torch.full((1, 1, 1, 1), k / 100)):
         x = (frame.x_t + colours[frame.arm]).clamp(-1, 1)
-        reel.add([frame._replace(x_t=x, pred_x0=x)])
+        reel.add([frame._replace(x_t=x, pred_x0=-x)])
     tape = reel.complete(plan.recipe)
     for arm, label in zip(tape["arms"], labels, strict=False):
         arm["label"] = arm["name"] = label
@@ -49,6 +49,19 @@ def test_a_single_arm_has_no_difference_and_nothing_to_flip(browser: Browser) ->
             expect(page.locator(f"#stage {hidden}")).to_be_hidden()
         scrub(page).press("Home")
         assert page.evaluate(READ).startswith("step 1 of 5")
+
+
+def test_the_last_frame_is_what_was_made_and_those_before_are_what_was_predicted(browser: Browser) -> None:
+    """The two differ where the last step adds noise."""
+    shown = "document.querySelector('#stage canvas').getContext('2d').getImageData(0, 0, 1, 1).data[0]"
+    with staged(browser, 5) as page:
+        assert page.evaluate(shown) < 30
+        scrub(page).press("ArrowLeft")
+        assert page.evaluate(shown) > 225
+        scrub(page).press("ArrowRight")
+        assert page.evaluate(shown) < 30
+        last = page.locator("#replay .film canvas").last
+        assert last.evaluate("canvas => canvas.getContext('2d').getImageData(0, 0, 1, 1).data[0]") < 30
 
 
 def test_eight_arms_move_together_each_can_be_compared_with_the_first(browser: Browser) -> None:

@@ -160,7 +160,7 @@ def first_screen(browser: Browser, url: str) -> None:
 
 def reloaded(page: Page) -> None:
     times = []
-    for _ in range(TIMES // 2):
+    for _ in range(TIMES):
         began = time.perf_counter()
         page.reload(wait_until="commit")
         page.wait_for_function(FIRST_SCREEN.replace("> 7", "> 1"), polling="raf")

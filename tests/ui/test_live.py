@@ -35,17 +35,21 @@ def live_of(engine: Engine, monkeypatch: pytest.MonkeyPatch, **options: Any) -> 
 def answers(one: Live, data: Any, session: str = "page", told: list[Any] | None = None, **changed: Any) -> list[list[Any]]:
     """All that the handler yields for the settings as the page begins with, changed by name; it is in `told` too."""
     told = [] if told is None else told
-    names = [*one.tab.settings.fields, "more_arms"]
-    values = [changed.get(name, field.value) for name, field in zip(names, one.tab.inputs, strict=True)]
-    request = gr.Request(session_hash=session, headers={}, client=SimpleNamespace(host="here"))
-    event = gr.EventData(None, data)
 
     async def collect() -> list[list[Any]]:
-        async for item in one.run(request, event, *values):
+        async for item in asked(one, data, session, **changed):
             told.append(item)
         return told
 
     return asyncio.run(collect())
+
+
+def asked(one: Live, data: Any, session: str = "page", **changed: Any) -> Any:
+    """The handler's answer, which goes on as it is read."""
+    names = [*one.tab.settings.fields, "more_arms"]
+    values = [changed.get(name, field.value) for name, field in zip(names, one.tab.inputs, strict=True)]
+    request = gr.Request(session_hash=session, headers={}, client=SimpleNamespace(host="here"))
+    return one.run(request, gr.EventData(None, data), *values)
 
 
 def final(shown: list[list[Any]]) -> dict[str, Any]:
@@ -153,18 +157,12 @@ def test_an_older_value_that_goes_on_late_does_not_end_the_newer_one(
     monkeypatch.setattr(backends, "predictor", Brake(0.02))
     monkeypatch.setattr(live, "LIVE_SECONDS", 1e6)
     one = live_of(engine, monkeypatch)
-    names = [*one.tab.settings.fields, "more_arms"]
-    request = gr.Request(session_hash="page", headers={}, client=SimpleNamespace(host="here"))
-
-    def run(serial: int, **changed: Any) -> Any:
-        values = [changed.get(name, field.value) for name, field in zip(names, one.tab.inputs, strict=True)]
-        return one.run(request, gr.EventData(None, {"serial": serial}), *values)
 
     async def both() -> tuple[list[Any], list[Any]]:
-        older = run(1, steps=3)
+        older = asked(one, {"serial": 1}, steps=3)
         for _ in range(shown):
             await anext(older)
-        newer = asyncio.create_task(collected(run(2, steps=10)))
+        newer = asyncio.create_task(collected(asked(one, {"serial": 2}, steps=10)))
         limit = time.monotonic() + 60
         while not one.tab.runs.places:
             assert time.monotonic() < limit, "the newer one never began"
@@ -174,6 +172,27 @@ def test_an_older_value_that_goes_on_late_does_not_end_the_newer_one(
     late, newer = asyncio.run(both())
     assert not any(isinstance(value[2], dict) and value[2].get("complete") for value in late)
     assert final(newer)["serial"] == 2
+
+
+def test_an_overtaken_run_makes_at_most_one_more_call(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "predictor", Brake(0.02))
+    monkeypatch.setattr(live, "LIVE_SECONDS", 1e6)
+    monkeypatch.setattr(live, "HELD_SECONDS", 0)
+    one = live_of(engine, monkeypatch)
+
+    async def both() -> tuple[list[Any], int]:
+        older = asyncio.create_task(collected(asked(one, {"serial": 1}, steps=900)))
+        while engine.loop.calls < 3:
+            await asyncio.sleep(0.001)
+        before = engine.loop.calls
+        newer = await collected(asked(one, {"serial": 2}, steps=2))
+        assert not any(isinstance(value[2], dict) and value[2].get("complete") for value in await older)
+        return newer, engine.loop.calls - before
+
+    newer, calls = asyncio.run(both())
+    assert final(newer)["serial"] == 2
+    own = 2 + 2  # of its first pictures, and of all
+    assert calls <= 1 + own
 
 
 async def collected(shown: Any) -> list[Any]:
