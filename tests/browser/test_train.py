@@ -48,3 +48,10 @@ def test_a_fine_tuned_model_is_listed_while_it_trains_and_sampled(browser: Brows
         expect(page.locator("#training-curve svg path")).not_to_have_count(0)
         expect(page.locator("#training-preview img")).to_be_visible()
         screenshot(page, "fine-tuned")
+        page.locator("#model input").fill("avatars-32")
+        page.locator("#model input").press("Enter")
+        run(page, "text=Base and fine-tuned")
+        expect(page.locator("#stage .arm")).to_have_count(4)  # both samplers with both sets of weights
+        expect(page.locator("#recipe")).to_contain_text("runs/me")
+        expect(page.locator("#recipe")).to_contain_text("avatars-32")
+        expect(page.locator("#headlines h1:visible")).to_have_text("The same noise, two sets of weights.")
