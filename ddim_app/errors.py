@@ -1,5 +1,8 @@
 """What a user is told of a value or a run that cannot be, and the judges of single values; below everything else."""
 
+MAX_WHOLE = 2**63 - 1
+"""The largest whole number that JSON's readers all take."""
+
 
 class FieldError(ValueError):
     """A value that a run cannot have: `field` is its name in the API and on the command line, `reason` what follows the name."""
@@ -28,6 +31,8 @@ def whole(name: str, value: object, low: int, high: int | None = None) -> int:
     """`value` as an int in low..high; a float is taken when it is whole, everything else is refused."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if high is None and isinstance(value, int) and value > MAX_WHOLE:
+        high = MAX_WHOLE
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         limits = f"{low} or more" if high is None else f"from {low} to {high}"
         raise FieldError(name, f"must be a whole number {limits}; got {shown(value)}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ddim_app.ui.hosting.gate import MAX_BODY
 from tests.hostile_files import bombs, pickled, png, recipes
 from tests.server import call, endpoints, get, post, request
 
@@ -18,11 +19,13 @@ Do = Callable[[], Answer]
 
 @dataclass(frozen=True)
 class Case:
-    """One hostile input: its class, what it is, and how it is sent."""
+    """One hostile input: its class, what it is, how it is sent, and the HTTP status that it must get."""
 
     kind: str
     what: str
     send: Do
+    status: int = 422
+    """422 by a sentence of ours about the value; of a run that fails as well, whose own status is 200."""
 
 
 class Target:
@@ -167,7 +170,11 @@ def _values(target: Target) -> Iterator[Case]:
         for i, value in enumerate(values):
             name, place = target.dealt(number + i)
             what = f"{name}.{target.parameter(name, place)} = {type(value).__name__} {str(value)[:20]!r}"
-            yield Case(kind, what, lambda name=name, place=place, value=value: target.with_value(name, place, value))
+            too_long = len(json.dumps(value)) > MAX_BODY
+            yield Case(
+                kind, what, lambda name=name, place=place, value=value: target.with_value(name, place, value),
+                413 if too_long else 422,
+            )  # fmt: skip
     odd = [
         "NaN",
         "-NaN",
@@ -194,39 +201,40 @@ def _bodies(target: Target) -> Iterator[Case]:
     for part in range(12):
         cut = whole[: len(whole) * part // 12]
         yield Case("truncated body", f"{len(cut)} of {len(whole)} bytes", lambda cut=cut: target.call(names[0], cut))
-    shapes: list[tuple[str, str]] = [
-        (f"{depth:,} {word}", opening * depth + "1" + closing * depth)
+    shapes: list[tuple[str, str, int]] = [
+        (f"{depth:,} {word}", opening * depth + "1" + closing * depth, 422 if depth == 500 else 400)
         for depth in (500, 5_000, 50_000, 500_000)
         for word, opening, closing in (("lists", "[", "]"), ("objects", '{"a":', "}"), ("lists left open", "[", ""))
     ]
-    for i, (what, text) in enumerate(shapes):
+    for i, (what, text, status) in enumerate(shapes):
         name = names[i % len(names)]
-        yield Case("deep JSON", what, lambda name=name, text=text: target.raw(name, text))
-    odd: list[tuple[str, bytes]] = [
-        ("nothing", b""),
-        ("a number", b"7"),
-        ("a list", b"[]"),
-        ("null", b"null"),
-        ("data is text", b'{"data": "x"}'),
-        ("data is an object", b'{"data": {"0": 1}}'),
-        ("no data", b'{"dat": []}'),
-        ("too few values", b'{"data": [1]}'),
-        ("too many values", json.dumps({"data": [1] * 10_000}).encode()),
-        ("UTF-16", whole.decode().encode("utf-16")),
-        ("a lone surrogate", b'{"data": ["\\ud800"]}'),
-        ("bytes of no text", bytes(range(256))),
+        yield Case("deep JSON", what, lambda name=name, text=text: target.raw(name, text), status)
+    odd: list[tuple[str, bytes, int]] = [
+        ("nothing", b"", 422),
+        ("a number", b"7", 422),
+        ("a list", b"[]", 422),
+        ("null", b"null", 422),
+        ("data is text", b'{"data": "x"}', 422),
+        ("data is an object", b'{"data": {"0": 1}}', 422),
+        ("no data", b'{"dat": []}', 422),
+        ("too few values", b'{"data": [1]}', 400),
+        ("too many values", json.dumps({"data": [1] * 10_000}).encode(), 400),
+        ("UTF-16", whole.decode().encode("utf-16"), 400),
+        ("a lone surrogate", b'{"data": ["\\ud800"]}', 400),
+        ("bytes of no text", bytes(range(256)), 422),
     ]
-    for what, body in odd:
-        yield Case("wrong body", what, lambda body=body: target.call(names[-1], body))
-    for what, path in [
-        ("an unknown endpoint", "/gradio_api/call/nothing"),
-        ("an unknown event", "/gradio_api/queue/join"),
-        ("a function by number", "/gradio_api/run/predict"),
-        ("a private function", "/gradio_api/call/lambda"),
+    for what, body, status in odd:
+        yield Case("wrong body", what, lambda body=body: target.call(names[-1], body), status)
+    for what, path, statuses in [
+        ("an unknown endpoint", "/gradio_api/call/nothing", (400, 400, 400)),
+        ("an unknown event", "/gradio_api/queue/join", (400, 400, 422)),
+        ("a function by number", "/gradio_api/run/predict", (400, 400, 422)),
+        ("a function without a name", "/gradio_api/call/lambda", (200, 200, 200)),  # whose event does nothing
     ]:
-        for index in (-1, 10**9, "x"):
-            body = {"data": [], "fn_index": index, "session_hash": "hostile"}
-            yield Case("unknown function", f"{what}, {index}", lambda path=path, body=body: target.post(path, body))
+        for index, status in zip((-1, 10**9, "x"), statuses, strict=True):
+            function = {"data": [], "fn_index": index, "session_hash": "hostile"}
+            send = lambda path=path, function=function: target.post(path, function)  # noqa: E731
+            yield Case("unknown function", f"{what}, {index}", send, status)
 
 
 def _paths(target: Target, folder: Path) -> Iterator[Case]:
@@ -252,7 +260,7 @@ def _paths(target: Target, folder: Path) -> Iterator[Case]:
     ]
     for i, path in enumerate(climbs):
         quoted = path.replace("\u0000", "%00").replace("\\", "%5c")
-        yield Case("path traversal", f"file={path!r}", lambda quoted=quoted: target.get(f"/gradio_api/file={quoted}"))
+        yield Case("path traversal", f"file={path!r}", lambda quoted=quoted: target.get(f"/gradio_api/file={quoted}"), 403)
         name = target.with_model[i % len(target.with_model)]
         yield Case(
             "path traversal",
@@ -264,9 +272,10 @@ def _paths(target: Target, folder: Path) -> Iterator[Case]:
                 "path traversal",
                 f"upload {event}.{place} = {path!r}",
                 lambda event=event, inputs=inputs, place=place, path=path: target.read_upload(event, inputs, place, path),
+                400,
             )
-    for part in ("static", "assets", "theme.css", "custom_component/1/client/component"):
-        yield Case("path traversal", f"/{part}/../", lambda part=part: target.get(f"/{part}/..%2f..%2f..%2fapp.py"))
+    for part, status in {"static": 403, "assets": 403, "theme.css": 404, "custom_component/1/client/component": 404}.items():
+        yield Case("path traversal", f"/{part}/../", lambda part=part: target.get(f"/{part}/..%2f..%2f..%2fapp.py"), status)
 
 
 def _addresses(target: Target, canary: str) -> Iterator[Case]:
@@ -285,8 +294,8 @@ def _addresses(target: Target, canary: str) -> Iterator[Case]:
         "data:text/html,<script>1</script>",
     ]
     for i, address in enumerate(odd):
-        yield Case("SSRF", f"file={address}", lambda address=address: target.get(f"/gradio_api/file={address}"))
-        yield Case("SSRF", f"proxy={address}", lambda address=address: target.get(f"/gradio_api/proxy={address}"))
+        yield Case("SSRF", f"file={address}", lambda address=address: target.get(f"/gradio_api/file={address}"), 403)
+        yield Case("SSRF", f"proxy={address}", lambda address=address: target.get(f"/gradio_api/proxy={address}"), 400)
         name = target.with_model[i % len(target.with_model)]
         yield Case(
             "SSRF",
@@ -294,22 +303,28 @@ def _addresses(target: Target, canary: str) -> Iterator[Case]:
             lambda name=name, address=address: target.call(name, target.values(name, model=address)),
         )
         data = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
-        yield Case("SSRF", f"{name} with a file of {address}", lambda name=name, data=data: target.with_value(name, 0, data))
+        yield Case("SSRF", f"{name} with a file of {address}", lambda name=name, data=data: target.with_value(name, 0, data), 400)
         for event, inputs, place in target.uploads[i % len(target.uploads) :: len(odd)]:
             yield Case(
                 "SSRF",
                 f"upload {event}.{place} = {address}",
                 lambda event=event, inputs=inputs, place=place, address=address: target.read_upload(event, inputs, place, address),
+                422
+                if address.startswith("http:")
+                else 400,  # what Gradio takes for an address, and for a path that was not uploaded
             )
 
 
 def _files(target: Target, folder: Path) -> Iterator[Case]:
     for what, name, content in bombs():
-        yield Case("bomb", what, lambda name=name, content=content: target.upload(name, content))
+        status = {"a file of 12 MB": 413, "5,000 texts in a PNG": 200}.get(what, 422)
+        yield Case("bomb", what, lambda name=name, content=content: target.upload(name, content), status)
     picture = png({"ddim_recipe": "{}"})
     for part in range(1, 13):
         cut = picture[: len(picture) * part // 13]
-        yield Case("truncated file", f"{len(cut)} of {len(picture)} bytes of a PNG", lambda cut=cut: target.upload("cut.png", cut))
+        status = 422 if part < 11 else 200  # the last of its bytes are the mark of its end, which a reader can do without
+        what = f"{len(cut)} of {len(picture)} bytes of a PNG"
+        yield Case("truncated file", what, lambda cut=cut: target.upload("cut.png", cut), status)
     danger = pickled(folder / "mark")
     for name in (
         "a.png",
@@ -327,7 +342,7 @@ def _files(target: Target, folder: Path) -> Iterator[Case]:
     ):
         yield Case("renamed pickle", name, lambda name=name: target.upload(name, danger))
     for what, text in recipes():
-        yield Case("recipe in a PNG", what, lambda text=text: target.upload("a.png", png({"ddim_recipe": text})))
+        yield Case("recipe in a PNG", what, lambda text=text: target.upload("a.png", png({"ddim_recipe": text})), 200)
 
 
 def _markup(target: Target) -> Iterator[Case]:

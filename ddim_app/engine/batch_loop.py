@@ -293,4 +293,6 @@ def _run(answer: "Future[T]", function: Callable[[], T]) -> None:
 
 
 def _sentence(error: BaseException) -> str:
+    if is_out_of_memory(error):
+        return "out of memory: take fewer pictures or a smaller batch, or try again later"
     return (str(error).strip().split("\n")[0] or type(error).__name__)[:200]

@@ -62,7 +62,7 @@ class Catalogue:
         folder = self.folder(name)
         ends = ("*safetensors", "*bin", "*config.json", "variance-*.json")
         files = sorted(path for depth in ("", "*/") for end in ends for path in folder.glob(depth + end)) if folder else []
-        return [(file.stat().st_mtime_ns, file.stat().st_size) for file in files] or None
+        return [stamp for file in files if (stamp := _stamp(file))] or None
 
     def is_on_hub(self, name: str) -> bool:
         """Whether a name that is not in the list can only mean a Hub id, and so neither a path nor a URL."""
@@ -141,3 +141,11 @@ def local() -> Catalogue:
 def load_model(where: str, notify: Callable[[str], None] = log.info) -> Model:
     """The model of that name in weights/ or runs/, of that folder, or of that id on the Hugging Face Hub; raises ModelError."""
     return local().load(where, notify)
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """(when it was written, bytes); None for a link to nowhere, and for what was deleted meanwhile."""
+    with suppress(OSError):
+        found = file.stat()
+        return found.st_mtime_ns, found.st_size
+    return None

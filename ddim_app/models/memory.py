@@ -10,6 +10,7 @@ from ddim_app.lazy import torch
 CPU_ROWS = 16
 """Throughput of small UNets on a CPU is flat from here on, while every visitor waits for the whole call."""
 GPU_ROWS = 256
+NO_MEMORY = ("out of memory", "can't allocate memory", "could not create a primitive")
 SHARE = 0.5
 """The part of the free memory that one call's activations may take."""
 
@@ -71,7 +72,7 @@ def _peak(predict: Predict, shape: Shape, device: "torch.device", rows: int) -> 
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA raises OutOfMemoryError; MPS and the CPU allocator a plain RuntimeError that says so."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
+    """CUDA raises OutOfMemoryError; MPS and the CPU allocator a plain RuntimeError that says so, oneDNN one that does not."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
     )

@@ -122,7 +122,15 @@ def test_a_process_that_works_on_the_output_itself_is_ended_before_it_can(value,
     assert (len(seen), len(items)) == (2, 2)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 8 GB")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("can't allocate memory: 8 GB"),
+        RuntimeError("could not create a primitive"),
+        MemoryError(),
+    ],
+)
 def test_out_of_memory_halves_the_room_and_the_run_completes_with_the_same_pictures(error):
     loop = BatchLoop(max_rows=64)
     network = Network(fails=lambda x, t: error if len(t) > 3 else None)
@@ -140,7 +148,10 @@ def test_out_of_memory_halves_the_room_and_the_run_completes_with_the_same_pictu
 def test_out_of_memory_for_a_single_row_is_a_failure():
     loop = BatchLoop()
     run = Run(loop, Network(fails=lambda x, t: torch.OutOfMemoryError("out of memory")), grid(2), pictures=3)
-    assert run.end().error == "The network could not be evaluated: out of memory"
+    assert (
+        run.end().error
+        == "The network could not be evaluated: out of memory: take fewer pictures or a smaller batch, or try again later"
+    )
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory():

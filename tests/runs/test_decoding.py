@@ -10,7 +10,6 @@ from ddim_app.runs.decoding import Decoded
 from ddim_app.runs.inversion import InversionArm
 from ddim_app.runs.sources import Source, of_tensor
 from ddim_app.studies import inversion_table
-from tests import toys
 from tests.runs.test_inversion_plan import PICTURE, asked, engine  # noqa: F401
 
 
@@ -83,4 +82,3 @@ def test_a_noise_map_of_a_seed_knows_no_picture_to_edit(engine):  # noqa: F811
 def test_what_is_no_latent_gets_a_sentence(engine, text):  # noqa: F811
     with pytest.raises(FieldError, match="latent must be"):
         engine.plan(decoding.DecodeRecipe(latent=text, model="a"))
-    assert toys.LINEAR.num_train_timesteps == 1000

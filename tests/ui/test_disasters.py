@@ -1,5 +1,6 @@
 """What a server on the internet lives through: a full disk, too little memory, models that vanish, a worker that dies."""
 
+import json
 import resource
 import shutil
 import threading
@@ -22,7 +23,7 @@ from ddim_app.ui.uploads import GONE
 from tests import toys
 from tests.media.test_images import encoded
 from tests.open_page import uploaded
-from tests.server import Server, app, call, has_words, named, post
+from tests.server import Server, app, call, get, named, post
 from tests.wire import Brake, served, wait_for
 
 pytestmark = pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process can only be set on Linux")
@@ -82,26 +83,30 @@ def test_a_full_temp_folder_is_a_sentence_and_passes(server: tuple[Server, Path]
 
 
 def test_too_little_memory_is_a_sentence_and_passes(server: tuple[Server, Path]) -> None:
+    """A call of 256 rows needs 67 MB in one piece, for what one of its layers makes."""
     works(server)
-    process = psutil.Process(server[0].process.pid)
-    with limited(server[0], resource.RLIMIT_AS, process.memory_info().vms + 20_000_000):
-        running, _ = server
-        data = named(running.url, "generate", model="avatars-32", steps=2, pictures=16)
-        status, answer = call(running.url, "generate", data, 120)
-        assert status in (200, 400, 422)
-        assert status != 200 or has_words(answer), "an error without a word"
+    running, _ = server
+    running.wait_until_warm()
+    data = named(running.url, "generate", model="avatars-32", steps=2, pictures=16, bucket=256, precision="fp64")
+    with limited(running, resource.RLIMIT_AS, psutil.Process(running.process.pid).memory_info().vms + 40_000_000):
+        status, (kind, answer) = call(running.url, "generate", data, 120)
+    assert (status, kind) == (200, "error")
+    assert "out of memory: take fewer pictures or a smaller batch" in answer["error"]
     works(server)
 
 
 def test_a_model_deleted_while_in_use_is_a_sentence_for_the_next(server: tuple[Server, Path]) -> None:
     answers: list[tuple[int, Any]] = []
+    running, root = server
+    running.wait_until_warm()
     assert ask(server, "going")[1][0] == "complete"
-    run = threading.Thread(target=lambda: answers.append(ask(server, "going", steps=300)))
+    run = threading.Thread(target=lambda: answers.append(ask(server, "going", steps=1000)))
     run.start()
-    shutil.rmtree(server[1] / "going")
+    wait_for(lambda: json.loads(get(running.url, "/health")[1])["running"] == 1 or bool(answers))
+    shutil.rmtree(root / "going")
     run.join(120)
     status, answer = answers[0]
-    assert status == 422 or answer[0] == "complete"
+    assert (status, answer[0]) == (200, "complete")
     status, sentence = ask(server, "going")
     assert status == 422
     assert "model must be one of the models here" in sentence

@@ -118,7 +118,7 @@ def test_sigterm_lets_a_run_end_and_tells_the_others(tiny_root: Path) -> None:
         answers: dict[str, Any] = {}
         server.wait_until_warm()
         values = {
-            "short": named(server.url, "generate", steps=30, pictures=1),
+            "short": named(server.url, "generate", model=f"{tiny_root.name}/tiny", steps=6, pictures=1),
             "long": named(server.url, "generate", steps=1000, pictures=16),
         }
 
@@ -138,7 +138,7 @@ def test_sigterm_lets_a_run_end_and_tells_the_others(tiny_root: Path) -> None:
         assert server.process.wait(60) == 0
         long.join(60)
         short.join(60)
-        assert answers["short"][1][0] in ("complete", "error")
+        assert answers["short"][1][0] == "complete"
         name, data = answers["long"][1]
         assert name == "error"
         assert "The server is shutting down" in json.dumps(data)
