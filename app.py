@@ -49,7 +49,12 @@ def main() -> None:
         warm_up()
     engine.is_starting = GPU is None
     demo = build_ui(
-        engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy, live=options.live, classroom=options.classroom
+        engine,
+        max_queue=options.max_queue,
+        behind_proxy=options.behind_proxy,
+        live=options.live,
+        classroom=options.classroom,
+        set_bytes=options.stored_sets * 1_000_000,
     )
     logging.getLogger("ddim_app").info(server_options.described(options))
     server.serve(demo, engine, options, launch_options(), warm_up if GPU is None else None)

@@ -92,7 +92,7 @@ def app(
     code += "runpy.run_path('app.py', run_name='__main__')"
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GRADIO_", "DDIM_", "SPACE"))}
     settings = {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    settings |= {"CUDA_VISIBLE_DEVICES": "", **environment}
+    settings |= {"CUDA_VISIBLE_DEVICES": "", "DDIM_STORED_SETS": "0", **environment}
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -19,7 +19,13 @@ from ddim_app.ui.hosting import server
 @contextmanager
 def served(engine: Engine, options: Options = Options(host="127.0.0.1")) -> Iterator[str]:  # noqa: B008  (frozen)
     """Address of the page over `engine`, as app.py would launch it."""
-    demo = build_ui(engine, max_queue=options.max_queue, behind_proxy=options.behind_proxy, live=options.live)
+    demo = build_ui(
+        engine,
+        max_queue=options.max_queue,
+        behind_proxy=options.behind_proxy,
+        live=options.live,
+        set_bytes=options.stored_sets * 1_000_000,
+    )
     hosted = server.app_options(engine, demo, options)
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(), **hosted)
     try:

@@ -200,7 +200,7 @@ class Engine:
             emit(item)
 
         try:
-            run = self._join(planned, tell, background)
+            run = self._join(planned, tell, background, visitor)
         except BaseException:
             close("could not start")
             raise
@@ -210,7 +210,7 @@ class Engine:
             self._open.pop(run, None)
         return run
 
-    def _join(self, planned: Plan, tell: Emit, background: bool) -> UnderWay:
+    def _join(self, planned: Plan, tell: Emit, background: bool, visitor: Visitor | None) -> UnderWay:
         for model in planned.models:
             self._backends.ask(model, planned.recipe.precision, planned.recipe.backend)
         keys = self._evaluators.keys(planned)
@@ -220,7 +220,9 @@ class Engine:
                 return tell(Finished(self._evaluators.made(planned, keys, item), item.error))
             tell(list(planned.frames(item)))
 
-        process = self.budget.within_time(planned.process(self.device))
+        process = planned.process(self.device)
+        if visitor is not None or not background:  # what a host makes for all waits for everybody, and as long as it has to
+            process = self.budget.within_time(process)
         return InLoop(self.loop, self.loop.join(process, self._evaluators.of(planned, keys), hand_on, background))
 
     def stop(self, run: UnderWay) -> None:

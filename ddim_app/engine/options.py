@@ -41,6 +41,8 @@ class Options:
     budget: Budget = LOCAL
     live: bool = True
     """Whether the page makes runs unasked."""
+    stored_sets: int = 0
+    """Megabytes of disk for stored sets of models other than the bundled one; with 0 none are made. A command line's are 500."""
     classroom: bool = False
     """Whether the visitors are a class, all behind one address."""
     on_space: bool = False
@@ -104,6 +106,8 @@ VALUES = {
     "backend": ("NAME", "what evaluates the network on a CPU: auto (torch at once, OpenVINO as soon as it is ready and faster), "
                 f"{' or '.join(BACKENDS)} (default auto)"),
     "live": ("on|off", "whether settings answer while they are moved, and ladders fill, without a press on Run (default on)"),
+    "stored-sets": ("MEGABYTES", "disk for what Compare has stored of models other than the bundled one, made in the background "
+                    "while a page shows them; 0: none (default 500)"),
     "grace": ("SECONDS", "how long SIGTERM leaves to the runs under way (default 30)"),
 }  # fmt: skip
 FLAGS = {
@@ -149,6 +153,7 @@ def _options(given: argparse.Namespace, environ: Mapping[str, str]) -> Options:
         backend=choice("--backend", value("backend") or "auto", ("auto", *BACKENDS)),
         budget=replace(default, **{name: number for name, number in caps.items() if number is not None}),
         live=choice("--live", value("live") or "on", ("on", "off")) == "on",
+        stored_sets=500 if (sets := _number("--stored-sets", value("stored-sets"), 0, 10**6)) is None else sets,
         classroom=classroom,
         on_space=on_space,
         hosted=hosted,

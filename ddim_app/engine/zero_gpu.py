@@ -19,6 +19,7 @@ from typing import Any
 from ddim_app.diffusion.batch_sizes import bucket_of
 from ddim_app.engine import Emit, Engine, Finished
 from ddim_app.engine.batch_loop import BatchLoop
+from ddim_app.engine.limits import Visitor
 from ddim_app.engine.run_handle import UnderWay
 from ddim_app.errors import FieldError
 from ddim_app.lazy import torch
@@ -141,7 +142,7 @@ class ZeroEngine(Engine):
         if self._pid != os.getpid():
             self._renew_locks()
         news: deque[list[Any] | Finished] = deque()
-        run = super()._join(self.plan(from_json(recipe_json)), news.append, False)
+        run = super()._join(self.plan(from_json(recipe_json)), news.append, False, None)
         try:
             while True:
                 while not news:
@@ -157,7 +158,7 @@ class ZeroEngine(Engine):
     def running(self) -> int:
         return len(self._leases)
 
-    def _join(self, planned: Plan, tell: Emit, background: bool) -> UnderWay:
+    def _join(self, planned: Plan, tell: Emit, background: bool, visitor: Visitor | None) -> UnderWay:
         timed = partial(self._speeds.note, _like(planned), _calls(planned))
         lease = Lease(self._lease(planned.recipe.to_json()), planned.recipe, tell, self._leases.discard, timed)
         self._leases.add(lease)

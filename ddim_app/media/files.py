@@ -2,11 +2,15 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 
 from ddim_app.lazy import Tensor, safetensors_torch
@@ -27,6 +31,24 @@ def write_file(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_file(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes an array with its checksum, into a folder that is made where there is none; raises OSError."""
+    data = io.BytesIO()
+    np.savez_compressed(data, array)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, data.getvalue())
+
+
+def read_array(path: Path) -> np.ndarray | None:
+    """The array of a file; None where there is none, or a damaged one."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            array: np.ndarray = arrays["arr_0"]
+            return array
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:

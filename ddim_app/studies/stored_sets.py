@@ -16,8 +16,11 @@ from PIL import Image
 
 from ddim_app.diffusion.metrics import settled
 from ddim_app.engine import Engine
+from ddim_app.lazy import Tensor
 from ddim_app.media.distances import patch_rmse, rmse
+from ddim_app.media.files import write_file
 from ddim_app.media.images import Pixels, png_bytes, to_pil, to_pixels
+from ddim_app.models.loading import Model
 from ddim_app.runs.sampling import Arm, Recipe
 
 SEED, PICTURES = 7, 4
@@ -27,9 +30,57 @@ ETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 VERSION = 1
 
 
-def arms(steps: int) -> tuple[Arm, ...]:
+def arms(steps: int, clip: str = "clip") -> tuple[Arm, ...]:
     """The rows of a set: DDIM(eta) for each of ETAS, eta = 1 being DDPM with the small variance, and DDPM with the large one."""
-    return (*(Arm(steps=steps, eta=eta) for eta in ETAS), Arm(method="ddpm", variance="large", steps=steps))
+    ddim = (Arm(steps=steps, eta=eta, clip=clip) for eta in ETAS)
+    return (*ddim, Arm(method="ddpm", variance="large", steps=steps, clip=clip))
+
+
+def arm_key(arm: Arm) -> str:
+    """What a row is called in the file: "0" to "1" by eta, or "sigma-hat"."""
+    return "sigma-hat" if arm.variance == "large" else f"{arm.eta:g}"
+
+
+KEYS = tuple(map(arm_key, arms(1)))
+"""What the rows are called."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a set has of a model, in which clipping, and so the runs that draw it."""
+
+    columns: tuple[int, ...]
+    keys: tuple[str, ...] = KEYS
+    pictures: int = PICTURES
+    clip: str = "clip"
+
+    @classmethod
+    def of(cls, model: Model, steps: Sequence[int] = STEPS, **given: Any) -> Self:
+        """The columns of a model's set, clipped as its authors do."""
+        T = model.schedule.num_train_timesteps
+        return cls((*(count for count in steps if count < T), T), clip=model.schedule.clip, **given)
+
+    def recipes(self, model: str, most: int | None = None) -> list[Recipe]:
+        """The runs that draw it, few steps first: one for each column, or several, of at most `most` evaluations or of one row."""
+        made = []
+        for steps in self.columns:
+            rows = [arm for arm in arms(steps, self.clip) if arm_key(arm) in self.keys]
+            size = max(1, min(len(rows), most // (steps * self.pictures))) if most else len(rows)
+            made += [
+                Recipe(arms=tuple(rows[i : i + size]), model=model, seed=SEED, pictures=self.pictures, precision="fp32")
+                for i in range(0, len(rows), size)
+            ]
+        return made
+
+    def size(self, shape: Sequence[int]) -> int:
+        """Bytes of the pictures of a model of that shape."""
+        return len(self.columns) * len(self.keys) * self.pictures * int(np.prod(shape))
+
+    def joined(self, drawn: Sequence[Pixels], model: Model) -> "StoredSet":
+        """The set of the pictures of all its runs, (arms, pictures, H, W, C) each."""
+        rows = np.concatenate(drawn)
+        pixels = rows.reshape(len(self.columns), len(self.keys), *rows.shape[1:]).swapaxes(0, 1)
+        return StoredSet(pixels, self.columns, model.name, model.sha256, self.keys, self.clip)
 
 
 @dataclass(frozen=True)
@@ -43,6 +94,8 @@ class StoredSet:
     model: str
     weights: str
     """sha256 of the model's weights."""
+    keys: tuple[str, ...] = KEYS
+    clip: str = "clip"
 
     def distances(self) -> np.ndarray:
         """(arms, columns, pictures, 2): RMSE of 255 to the row's own picture with all T steps, and that of its worst patch."""
@@ -56,11 +109,9 @@ class StoredSet:
     def about(self) -> dict[str, Any]:
         """What the page is told: the place of every picture in the sheet, and all distances to two decimals."""
         apart = self.distances()
-        sheet = png_bytes(to_pil(self.sheet()), compress_level=9)
         return {
             "version": VERSION, "model": self.model, "weights": self.weights, "seed": SEED, "columns": list(self.columns),
-            "arms": [arm_key(arm) for arm in arms(1)], "shape": list(self.pixels.shape),
-            "sha256": hashlib.sha256(sheet).hexdigest(),
+            "arms": list(self.keys), "clip": self.clip, "shape": list(self.pixels.shape),
             "rmse": apart[..., 0].round(2).tolist(), "patch": apart[..., 1].round(2).tolist(),
             "settled": self.settled(),
         }  # fmt: skip
@@ -73,41 +124,55 @@ class StoredSet:
     def save(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Writes the sheet and what is in it; the sheet's name changes with its content, so that browsers may keep it for ever."""
         folder.mkdir(parents=True, exist_ok=True)
-        about = self.about()
-        sheet, index = folder / f"{name}-{about['sha256'][:12]}.png", folder / f"{name}.json"
+        data = png_bytes(to_pil(self.sheet()), compress_level=9)
+        digest = hashlib.sha256(data).hexdigest()
+        sheet, index = folder / f"{name}-{digest[:12]}.png", folder / f"{name}.json"
+        write_file(sheet, data)
+        about = {**self.about(), "sha256": digest, "sheet": sheet.name}
+        write_file(index, (json.dumps(about, separators=(",", ":")) + "\n").encode())
         for old in folder.glob(f"{name}-*.png"):
-            old.unlink()
-        sheet.write_bytes(png_bytes(to_pil(self.sheet()), compress_level=9))
-        index.write_text(json.dumps({**about, "sheet": sheet.name}, separators=(",", ":")) + "\n", "utf-8")
+            if old != sheet:
+                old.unlink(missing_ok=True)
         return sheet, index
 
     @classmethod
     def load(cls, folder: Path, name: str) -> Self | None:
         """The set of that name; None where there is none, or one of another version or not whole."""
         try:
-            about = json.loads((folder / f"{name}.json").read_text("utf-8"))
-            data = (folder / about["sheet"]).read_bytes()
-            if about["version"] != VERSION or hashlib.sha256(data).hexdigest() != about["sha256"]:
-                return None
+            about, data = _files(folder, name)
             rows, columns, pictures, height, width, channels = about["shape"]
             sheet = np.asarray(Image.open(io.BytesIO(data), formats=("PNG",)))
             pixels = sheet.reshape(rows, pictures, height, columns, width, channels).transpose(0, 3, 1, 2, 4, 5)
-            return cls(pixels, tuple(about["columns"]), about["model"], about["weights"])
+            named = tuple(about["columns"]), about["model"], about["weights"], tuple(about["arms"]), about["clip"]
+            return cls(pixels, *named)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
 
-def arm_key(arm: Arm) -> str:
-    """What a row is called in the file: "0" to "1" by eta, or "sigma-hat"."""
-    return "sigma-hat" if arm.variance == "large" else f"{arm.eta:g}"
+def about(folder: Path, name: str) -> dict[str, Any] | None:
+    """What the page is told of the set of that name; None as in `StoredSet.load`."""
+    try:
+        return _files(folder, name)[0]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _files(folder: Path, name: str) -> tuple[dict[str, Any], bytes]:
+    """What is in a set, and its sheet; raises OSError, ValueError, KeyError or TypeError where it is not whole."""
+    told = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    data = (folder / Path(told["sheet"]).name).read_bytes()
+    if told["version"] != VERSION or hashlib.sha256(data).hexdigest() != told["sha256"]:
+        raise ValueError("it is of another version, or damaged")
+    return told, data
+
+
+def drawn(pictures: Sequence[Tensor]) -> Pixels:
+    """(arms, pictures, H, W, C), 8-bit, of what a run of a set comes to."""
+    return np.stack([to_pixels(x) for x in pictures])
 
 
 def make(engine: Engine, model: str, steps: Sequence[int] = STEPS) -> StoredSet:
     """Draws the set of a model, in fp32."""
-    T = engine.model(model).schedule.num_train_timesteps
-    columns = (*(count for count in steps if count < T), T)
-    drawn = []
-    for count in columns:
-        recipe = Recipe(arms=arms(count), model=model, seed=SEED, pictures=PICTURES, precision="fp32")
-        drawn.append(np.stack([to_pixels(pictures) for pictures in engine.final(recipe)]))
-    return StoredSet(np.stack(drawn, 1), columns, model, engine.model(model).sha256)
+    loaded = engine.model(model)
+    extent = Extent.of(loaded, steps)
+    return extent.joined([drawn(engine.final(recipe)) for recipe in extent.recipes(model)], loaded)

@@ -41,14 +41,16 @@ WAITING_RUNS = MAX_QUEUE
 
 
 def build_ui(
-    engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: bool = False, live: bool = True, classroom: bool = False
-) -> gr.Blocks:
+    engine: Engine, *, max_queue: int = WAITING_RUNS, behind_proxy: bool = False, live: bool = True, classroom: bool = False,
+    set_bytes: int = 0,
+) -> gr.Blocks:  # fmt: skip
     """The page over an engine; launch it with `launch_options()`.
 
     At most `max_queue` runs wait; more are refused at once. Where it is not `live`, nothing is run without a press on Run, and in
-    a `classroom` nothing in the background but, once, the ladders of a class.
+    a `classroom` nothing in the background but, once, the ladders of a class. Other models' stored sets are kept in `set_bytes`
+    of this machine's cache; with none they are neither made nor looked for.
     """
-    runs = PageRuns(engine, VisitorNames(behind_proxy), live, classroom)
+    runs = PageRuns(engine, VisitorNames(behind_proxy), live, classroom, set_bytes)
     queued: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": CONCURRENT_RUNS}
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True) as demo:
         parts = _lay_out(runs)
@@ -64,7 +66,7 @@ def build_ui(
         for tab, foot in zip(parts.tabs, parts.feet, strict=True):
             _connect_cost(tab, foot.cost, demo)
             foot.cost.props["places"] = foot.status.props["places"] = tab.elem_ids
-        _connect_models(engine, parts.controls, demo)
+        _connect_models(engine, parts, demo)
         # Both need torch, for which they wait; and the backend may have changed since the start.
         demo.load(lambda: _footer(engine), None, footer, **PRIVATE)
         demo.load(lambda: settings.precisions(engine), None, parts.controls.fields["precision"], **PRIVATE)
@@ -211,8 +213,9 @@ def _connect_latents(tabs: list[Any]) -> None:
     named[InvertTab.name].send_to(interpolate.ends, interpolate.settings.fields["eta"], interpolate.title)
 
 
-def _connect_models(engine: Engine, controls: settings.Controls, demo: gr.Blocks) -> None:
-    """Keeps the list of models as the folders are, so that a training run shows up in an open page."""
+def _connect_models(engine: Engine, parts: _Parts, demo: gr.Blocks) -> None:
+    """Keeps the list of models as the folders are, and says what is known of the one that is chosen."""
+    controls, ladder = parts.controls, next(tab.ladder for tab in parts.tabs if isinstance(tab, CompareTab))
     known = gr.State(engine.catalogue.names())
 
     def look(shown: list[str]) -> Any:
@@ -230,11 +233,13 @@ def _connect_models(engine: Engine, controls: settings.Controls, demo: gr.Blocks
     controls.training.connect(engine, demo, model)
     classes = [controls.fields[name] for name in settings.NO_CLASS]
 
-    def about(name: Any, *shown: Any) -> list[Any]:
-        return [settings.licence_of(engine, name), *settings.classes_of(engine, name, *shown)]
+    def about(request: gr.Request, name: Any, *shown: Any) -> list[Any]:
+        told = [settings.licence_of(engine, name), *settings.classes_of(engine, name, *shown)]
+        return [*told, ladder.sets.asked(request, name)]
 
     named = [demo.load, model.change, controls.fetched.click]  # a link names another model while the first answer is on its way
-    on_any(named, about, [model, *classes], [controls.licence, *classes], at_once=True)
+    on_any(named, about, [model, *classes], [controls.licence, *classes, ladder.card], at_once=True)
+    demo.unload(ladder.sets.leave)
 
 
 def _id_of(name: Any) -> Any:

@@ -38,6 +38,8 @@ class PageRuns:
     """Whether the host lets pages run what nobody has pressed Run for."""
     is_classroom: bool = False
     """Whether the visitors are a class, for which nothing is made in the background."""
+    set_bytes: int = 0
+    """Bytes of disk for stored sets of models other than the bundled one."""
     places: dict[Place, set[Tell]] = field(default_factory=dict)
     """Who listens for the runs of each place."""
     run_history: RunHistory = field(default_factory=RunHistory)

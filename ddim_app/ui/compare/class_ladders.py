@@ -2,16 +2,14 @@
 
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ddim_app.engine import Engine
 from ddim_app.errors import FieldError, RunError
+from ddim_app.media.files import read_array, write_array
 from ddim_app.models.model_files import cache_folder
 from ddim_app.runs.sampling import Arm, Recipe
 
@@ -51,34 +49,16 @@ class ClassLadders:
         file = self._file(recipe, ladder)
         if planned is None:
             return False
-        if (pixels := _read(file)) is not None:
+        if (pixels := read_array(file)) is not None:
             ladder.put(pixels)
             return False
         if (seconds or 0) > MAX_SECONDS:
             raise RunError(f"one would take {seconds:.0f} s, so none is drawn")
         for frame in self._engine.run(planned, background=True):
             ladder.add(frame)
-        _write(file, ladder.pixels)
+        write_array(file, ladder.pixels)
         return True
 
     def _file(self, recipe: Recipe, ladder: Any) -> Path:
         made_of = "\n".join([recipe.to_json(), repr(ladder.columns), repr(ladder.made_with)])
-        return self._folder / f"{hashlib.sha256(made_of.encode()).hexdigest()[:24]}.npy"
-
-
-def _read(file: Path) -> np.ndarray | None:
-    """The pictures of a file; None where there is none, or a damaged one."""
-    try:
-        pixels = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return pixels if pixels.dtype == np.uint8 and pixels.ndim == 5 else None
-
-
-def _write(file: Path, pixels: np.ndarray) -> None:
-    """Writes a file whole, or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    begun = file.with_suffix(f".{os.getpid()}")
-    with begun.open("wb") as stream:
-        np.save(stream, pixels)
-    begun.replace(file)
+        return self._folder / f"{hashlib.sha256(made_of.encode()).hexdigest()[:24]}.npz"

@@ -22,6 +22,7 @@ from ddim_app.studies.stored_sets import SEED, StoredSet, arm_key, arms
 from ddim_app.ui.assets import asset, component_files
 from ddim_app.ui.bundled import STORED, stored_set
 from ddim_app.ui.compare.class_ladders import ClassLadders
+from ddim_app.ui.compare.model_sets import ModelSets
 from ddim_app.ui.hosting.gradio_patches import event_data
 from ddim_app.ui.run_tab import RunTab
 
@@ -178,6 +179,7 @@ class Ladder:
 
     def __init__(self, tab: RunTab) -> None:
         self.tab, self._known = tab, KnownPictures()
+        self.sets = ModelSets(tab.runs.engine, tab.runs.set_bytes, tab.runs.fills_unasked)
         self.card = gr.HTML(
             stored_ladder(), stored=json.loads(asset(f"stored/{STORED}.json")), **component_files("ladder", "make", "lines"),
             apply_default_css=False, elem_id="ladder",
@@ -265,7 +267,7 @@ class Ladder:
 
     def evaluations(self, recipe: Recipe) -> int:
         """Evaluations that are made in the background once the arms are drawn: the ladder's, and those of its references."""
-        if is_stored(recipe):
+        if self.sets.has(recipe):
             return 0
         try:
             ladder, planned, seconds = self.of(recipe)
@@ -276,18 +278,6 @@ class Ladder:
             return 0
         known = self._known.get((ladder.made_with, referred.recipe)) is not None or self._waits(seconds)
         return (planned.evaluations if planned else 0) + (0 if known else referred.evaluations)
-
-
-def is_stored(recipe: Recipe) -> bool:
-    """Whether the page has the ladder of these settings from its stored set, and so asks for none: `laddered` in ladder.js."""
-    about = json.loads(asset(f"stored/{STORED}.json"))
-    ddim, ddpm = recipe.arms[:2]
-    plain = Arm(steps=ddim.steps, eta=ddim.eta), Arm(method="ddpm", steps=ddim.steps, variance=ddpm.variance)
-    if recipe != Recipe(arms=plain, model=about["model"], seed=about["seed"], pictures=recipe.pictures):
-        return False
-    begun = (ddim.eta, ddpm.variance) == (0, "small")
-    is_there = ddim.steps in about["columns"] and recipe.pictures <= about["shape"][2] and arm_key(ddim) in about["arms"]
-    return begun or is_there
 
 
 def _of_picture(recipe: Recipe, number: int) -> Recipe:

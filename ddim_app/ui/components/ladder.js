@@ -106,56 +106,61 @@ function chart() {
 
 // ---- stored pictures -----------------------------------------------------------------------------------------------
 
-const {stored} = props, PICTURES = stored ? stored.shape[2] : 0;
-let sheet = null;
-if (stored) {
-  const image = new Image();
+const sets = {};   // by their models' names: what is in them, and the image of its sheet once it is there
+const bundled = props.stored.model;
+
+// Without its sheet every picture is asked for.
+async function takeSet(stored) {
+  const {model} = stored, image = new Image();
+  if (sets[model]?.sheet !== stored.sheet) sets[model] = {...stored};
   image.src = `${window.gradio_config?.root ?? ''}/stored/${stored.sheet}`;
-  // Without it every picture is asked for.
-  window.storedReady = image.decode().then(() => { sheet = image; if (told) window.laddered(...told); }, () => {});
+  await image.decode().then(() => { sets[model].image = image; }, () => { delete sets[model]; });
+  if (told?.[0].model === model) window.laddered(...told);
 }
 
-// (arm, column) of stored rows for DDIM and DDPM with these settings; null where something is not stored.
+// The set of these settings and its rows for DDIM and DDPM, and the column of their pictures; null where the rows are not stored.
 function placesOf(settings, begin) {
-  if (!Object.keys(begin).every(name => ['steps', 'eta', 'variance', 'pictures'].includes(name) || JSON.stringify(settings[name]) === JSON.stringify(begin[name]))) return null;
-  const arms = [stored.arms.indexOf(String(settings.eta)), stored.arms.indexOf({small: '1', large: 'sigma-hat'}[settings.variance])];
-  const column = stored.columns.indexOf(settings.steps);
-  return settings.model === stored.model && settings.seed === stored.seed && settings.pictures <= PICTURES && Math.min(column, ...arms) >= 0 ? {arms, column} : null;
+  const set = sets[settings.model], free = ['model', 'steps', 'eta', 'variance', 'pictures'];
+  if (!set || settings.seed !== set.seed || picture >= set.shape[2]) return null;
+  const plain = {...begin, clip: set.clip};
+  if (!Object.keys(plain).every(name => free.includes(name) || JSON.stringify(settings[name]) === JSON.stringify(plain[name]))) return null;
+  const arms = [set.arms.indexOf(String(settings.eta)), set.arms.indexOf({small: '1', large: 'sigma-hat'}[settings.variance])];
+  return Math.min(...arms) < 0 ? null : {set, arms, column: set.columns.indexOf(settings.steps), fits: settings.pictures <= set.shape[2]};
 }
 
-function cut(arm, column, from, count) {
-  const [, , , height, width] = stored.shape, canvas = document.createElement('canvas');
+function cut({shape: [, , pictures, height, width], image}, arm, column, from, count) {
+  const canvas = document.createElement('canvas');
   canvas.width = width * count;
   canvas.height = height;
   const context = canvas.getContext('2d');
-  for (let i = 0; i < count; i++) context.drawImage(sheet, column * width, (arm * PICTURES + from + i) * height, width, height, i * width, 0, width, height);
+  for (let i = 0; i < count; i++) context.drawImage(image, column * width, (arm * pictures + from + i) * height, width, height, i * width, 0, width, height);
   return canvas;
 }
 
 const nameOf = (row, settings) => row ? (settings.variance === 'large' ? 'DDPM σ̂' : 'DDPM') : 'DDIM';
 const labelOf = (settings, row) => row ? (settings.variance === 'large' ? 'DDPM(σ̂)' : 'DDPM') : `DDIM(η = ${settings.eta})`;
 
-function ladderOf(settings, {arms}) {
-  const columns = props.value.stored ? props.value.columns : [3, 5, 10, 20, 50, 100].filter(count => stored.columns.includes(count));
+function ladderOf(settings, {set, arms}) {
+  const columns = [3, 5, 10, 20, 50, 100].filter(count => set.columns.includes(count));
   const rows = arms.map((arm, row) => {
     const cells = columns.map(count => {
-      const column = stored.columns.indexOf(count);
-      return {picture: cut(arm, column, picture, 1).toDataURL(), rmse: stored.rmse[arm][column][picture]};
+      const column = set.columns.indexOf(count);
+      return {picture: cut(set, arm, column, picture, 1).toDataURL(), rmse: set.rmse[arm][column][picture]};
     });
-    const first = stored.settled[arm][picture], within = columns.findIndex(count => first !== null && stored.columns.indexOf(count) >= first);
+    const first = set.settled[arm][picture], within = columns.findIndex(count => first !== null && set.columns.indexOf(count) >= first);
     return {name: row || !settings.eta ? nameOf(row, settings) : `η ${settings.eta}`, label: labelOf(settings, row), cells, within: within < 0 ? null : within};
   });
-  return {seed: stored.seed + picture, columns, rows, reference: stored.columns[stored.columns.length - 1], stored: true, complete: true};
+  return {seed: set.seed + picture, columns, rows, reference: set.columns[set.columns.length - 1], stored: true, complete: true};
 }
 
-function showArms(settings, found) {
-  const {pictures} = settings, [, , , height, width] = stored.shape;
-  const arms = found.arms.map((_, row) => {
+function showArms(settings, {set, arms: rows, column}) {
+  const {pictures} = settings, [, , , height, width] = set.shape;
+  const arms = rows.map((_, row) => {
     const words = [...(row || !settings.eta ? [] : [`η ${settings.eta}`]), `${settings.steps} ${settings.steps === 1 ? 'step' : 'steps'}`];
     return {label: labelOf(settings, row), name: nameOf(row, settings), steps: settings.steps, note: words.join(', ')};
   });
-  const seeds = Array.from({length: pictures}, (_, i) => stored.seed + i);
-  window.showStrips({key: JSON.stringify(settings), height, width, seeds, arms}, found.arms.map(arm => cut(arm, found.column, 0, pictures)));
+  const seeds = Array.from({length: pictures}, (_, i) => set.seed + i);
+  window.showStrips({key: JSON.stringify(settings), height, width, seeds, arms}, rows.map(arm => cut(set, arm, column, 0, pictures)));
 }
 
 const refer = (strips, count) => document.dispatchEvent(new CustomEvent('references', {detail: {strips, steps: count}}));
@@ -165,17 +170,18 @@ async function referLive() {
   const strips = await Promise.all((value.references ?? []).map(async source => { const image = new Image(); image.src = source; await image.decode(); return image; }));
   if (strips.length && value === shown) refer(strips, value.reference);
 }
-const referStored = ({arms}, pictures) => {
-  const last = stored.columns.length - 1;
-  if (sheet) refer(arms.map(arm => cut(arm, last, 0, pictures)), stored.columns[last]);
+const referStored = ({set, arms, fits}, pictures) => {
+  const last = set.columns.length - 1;
+  if (fits) refer(arms.map(arm => cut(set, arm, last, 0, pictures)), set.columns[last]);
 };
 
 let begun = null, told = null;
 let referred = 0;   // how many pictures the live ladder's references are of
 // Shows what is stored of these settings, and says whether there is something.
 window.showStored = (settings, from = begun) => {
-  const found = from && sheet && placesOf(settings, from);
-  if (!found) return false;
+  const found = from && placesOf(settings, from);
+  if (!found?.set.image || !found.fits || found.column < 0) return false;
+  begun = from;
   steps = settings.steps;
   asked = keyOf(settings);
   root.classList.remove('stale');
@@ -205,20 +211,20 @@ function ask(key, more) {
 
 // The arms above are drawn with these settings: the ladder follows, unless it has them, their steps and number of pictures aside.
 window.laddered = (settings, begin, live) => {
-  const isBundled = settings.model === stored.model;
-  if (!isBundled && document.querySelector('#stage .arms').dataset.drawn === 'stored') return;  // the page has only been opened, with the bundled model's pictures
+  const found = placesOf(settings, begin), isBundled = settings.model === bundled, key = keyOf(settings);
+  if (!found && !isBundled && document.querySelector('#stage .arms').dataset.drawn === 'stored') return;  // the page has only been opened, with the bundled model's pictures
   const isReferred = settings.pictures === referred && (shown.references || !shown.complete || settings.steps === steps);
   told = [settings, begin, live];
   begun = begin;
   steps = settings.steps;
   if (isBundled) asked ||= keyOf(begin);
-  const found = placesOf(settings, begin), key = keyOf(settings);
-  if (found || (isBundled && key === keyOf(begin) && settings.seed === stored.seed)) {
+  if (found) {
     asked = key;
     root.classList.remove('stale');
     serial++;
-    show(found && sheet ? ladderOf(settings, found) : {...(props.value.stored ? props.value : shown)});
-    if (found) referStored(found, settings.pictures);
+    if (!found.set.image) return chart(), mark();
+    show(ladderOf(settings, found));
+    referStored(found, settings.pictures);
   } else if (key === asked && (isReferred || !live)) { chart(); mark(); referLive(); }
   else if (live) ask(key, {});
   else { root.classList.add('stale'); offered = key; offer('Fill'); mark(); }
@@ -227,13 +233,21 @@ window.laddered = (settings, begin, live) => {
 window.ladderNow = (settings, begin) => root.classList.toggle('stale', keyOf(settings) !== (asked || keyOf(begin)));
 // A press on one of the big pictures makes the ladder its own.
 document.addEventListener('picture', ({detail}) => {
-  if (detail === picture || !told || (placesOf(...told) && !sheet)) return;
+  const found = told && placesOf(...told);
+  if (detail === picture || !told || (found && !found.set.image)) return;
   picture = detail;
   window.laddered(...told);
 });
 fill.addEventListener('click', () => ask(offered || asked, {asked: true}));
 new ResizeObserver(mark).observe(grid);
 watch('value', () => show(props.value));
+window.storedReady = takeSet(props.stored);
+// The server has that of the model that was chosen.
+watch('stored', async () => {
+  const {model} = props.stored;
+  await takeSet(props.stored);
+  document.dispatchEvent(new CustomEvent('set', {detail: model}));
+});
 steps = props.value.current ?? null;
 show(props.value);
 // A live ladder is there again after a reload; a stored one anyway.

@@ -101,6 +101,16 @@ else if (before?.done && before.done !== JSON.stringify(begin)) window.until(() 
   if (window.showStored?.(named(JSON.parse(before.done)), named(begin))) sent = done = before.done;
 });
 
+// What is stored of the model of now has come: it takes the place of the bundled model's pictures on a page that opens with another,
+// and on a host that runs nothing unasked that of a run.
+document.addEventListener('set', async ({detail}) => {
+  const arms = document.querySelector('#stage .arms');
+  await window.until(() => arms.getAttribute('aria-busy') === 'false');
+  const now = latest ?? JSON.stringify(begin), isOpened = arms.dataset.drawn === 'stored' && [JSON.stringify(begin), before?.done].includes(now);
+  if (named(JSON.parse(now)).model !== detail || window.moving() || window.dragging || window.opening) return;
+  if (isOpened || (!props.allowed && now !== sent)) showNow();
+});
+
 window.moving = () => Boolean(flying || waiting);
 // Waits until the run that has ended is on the screen; throws where a newer one is under way, whose end follows.
 window.landed = async () => {

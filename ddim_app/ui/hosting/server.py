@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
+from ddim_app.studies.set_cache import SetCache
 from ddim_app.ui.assets import FOLDER
 from ddim_app.ui.components.stage import STORED_RUN, stored_name
 from ddim_app.ui.hosting import front_end
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 MAX_FILES_BYTES = 90_000_000
 """Bytes of pictures that are kept for download; the oldest go first."""
+FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 LAST_WORDS_SECONDS = 10
 """Seconds that readers have, when the server ends, to receive the sentence that ends their run."""
 
@@ -76,14 +78,20 @@ def _files() -> list[Route]:
     """The routes of the page's own files."""
     named = {"inter.woff2": FOLDER / "fonts" / "inter.woff2", f"stored/{stored_name()}": FOLDER / STORED_RUN}
     named |= {f"stored/{path.name}": path for path in (FOLDER / "stored").glob("*.png")}
-    return [*(_for_ever(name, path) for name, path in named.items()), front_end.route()]
+    return [*(_for_ever(name, path) for name, path in named.items()), Route("/stored/{name}", _sheet), front_end.route()]
+
+
+async def _sheet(request: Request) -> Response:
+    """The sheet of a stored set of this machine."""
+    path = SetCache().sheet(request.path_params["name"])
+    return PlainTextResponse("There is no such picture", 404) if path is None else FileResponse(path, headers=FOR_EVER)
 
 
 def _for_ever(name: str, path: Path) -> Route:
     """The route of a file that a browser may keep for ever, since another one has another name."""
 
     async def file(request: Request) -> Response:
-        return FileResponse(path, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+        return FileResponse(path, headers=FOR_EVER)
 
     return Route(f"/{name}", file)
 
