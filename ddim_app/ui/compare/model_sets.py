@@ -33,7 +33,7 @@ PIECE = 8000
 TRIAL_STEPS = 10
 """Steps of the run that says what a model's network calls take: the first ones take longer."""
 PAUSE = 8
-"""Seconds before each piece, in which what waits for a device that nobody uses can be done: see `BackendChoice`."""
+"""Seconds before a set, and at most after a piece, for what waits until nobody uses the device: see `BackendChoice`."""
 LINGER = 10
 """Seconds for which a page that was closed still counts: it may only be loaded anew."""
 
@@ -153,10 +153,11 @@ class ModelSets:
             pieces = list[Pixels]()
             for recipe in extent.recipes(shown.model, PIECE):
                 if (pixels := self._cache.piece(shown.key, recipe)) is None:
-                    time.sleep(PAUSE if pieces else 0)
+                    began = time.monotonic()
                     if (pixels := self._drawn(recipe, shown.key)) is None:
                         return False
                     self._cache.keep_piece(shown.key, recipe, pixels)
+                    time.sleep(min(PAUSE, time.monotonic() - began))
                 pieces.append(pixels)
             self._cache.keep(shown.key, extent.joined(pieces, model))
         log.info("the stored set of %s is made", shown.model)
