@@ -157,7 +157,8 @@ def _connect_runs(runs: PageRuns, parts: _Parts, queued: dict[str, Any]) -> None
         for event in (*started, foot.stop.click(tab.stop, None, foot.status, cancels=started, **PRIVATE)):
             parts.bar.follow(event)
         # Gradio's own row of tabs is hidden: the one in the top bar presses its buttons, and learns here what is open.
-        tab.place.select(None, None, None, js=f"() => {{ window.opened('{tab.name}'); return []; }}", **PRIVATE)
+        opened = tab.place.select(None, None, None, js=f"() => {{ window.opened('{tab.name}'); return []; }}", **PRIVATE)
+        parts.bar.tell(opened)
 
 
 def _add_endpoints(runs: PageRuns, controls: settings.Controls, queued: dict[str, Any]) -> None:

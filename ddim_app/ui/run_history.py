@@ -52,7 +52,8 @@ class RunHistory:
     """The last runs by page, newest first."""
 
     _pages: OrderedDict[str | None, deque[PastRun]] = field(default_factory=OrderedDict)
-    _current: dict[str | None, BaseRecipe] = field(default_factory=dict)
+    _current: dict[str | None, dict[str, BaseRecipe]] = field(default_factory=dict)
+    """By page, and by the titles of its tabs."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def runs(self, page: str | None) -> list[PastRun]:
@@ -62,13 +63,13 @@ class RunHistory:
     def run(self, page: str | None, number: object) -> PastRun | None:
         return next((run for run in self.runs(page) if run.number == number), None)
 
-    def current(self, page: str | None) -> BaseRecipe | None:
-        """The recipe that was last run or restored."""
-        return self._current.get(page)
+    def current(self, page: str | None, tab: str) -> BaseRecipe | None:
+        """The recipe that was last run or restored in the tab of that title."""
+        return self._current.get(page, {}).get(tab)
 
-    def choose(self, page: str | None, recipe: BaseRecipe) -> None:
+    def choose(self, page: str | None, recipe: BaseRecipe, tab: str) -> None:
         with self._lock:
-            self._current[page] = recipe
+            self._current.setdefault(page, {})[tab] = recipe
             self._touch(page)
 
     def add(
@@ -78,7 +79,9 @@ class RunHistory:
 
         A live run takes the place of the live one before it.
         """
-        if not newest:
+        if not newest:  # of Learn, whose runs have numbers
+            if finished:
+                self.choose(page, plan.recipe, tab)
             return
         whole = finished and all(not isinstance(frame, Frame | FramesStep) or frame.is_last for frame in newest.values())
         stopped = None if whole else StoppedRun(max(frame.k for frame in newest.values()) + 1, plan.transitions)
@@ -90,9 +93,8 @@ class RunHistory:
         arms = [drawn for arm, frame in sorted(newest.items()) for drawn in _drawn(labels[arm] if arm < len(labels) else "", frame)]
         line = text.run_line(plan)
         line = line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 3]}..."
+        self.choose(page, recipe, tab)
         with self._lock:
-            self._current[page] = recipe
-            self._touch(page)
             kept = self._pages[page]
             number = kept[0].number + 1 if kept else 1
             if live and kept and kept[0].live:

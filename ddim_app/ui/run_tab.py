@@ -159,6 +159,14 @@ class RunTab(ABC):
         """What `restored_to` has to be for this recipe; None when nothing makes it say it."""
         return None
 
+    def stored_recipe(self, settings: Any = None) -> BaseRecipe | None:
+        """The recipe of what it shows before it has run anything, or of stored pictures of these settings; None of neither."""
+        return None
+
+    def anchor(self, chapter: Any) -> str:
+        """What a link to the open chapter ends with; nothing where the links are those of runs."""
+        return ""
+
     @abstractmethod
     def board(self, plan: Any, about: Any) -> Any:
         """What collects the run's frames for the page."""
@@ -203,7 +211,7 @@ class RunTab(ABC):
         self.runs.end(place)
         self.runs.ended(place)
         made = run.recipe.made({model.name: model.sha256 for model in run.models})
-        self.runs.run_history.choose(request.session_hash, made)
+        self.runs.run_history.choose(request.session_hash, made, self.title)
         return [text.FROM_STORE, *stored]
 
     def run_unasked(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:

@@ -18,8 +18,7 @@ HERE = "http://127.0.0.1:7860/"
 
 def text_of(engine: Engine, recipe: BaseRecipe, form: Any, address: Any) -> str:
     """The recipe in one of FORMS; `address` is that of the page, as its browser says it."""
-    if not isinstance(address, str) or not address.startswith(("http://", "https://")) or len(address) > 500:
-        address = HERE
+    address = _checked(address)
     if form == "Python":
         return snippets.python(recipe)
     if form == "diffusers":
@@ -41,12 +40,21 @@ def link(recipe: BaseRecipe, address: str, hashes: Mapping[str, str | None] | No
     """
     known = recipe.known_weights.items()
     recipe = recipe.made({name: (sha256 or (hashes or {}).get(name) or "")[:HASH_DIGITS] or None for name, sha256 in known})
-    space = os.environ.get("SPACE_ID")
-    base = f"https://huggingface.co/spaces/{space}" if space else address
-    address_text = f"{base}?{key_values.to_query(recipe, ('model',))}"
+    address_text = f"{base_of(address)}?{key_values.to_query(recipe, ('model',))}"
     if len(address_text) > MAX_LINK:
         return f"# Too long for a link ({len(address_text)} characters): take a picture of the run, or its JSON."
     return address_text
+
+
+def base_of(address: Any) -> str:
+    """What links begin with: on a Space its own address, else that of the page."""
+    space = os.environ.get("SPACE_ID")
+    return f"https://huggingface.co/spaces/{space}" if space else _checked(address)
+
+
+def _checked(address: Any) -> str:
+    is_one = isinstance(address, str) and address.startswith(("http://", "https://")) and len(address) <= 500
+    return address if is_one else HERE
 
 
 def _hash(engine: Engine, name: str) -> str | None:

@@ -20,6 +20,11 @@ window.press = async where => { const button = await window.until(() => document
     picture = own;
   };
 }
+// What the open tab shows, and where the page stands, as its browser knows it: on another host, on a Space, or behind a sub-path.
+window.openNow = () => ({
+  address: location.origin + location.pathname, tab: document.body.dataset.tab, chapter: window.chapter,
+  stored: window.shownRun?.startsWith('stored {') ? JSON.parse(window.shownRun.slice('stored '.length)) : null,
+});
 window.openTab = name => window.press(`#header [data-tab="${name}"]`);
 // Gradio tells which tab is open as soon as the tabs are there, the top bar or not.
 window.opened = name => {

@@ -1,5 +1,6 @@
 """What stands around the tabs: top bar, headline, settings column and its foot, at their places and sizes."""
 
+import re
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -294,6 +295,29 @@ def test_share_buttons_copy(page: Page, button: str, start: str) -> None:
     page.click(button)
     expect(page.locator(button)).to_contain_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()").startswith(start)
+
+
+def test_the_link_is_of_the_open_tab(page: Page) -> None:
+    """Of its last run, or of what it opens with; the recipe bar goes with it."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    fill(page, "steps", 2)
+    run(page)
+    page.get_by_role("button", name="Recipe: copy, restore, files").click()
+    begins = {
+        "compare": "?v=1&model=avatars-32&seed=7&pictures=4&steps=2&arm=method:ddpm",
+        "matrix": "?v=1&model=avatars-32&precision=fp32&seed=7&steps=5&",
+        "interpolate": "?v=1&kind=path&model=avatars-32&precision=fp32&mode=loop&",
+        "invert": "?v=1&kind=invert&model=avatars-32&png=",
+        "learn": "#learn-noise-comes-in",
+    }
+    for tab, begin in begins.items():
+        open_tab(page, tab)
+        page.evaluate("navigator.clipboard.writeText('')")
+        page.click("#share-link")
+        page.wait_for_function("async begin => (await navigator.clipboard.readText()).includes(begin)", arg=begin)
+        expect(page.locator("#copied textarea")).to_have_value(re.compile(re.escape(begin)))
+    page.evaluate("document.querySelector('#learn-the-family-eta h2').scrollIntoView()")
+    expect(page.locator("#copied textarea")).to_have_value(re.compile("/#learn-the-family-eta$"))
 
 
 def test_share_makes_a_gif_and_a_dropped_picture_brings_its_settings(page: Page, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Live: settings answer while they are moved, in a headless browser over the real engine."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,11 @@ def test_there_and_while_live_pauses_what_is_stored_still_answers(
             expect(each.locator(CAPTIONS).first).to_contain_text("η 1, 20 steps")
             each.wait_for_function(f"{STALE} === 0")
             assert engine.loop.calls == calls
+            each.get_by_role("button", name="Recipe: copy, restore, files").click()
+            link = each.locator("#copied textarea")
+            expect(link).to_have_value(
+                re.compile(r"\?v=1&model=avatars-32&precision=fp32&seed=7&pictures=4&steps=20&eta=1&arm=method:ddpm,eta:0&")
+            )
     expect(moved.locator("#status p")).to_contain_text("Live pauses, stored pictures go on")
 
 

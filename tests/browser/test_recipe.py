@@ -112,10 +112,11 @@ def test_a_link_opens_with_its_settings_in_another_browser(bar: Page, browser: B
         assert pixels(other, 1) == pixels(bar, 1)
 
 
-def test_a_link_to_what_is_stored_asks_nothing_of_the_device(blank: Page, url: str, engine: Engine) -> None:
+@pytest.mark.parametrize("precision", ["", "&precision=fp32"])
+def test_a_link_to_what_is_stored_asks_nothing_of_the_device(blank: Page, url: str, engine: Engine, precision: str) -> None:
     wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
     calls = engine.loop.calls
-    open_page(blank, f"{url}/?v=1&seed=7&pictures=4&steps=20&eta=0.5&arm=method:ddpm", live=True)
+    open_page(blank, f"{url}/?v=1&seed=7&pictures=4&steps=20&eta=0.5&arm=method:ddpm{precision}", live=True)
     expect(blank.locator("#stage .arm figcaption").first).to_contain_text("η 0.5, 20 steps")
     expect(blank.locator("#replay .read")).to_have_text("stored, fp32")
     blank.wait_for_timeout(300)

@@ -24,7 +24,7 @@ def seen(uri):
 def test_it_is_of_the_bundled_weights_and_its_noise_gives_its_picture():
     engine, trip = Engine(allow_hub=False), stored.stored_trip()
     assert trip["weights"] == engine.model(stored.MODEL).sha256, "python -m ddim_app.ui.first_run makes it anew"
-    recipe = stored.recipe(engine)
+    recipe = stored.recipe()
     latent = latent_files.load(trip["latent"])
     assert latent.recipe is not None
     assert latent.recipe.sources == recipe.sources

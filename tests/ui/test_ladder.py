@@ -190,7 +190,9 @@ def test_the_line_of_costs_names_what_follows_in_the_background(tiny_root, monke
         ({"steps": 10, "eta": 0.3}, {}, False),
         ({"steps": 10, "eta": 0.25}, {"pictures": 9}, True),
         ({"steps": 10}, {"seed": 8}, False),
-        ({"steps": 10}, {"precision": "fp32"}, False),
+        ({"steps": 10}, {"precision": "fp32"}, True),
+        ({"steps": 8}, {"precision": "fp32"}, True),
+        ({"steps": 10}, {"precision": "fp64"}, False),
         ({"steps": 10, "clip": "off"}, {}, False),
     ],
 )

@@ -15,9 +15,13 @@ from ddim_app.engine.options import read
 from ddim_app.engine.zero_gpu import ZeroEngine
 from ddim_app.runs.codecs import read_text
 from ddim_app.runs.sampling import Arm, Recipe
-from ddim_app.ui import build_ui
+from ddim_app.ui import build_ui, first_run
+from ddim_app.ui.interpolate.stored_path import LOOP
+from ddim_app.ui.invert import stored_trip
+from ddim_app.ui.matrix.stored_matrix import stored_matrix
+from ddim_app.ui.matrix.tab import MatrixTab
 from ddim_app.ui.recipe_bar import RecipeBar
-from ddim_app.ui.share_texts import text_of
+from ddim_app.ui.share_texts import FORMS, text_of
 from tests.wire import served
 from tests.zero import Lender
 
@@ -39,7 +43,7 @@ def bar(tiny_root: Path) -> RecipeBar:
 def opened(bar: RecipeBar, query: str) -> dict[str, Any] | None:
     """What the script of a page is told that has this query in its address."""
     request = gr.Request(session_hash="page", headers={}, client=SimpleNamespace(host="here"))
-    how = bar._opened(query, None, "Link", "http://here/", request)[-1]
+    how = bar._opened(query, None, "Link", {"address": "http://here/"}, request)[-1]
     return json.loads(how) if how else None
 
 
@@ -58,6 +62,65 @@ def opened(bar: RecipeBar, query: str) -> dict[str, Any] | None:
 def test_a_link_opens_its_tab_and_runs_what_the_fields_or_the_recipe_say(bar: RecipeBar, query: str, told: Any) -> None:
     assert opened(bar, query) == told
     assert bar.runs.engine.loop.calls == 0
+
+
+def copied(bar: RecipeBar, form: str = "Link", **here: Any) -> str:
+    """What a page copies of what the open tab shows."""
+    request = gr.Request(session_hash="other page", headers={}, client=SimpleNamespace(host="here"))
+    return bar._copied(form, {"address": "http://here/", **here}, request)
+
+
+OPENS_ON = {
+    "compare": first_run.RECIPE, "matrix": stored_matrix().recipe, "interpolate": LOOP,
+    "invert": stored_trip.recipe(),
+}  # fmt: skip
+"""What the tabs show before anything was run."""
+
+
+@pytest.mark.parametrize("tab", OPENS_ON)
+def test_before_any_run_a_tab_gives_what_it_opens_with_and_the_link_opens_there(bar: RecipeBar, tab: str) -> None:
+    link = copied(bar, tab=tab)
+    assert read_text(link).recipe == OPENS_ON[tab]
+    told = opened(bar, link.partition("?")[2])
+    assert told is not None
+    assert told["tab"] == tab
+    for form in FORMS:
+        assert copied(bar, form, tab=tab)
+
+
+def test_a_run_of_one_tab_is_not_what_another_copies(bar: RecipeBar) -> None:
+    kept, table = bar.runs.run_history, Recipe(arms=(Arm(steps=2), Arm(steps=4)), model="tiny")
+    kept.choose("other page", table, MatrixTab.title)
+    try:
+        assert json.loads(copied(bar, "JSON", tab="matrix")) == json.loads(table.to_json())
+        for tab in OPENS_ON.keys() - {"matrix"}:
+            assert json.loads(copied(bar, "JSON", tab=tab)) == json.loads(OPENS_ON[tab].to_json())
+    finally:
+        kept.forget("other page")
+
+
+def test_stored_pictures_of_compare_are_copied_by_their_settings(bar: RecipeBar) -> None:
+    compare = next(tab for tab in bar.tabs if tab.name == "compare")
+    named = {name: field.value for name, field in zip([*compare.settings.fields, "more_arms"], compare.inputs, strict=True)}
+    shown = {**named, "steps": 20, "eta": 0.5, "variance": "large"}
+    recipe = read_text(copied(bar, stored=shown)).recipe
+    assert recipe.arms == (Arm(steps=20, eta=0.5), Arm(method="ddpm", steps=20, variance="large"))
+    assert (recipe.seed, recipe.pictures, recipe.precision) == (7, 4, "fp32")
+    assert copied(bar, stored=shown, tab="matrix") == copied(bar, tab="matrix")
+
+
+def test_learn_gives_a_link_to_its_chapter(bar: RecipeBar) -> None:
+    assert copied(bar, tab="learn") == "http://here/#learn-noise-comes-in"
+    assert copied(bar, tab="learn", chapter="family") == "http://here/#learn-the-family-eta"
+    assert copied(bar, "Python", tab="learn") == "# There is no run of Learn yet: press Run there first."
+
+
+@pytest.mark.parametrize("here", [None, 7, [], {"tab": []}, {"stored": {"steps": "x"}}, {"stored": 7}, {"address": {}}])
+def test_whatever_a_page_says_is_open_something_is_copied(bar: RecipeBar, here: Any) -> None:
+    request = gr.Request(session_hash="other page", headers={}, client=SimpleNamespace(host="here"))
+    assert read_text(bar._copied("Link", here, request)).recipe.arms == first_run.RECIPE.arms
+    chapter = {"tab": "learn", "chapter": here, "address": here}
+    assert bar._copied("Link", chapter, request) == "http://127.0.0.1:7860/#learn-noise-comes-in"
 
 
 @pytest.mark.parametrize(("most", "press"), [(None, "run"), (16, "run"), (15, None)])

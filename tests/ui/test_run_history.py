@@ -55,7 +55,15 @@ def test_a_finished_run_keeps_its_pictures_and_a_stopped_one_says_how_far_it_cam
     assert kept.run("me", [2]) is None
     kept.forget("me")
     assert kept.runs("me") == []
-    assert kept.current("me") is None
+    assert kept.current("me", "") is None
+
+
+def test_a_run_without_pictures_can_be_copied_once_it_is_through(ran):
+    kept, plan = RunHistory(), ran[0]
+    kept.add("me", plan, {}, finished=False, tab="Learn")
+    assert kept.current("me", "Learn") is None
+    kept.add("me", plan, {}, finished=True, tab="Learn")
+    assert (kept.current("me", "Learn"), kept.current("me", "Compare"), kept.runs("me")) == (plan.recipe, None, [])
 
 
 def test_a_page_has_twelve_runs_and_a_host_a_hundred_pages(ran):
@@ -139,7 +147,8 @@ def test_paths_and_inversions_are_kept_too(engine, recipe, words, arms):
     [entry] = history.value([run])["runs"]
     assert entry["words"] == words
     assert codecs.read_json(entry["recipe"]).recipe == recipe
-    assert kept.current("me") == recipe
+    assert kept.current("me", "Interpolate") == recipe
+    assert kept.current("me", "Compare") is None
 
 
 @pytest.mark.parametrize("sent", [None, 1, {}, {"act": "a", "recipe": "{}"}, {"act": "restore", "recipe": 1}])

@@ -56,6 +56,7 @@ class Live:
             api_visibility="private", concurrency_id="live", concurrency_limit=16,
         )  # fmt: skip
         follow(event, "await window.landed();")
+        follow(self.switch.select(None, None, None, js="() => []", **PRIVATE))
 
     def forget(self, request: gr.Request) -> None:
         """Forgets a page that was closed."""

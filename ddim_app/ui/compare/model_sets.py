@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -66,7 +67,8 @@ class ModelSets:
         ddim, ddpm = recipe.arms[:2]
         steps, clip = ddim.steps, about["clip"]
         plain = Arm(steps=steps, eta=ddim.eta, clip=clip), Arm(method="ddpm", steps=steps, variance=ddpm.variance, clip=clip)
-        if recipe != Recipe(arms=plain, model=about["model"], seed=about["seed"], pictures=recipe.pictures):
+        usual = Recipe(arms=plain, model=about["model"], seed=about["seed"], pictures=recipe.pictures)
+        if recipe not in (usual, replace(usual, precision="fp32")):
             return False
         return {arm_key(ddim), {"small": "1", "large": "sigma-hat"}.get(ddpm.variance)} <= {*about["arms"]}
 

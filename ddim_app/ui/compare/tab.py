@@ -18,6 +18,7 @@ from ddim_app.ui.compare.ladder import Ladder
 from ddim_app.ui.components import stage
 from ddim_app.ui.controls import MAX_ARMS, MORE_ARMS, NO_CLASS, Controls, checked
 from ddim_app.ui.fields import HERE, PRIVATE
+from ddim_app.ui.first_run import RECIPE
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_films import RunFilms
 from ddim_app.ui.run_tab import KEEP, RunTab
@@ -161,6 +162,15 @@ class CompareTab(RunTab):
             if values is None or with_more(two, more).arms != recipe.arms:
                 return None
         return None if values is None else [*({**NO_CLASS, **values}[name] for name in self.settings.fields), more]
+
+    def stored_recipe(self, settings: Any = None) -> Recipe | None:
+        if not isinstance(settings, dict):
+            return RECIPE
+        try:
+            named = {**settings, "precision": RECIPE.precision}
+            return self.recipe_of(tuple(named.get(name) for name in (*self.settings.fields, "more_arms")))[0]
+        except FieldError:  # of no stored pictures
+            return None
 
     def behind(self, recipe: Recipe) -> int:
         return self.ladder.evaluations(recipe)

@@ -56,7 +56,7 @@ function compare(found) {
 const MOST = 12, older = (window.kept('history') ?? []).map(run => ({...run, old: true, number: null}));
 const all = () => [...(props.value?.runs ?? []), ...older].slice(0, MOST);
 window.keepers.history = all;
-window.keepers.recipe = () => all()[0]?.recipe;   // of the run that is shown
+window.keepers.recipe = () => all().find(run => run.tab === 'Compare')?.recipe;   // of the run that is shown there
 
 function show() {
   const value = props.value;

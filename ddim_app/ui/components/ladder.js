@@ -118,9 +118,10 @@ async function takeSet(stored) {
   if (told?.[0].model === model) window.laddered(...told);
 }
 
-// The set of these settings and its rows for DDIM and DDPM, and the column of their pictures; null where the rows are not stored.
+// The set of these settings, which is of fp32, its rows for DDIM and DDPM, and the column of their pictures; null where the rows
+// are not stored.
 function placesOf(settings, begin) {
-  const set = sets[settings.model], free = ['model', 'steps', 'eta', 'variance', 'pictures'];
+  const set = sets[settings.model], free = ['model', 'steps', 'eta', 'variance', 'pictures', settings.precision === 'fp32' ? 'precision' : ''];
   if (!set || settings.seed !== set.seed || picture >= set.shape[2]) return null;
   const plain = {...begin, clip: set.clip};
   if (!Object.keys(plain).every(name => free.includes(name) || JSON.stringify(settings[name]) === JSON.stringify(plain[name]))) return null;

@@ -35,7 +35,7 @@ window.setting = values => {
   window.ladderNow?.(named(values), named(begin));
   if (now === sent) clearTimeout(soon);
   if (!isOn() && !window.opening) {
-    if (now === sent) tell('fresh'); else if (props.allowed || !showNow()) tell('stale');   // a host that runs nothing unasked has what is stored
+    if (now === sent) tell('fresh'); else if (props.allowed || !showNow()) tell('stale'); else trigger('select');   // a host that runs nothing unasked has what is stored
     return;
   }
   if (window.opening || !isOn() || (now === sent && !waiting)) return;

@@ -170,6 +170,9 @@ class InterpolateTab(RunTab):
         film = {**stored_path()["film"], "playing": False}
         return [film, view.recipe_line(plan), *stored_path()["charts"], STORED]
 
+    def stored_recipe(self, settings: Any = None) -> PathRecipe:
+        return LOOP
+
     def behind(self, recipe: Any) -> int:
         coarse = recipe.coarser() if isinstance(recipe, PathRecipe) and self.runs.makes_unasked else None
         if coarse is None or (self.runs.engine.seconds(self.runs.engine.plan(recipe)) or 0) > run_tab.UNASKED_SECONDS:

@@ -20,7 +20,7 @@ from ddim_app.ui.invert.view import InversionView
 from ddim_app.ui.invert.ways import KnownWays, WaysBoard
 
 FILE = "stored/invert.json"
-MODEL, STEPS, SEED = "avatars-32", 50, 7
+MODEL, SHAPE, STEPS, SEED = "avatars-32", (3, 32, 32), 50, 7
 
 
 @cache
@@ -30,15 +30,16 @@ def stored_trip() -> dict[str, Any]:
     return {**stored, "latent": base64.b64decode(stored["latent"])}
 
 
-def recipe(engine: Engine) -> InvertRecipe:
+@cache
+def recipe() -> InvertRecipe:
     """The stored round trip: the first sample by the fixed point."""
-    source = of_image(opened(FIRST), engine.model(MODEL).shape)
+    source = of_image(opened(FIRST), SHAPE)
     return InvertRecipe(model=MODEL, sources=(source,), arms=(InversionArm(method="fixed-point", steps=STEPS),))
 
 
 def make(engine: Engine) -> dict[str, Any]:
     """What is stored: the round trip as the stage takes it, and all ways up beside it."""
-    asked, weights = recipe(engine), engine.model(MODEL).sha256
+    asked, weights = recipe(), engine.model(MODEL).sha256
     plan = engine.plan(asked)
     view, ways = InversionView(plan), WaysBoard(asked, [weights], KnownWays())
     value = view.complete(list(engine.run(asked)), None)

@@ -26,6 +26,7 @@ from ddim_app.ui.invert.curve import Curve
 from ddim_app.ui.invert.reading import OWN_CLAMPED, inversion_of, is_end, single_latent
 from ddim_app.ui.invert.restoring import restored
 from ddim_app.ui.invert.samples import FIRST, KEPT, sample_png, shown
+from ddim_app.ui.invert.stored_trip import recipe as stored_trip_recipe
 from ddim_app.ui.invert.stored_trip import stored_trip
 from ddim_app.ui.invert.view import InversionView, recipe_line
 from ddim_app.ui.invert.ways import Ways
@@ -258,6 +259,9 @@ class InvertTab(RunTab):
         card = [made.picture.get(name, KEEP) for name in ("pictures", "upload", "crop_view")]
         return [*column, *(made.own.get(name, KEEP) for name in FIELDS), *card]
 
+    def stored_recipe(self, settings: Any = None) -> InvertRecipe:
+        return stored_trip_recipe()
+
     async def run(self, request: gr.Request, *values: Any) -> AsyncGenerator[list[Any], None]:
         self.runs.end((request.session_hash, Ways.place))
         async for shown_now in super().run(request, *values):
@@ -287,12 +291,5 @@ class InvertTab(RunTab):
             # What the run is recorded with, the hashes of its weights, is no part of what it asked for.
             self.ways.board(board.recipe).add(board.recipe.arms[0], board.result)
         data = KEEP if board.latent is None else board.latent
-        return [
-            value,
-            board.tables(),
-            board.figures(),
-            board.plot(),
-            data,
-            gr.update(interactive=is_end(board.latent)),
-            recipe_line(plan),
-        ]
+        sending = gr.update(interactive=is_end(board.latent))
+        return [value, board.tables(), board.figures(), board.plot(), data, sending, recipe_line(plan)]

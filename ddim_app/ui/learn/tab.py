@@ -95,7 +95,7 @@ class LearnTab(RunTab):
         gr.on(changes, None, self.settings.inputs, None, js=told, **PRIVATE)
         self.image.change(None, None, None, js=f"() => {{ {HERE.format(self.name)} window.due(window.chapter); }}", **PRIVATE)
         self.contents.props["begin"] = [field.value for field in self.settings.inputs]
-        self.contents.input(None, None, self.open, js="() => window.chapter", **PRIVATE)
+        self.turned = self.contents.input(None, None, self.open, js="() => window.chapter", **PRIVATE)
         outputs = [self.note, *self.pictured, *(component for panel in self.panels for component in panel.outputs)]
         filled = self.contents.select(self.fill, self.inputs, outputs, trigger_mode="multiple", **PRIVATE)
         filled.then(None, None, None, js="() => window.filledOne()", **PRIVATE)
@@ -154,6 +154,9 @@ class LearnTab(RunTab):
             raise FieldError("chapter", NO_RUN)
         at = self._scene(shared)
         return panel.recipe_of(at, *own), (panel, at)
+
+    def anchor(self, chapter: Any) -> str:
+        return f"#learn-{next((one.slug for one in chapters() if one.name == chapter), chapters()[0].slug)}"
 
     def board(self, plan: Any, about: tuple[RunPanel, LessonScene]) -> Any:
         panel, at = about

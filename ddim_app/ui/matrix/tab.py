@@ -147,6 +147,9 @@ class MatrixTab(RunTab):
         columns = axes.parse(chosen[2], chosen[3], T, "column values", partial(steps_in, "column values"))
         return recipe.with_arms(*axes.trunk(base, rows, columns), *axes.cells(base, rows, columns)), (rows, columns)
 
+    def stored_recipe(self, settings: Any = None) -> Recipe:
+        return stored_matrix().recipe
+
     def board(self, plan: SamplingPlan, about: tuple[Axis, Axis]) -> MatrixView:
         return MatrixView(plan, *about)
 
