@@ -7,7 +7,6 @@ import gradio as gr
 from gradio.components import Component
 
 from ddim_app.errors import FieldError
-from ddim_app.media.images import to_pil
 from ddim_app.runs import codecs, key_values
 from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.codecs import ReadRecipe
@@ -23,14 +22,11 @@ from ddim_app.ui.learn import LearnTab
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.recipe_fields import field_values, shown_by
 from ddim_app.ui.run_tab import RunTab
-from ddim_app.ui.served_files import keep
 from ddim_app.ui.share_texts import FORMS, base_of, text_of
 
 PARTS = ("all", "all but the seed")
 MAX_PASTED = 200_000
 """Characters that the page takes."""
-MAX_FILES = 32
-"""Pictures of a run that are offered as files of their own."""
 MAX_STAGE_ARMS = 8
 OPEN = "window.openNow()"
 """JavaScript for what the open tab shows, and the page's address."""
@@ -62,8 +58,8 @@ class RecipeBar:
                 self.copy = gr.Textbox(
                     "", label="Copy", lines=3, max_lines=14, interactive=False, buttons=["copy"], elem_id="copied"
                 )
-                self.save = gr.Button("Pictures as PNG files", size="sm", elem_id="save-pictures")
-                self.files = gr.Files(label="Each carries its recipe", interactive=False, visible=False, elem_id="pictures-saved")
+                self.save = gr.Button("Pictures as a zip of PNG files", size="sm", elem_id="save-pictures")
+                self.saved = download.place("pictures-saved")
             with gr.Column(min_width=300):
                 self.use = raw(gr.Radio(list(PARTS), value=PARTS[0], label="Restore", elem_id="restore-what"))
                 self.drop = gr.File(label="Drop a picture of this app", type="binary", height=120, elem_id="drop-picture")
@@ -79,7 +75,7 @@ class RecipeBar:
     @property
     def outputs(self) -> list[Component]:
         """What `refresh` gives."""
-        return [self.copy, self.strip, self.files]
+        return [self.copy, self.strip]
 
     def follow(self, event: Any, unless: str = "") -> None:
         """Shows the last run once `event` is through; where the JavaScript `unless` throws, it does not."""
@@ -123,16 +119,17 @@ class RecipeBar:
             js=f"(pair, use, form) => [pair, use, form, {OPEN}, window.pastRun]",
             trigger_mode="always_last", **PRIVATE,
         )  # fmt: skip
-        self.save.click(self._files, None, self.files, **PRIVATE)
+        handed = self.save.click(self._zip, self._here, self.saved, js=f"() => [{OPEN}]", **PRIVATE | {"queue": True})
+        handed.then(dict, None, self.saved, **PRIVATE)  # what was handed over is not kept for the session
         for button, form in ((self.share.link, "Link"), (self.share.python, "Python")):
             asked = button.click(self._copied, copied, self._text, js=f"() => ['{form}', {OPEN}]", **PRIVATE)
             asked.then(None, self._text, None, js="text => { window.copied(text); return []; }", **PRIVATE)
         self._connect_memory(demo, restored)
 
     def refresh(self, form: Any, pair: Any, here: Any, request: gr.Request) -> list[Any]:
-        """Copy, strip and files after a run."""
+        """Copy and strip after a run."""
         runs = self.runs.run_history.runs(request.session_hash)
-        return [self._copied(form, here, request), history.value(runs, *_pair(pair)), gr.update(visible=False, value=None)]
+        return [self._copied(form, here, request), history.value(runs, *_pair(pair))]
 
     def _copied(self, form: Any, here: Any, request: gr.Request) -> str:
         """What the open tab shows as a text: stored pictures, its last run, or what it opens with; of Learn, its chapter."""
@@ -236,15 +233,13 @@ class RecipeBar:
 
     # Files, and what outlives the page.
 
-    def _files(self, request: gr.Request) -> Any:
-        """The pictures of the page's current run as files that carry its recipe."""
-        runs = self.runs.run_history.runs(request.session_hash)
-        if not runs:
-            raise gr.Error("There is no run of yours yet: press Run first.", print_exception=False)
-        run = runs[0]
-        pictures = history.file_names(run)[:MAX_FILES]
-        paths = [keep(codecs.png(to_pil(pixels), run.recipe, run.stopped), name) for name, pixels in pictures]
-        return gr.update(value=paths, visible=True)
+    def _zip(self, here: Any, request: gr.Request) -> dict[str, Any]:
+        """The pictures of the open tab's last run as one file, or why there is none."""
+        title = self._open(here).title
+        run = next((run for run in self.runs.run_history.runs(request.session_hash) if run.tab == title), None)
+        if run is None:
+            return {"note": f"There are no pictures of a run of {title} yet: press Run there first."}
+        return download.file(f"ddim-explorer-run-{run.number}.zip", "application/zip", history.pictures_zip(run))
 
     def _connect_memory(self, demo: gr.Blocks, restored: list[Component]) -> None:
         """The last settings come back on reload; a link's settings come before them."""

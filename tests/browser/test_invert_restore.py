@@ -1,7 +1,6 @@
 """Runs of Invert brought back: by a link in another browser, and by a PNG of theirs."""
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -9,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from ddim_app.ui import run_tab
 from tests.browser.conftest import forget, open_page
 from tests.browser.test_invert import PIXELS, bring, drawn, first, open_invert, picture, run_inversion, until_other
-from tests.browser.test_recipe import copied, drop, note, paste
+from tests.browser.test_recipe import copied, drop, note, paste, zipped
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +57,7 @@ def test_a_link_opens_on_the_same_round_trip(inverted: Page, browser: Browser) -
 def test_the_recipe_and_a_picture_of_a_run_bring_it_back(inverted: Page, url: str) -> None:
     like = pictures(inverted)
     recipe = copied(inverted, "JSON", "{")
-    inverted.click("#save-pictures")
-    with inverted.expect_download() as download:
-        inverted.locator("#pictures-saved a[download]").first.click()
-    data = Path(download.value.path()).read_bytes()
+    data = next(iter(zipped(inverted)[1].values()))
     for bring_back in (lambda page: paste(page, recipe), lambda page: drop(page, "anything.png", data)):
         forget(inverted, url)
         open_page(inverted, url)

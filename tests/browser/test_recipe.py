@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,14 @@ def field(page: Page, name: str, value: str) -> None:
     expect(page.locator(f"#{name} input")).to_have_value(value)
 
 
+def zipped(page: Page) -> tuple[str, dict[str, bytes]]:
+    """The zip of the open tab's last run: its name, and its files by theirs."""
+    with page.expect_download() as download:
+        page.click("#save-pictures")
+    with zipfile.ZipFile(download.value.path()) as files:
+        return download.value.suggested_filename, {name: files.read(name) for name in files.namelist()}
+
+
 def set_pictures(page: Page, count: int) -> None:
     page.locator("#pictures").get_by_role("radio", name=str(count), exact=True).check()
 
@@ -70,13 +79,13 @@ def test_a_downloaded_picture_brings_its_run_back_to_the_last_pixel(bar: Page, u
     run(bar)
     runs_kept(bar, 1)
     before = [pixels(bar, 0), pixels(bar, 1)]
-    bar.click("#save-pictures")
-    links = bar.locator("#pictures-saved a[download]")
-    expect(links).to_have_count(8)
-    with bar.expect_download() as download:
-        links.nth(0).click()
-    assert download.value.suggested_filename == "run-1-01-ddim-seed-33.png"
-    data = Path(download.value.path()).read_bytes()
+    name, files = zipped(bar)
+    assert name == "ddim-explorer-run-1.zip"
+    pictures = [f"{arm}-seed-{seed}.png" for arm in ("01-ddim", "02-ddpm") for seed in range(33, 37)]
+    assert list(files) == [*pictures, "recipe.json"]
+    recipes = [codecs.read_file(each).recipe for each in files.values()]
+    assert recipes == recipes[:1] * 9
+    data = files["01-ddim-seed-33.png"]
     assert codecs.read_file(data).recipe.arms == (Arm(steps=4, eta=0.5), Arm(method="ddpm", steps=4))
     forget(bar, url)
     open_page(bar, url)
@@ -92,6 +101,9 @@ def test_a_downloaded_picture_brings_its_run_back_to_the_last_pixel(bar: Page, u
     assert (shown == np.asarray(Image.open(io.BytesIO(data)))).all()
     until_drawn(bar, "#stage .arms", lambda: bar.click("#run-exactly"))
     assert [pixels(bar, 0), pixels(bar, 1)] == before
+    bar.get_by_role("tab", name="Interpolate").click()
+    bar.click("#save-pictures")
+    expect(bar.locator("#pictures-saved")).to_have_text("There are no pictures of a run of Interpolate yet: press Run there first.")
 
 
 def test_a_link_opens_with_its_settings_in_another_browser(bar: Page, browser: Browser) -> None:
@@ -223,10 +235,7 @@ def test_a_stopped_run_says_so_in_its_pictures(bar: Page, engine: Engine) -> Non
     expect(bar.locator("#status")).to_contain_text("Stopped at step")
     runs_kept(bar, 1)
     expect(bar.locator("#history .note")).to_contain_text("of 1000")
-    bar.click("#save-pictures")
-    with bar.expect_download() as download:
-        bar.locator("#pictures-saved a[download]").nth(0).click()
-    data = Path(download.value.path()).read_bytes()
+    data = next(iter(zipped(bar)[1].values()))
     said = json.loads(Image.open(io.BytesIO(data)).text["ddim_run"])
     assert said["interrupted"] is True
     assert 1 <= said["executed_steps"] < 20

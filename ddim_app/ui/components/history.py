@@ -1,11 +1,14 @@
 """The list of the last runs, and two of them side by side."""
 
+import io
+import zipfile
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
 from ddim_app.media.images import Pixels, contact_sheet, data_uri, from_pixels, heat_map, to_pil
+from ddim_app.runs import codecs
 from ddim_app.runs.sampling import Recipe
 from ddim_app.ui import text
 from ddim_app.ui.assets import component_files
@@ -129,15 +132,25 @@ def _sheet(pixels: Pixels) -> str:
     return data_uri(contact_sheet(pixels) if len(pixels) > 1 else to_pil(pixels[0]))
 
 
+def pictures_zip(run: PastRun) -> bytes:
+    """The pictures of a run as PNG files that carry its recipe, and the recipe as JSON."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as files:
+        for name, pixels in file_names(run):
+            files.writestr(name, codecs.png(to_pil(pixels), run.recipe, run.stopped))
+        files.writestr("recipe.json", run.recipe.to_json())
+    return out.getvalue()
+
+
 def file_names(run: PastRun) -> list[tuple[str, Pixels]]:
-    """Every picture of a run with the name of its file, made of its number, arm and seed alone."""
+    """Every picture of a run with the name of its file, made of its arm's number, its sampler and its seed."""
     recipe = run.recipe
     named = []
     for a, (_, pixels) in enumerate(run.arms):
         arm = recipe.arms[a] if isinstance(recipe, Recipe) else None
         for i, picture in enumerate(pixels):
             seed = f"-{arm.method}-seed-{(_seed(recipe, a) + i) % 2**32}" if arm and isinstance(recipe, Recipe) else ""
-            named.append((f"run-{run.number}-{a + 1:02}{seed or f'-picture-{i}'}.png", picture))
+            named.append((f"{a + 1:02}{seed or f'-picture-{i}'}.png", picture))
     return named
 
 
