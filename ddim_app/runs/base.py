@@ -25,6 +25,8 @@ VERSION = 1
 PRECISIONS = ("fast", "fp32", "fp64")
 BACKENDS = ("torch", "openvino")
 MAX_ETA = 2.0
+LINK = "link"
+"""Key beside those of a recipe in the JSON inside a film or sheet: the address that opens its run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,11 @@ class BaseRecipe:
 
 def _with_values(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in items if value is not None}
+
+
+def with_link(recipe: str, link: str) -> str:
+    """A recipe's JSON with a link beside it, where there is one."""
+    return json.dumps({**json.loads(recipe), LINK: link}, separators=(",", ":")) if link else recipe
 
 
 def check_model(name: object) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ddim_app.errors import FieldError, shown
 from ddim_app.media.images import RECIPE_KEY, png_bytes
-from ddim_app.runs.base import VERSION, BaseRecipe
+from ddim_app.runs.base import LINK, VERSION, BaseRecipe
 from ddim_app.runs.forms import METHODS, compare, generate, interpolation
 from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.key_values import from_query, hints, nested
@@ -93,7 +93,7 @@ def read_values(values: object) -> ReadRecipe:
         raise FieldError("kind", f"must be one of {', '.join(KINDS)}; got {shown(kind)}")
     unknown: list[str] = []
     cls = KINDS[kind].recipe
-    known = _known(cls, {key: value for key, value in values.items() if key != "kind"}, "", unknown)
+    known = _known(cls, {key: value for key, value in values.items() if key not in ("kind", LINK)}, "", unknown)
     try:
         recipe = cls.from_values(known)
     except FieldError:

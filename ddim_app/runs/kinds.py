@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ddim_app.errors import FieldError, shown
 from ddim_app.runs import decoding, interpolation_plan, inversion_plan, lessons, likelihood, mixing, sampling
-from ddim_app.runs.base import BaseRecipe, Load, Plan
+from ddim_app.runs.base import LINK, BaseRecipe, Load, Plan
 from ddim_app.runs.decoding import DecodeRecipe
 from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.inversion import InvertRecipe
@@ -43,6 +43,7 @@ def from_json(text: str) -> BaseRecipe:
     """The recipe that to_json wrote, of whatever kind; raises FieldError when a value is wrong or the text is no recipe."""
     try:
         values = json.loads(text)
+        values.pop(LINK, None)
         return KINDS[values.pop("kind", Recipe.kind)].recipe.from_values(values)
     except FieldError:
         raise

@@ -10,6 +10,7 @@ from ddim_app.diffusion.latent_paths import spread
 from ddim_app.media import animation
 from ddim_app.media.images import Pixels, enlargement, to_pil, to_pixels
 from ddim_app.runs import latent_files
+from ddim_app.runs.base import with_link
 from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.interpolation_plan import PathPlan
 from ddim_app.runs.latent_files import Latent
@@ -22,7 +23,7 @@ SUFFIXES = {"sheet": ".png", "gif": ".gif", "webp": ".webp", "mp4": ".mp4", "lat
 MILLISECONDS = 120
 """Milliseconds that a frame of a film is shown."""
 FILM_WIDTH, MAX_NAMED = 512, 4
-"""Pixels of a film across, as far as whole factors go; and rows of frames that stand side by side under their names."""
+"""Pixels that a film has across at least; and rows of frames that stand side by side under their names."""
 
 
 class FrameRow(NamedTuple):
@@ -92,9 +93,12 @@ def _steps(count: int) -> str:
     return f"{count} step" if count == 1 else f"{count} steps"
 
 
-def file_of(kind: str, recipe: PathRecipe | MixRecipe, collected: CollectedFrames) -> bytes:
-    """The bytes of one of KINDS, with the recipe inside; raises AnimationError, or ValueError where there is no such file."""
-    text = recipe.to_json()
+def file_of(kind: str, recipe: PathRecipe | MixRecipe, collected: CollectedFrames, link: str = "") -> bytes:
+    """The bytes of one of KINDS, with the recipe inside, of films and sheets also a `link` that opens it.
+
+    Raises AnimationError, or ValueError where there is no such file.
+    """
+    text = with_link(recipe.to_json(), link)
     where, frame_rows = layout(collected.plan), [to_pixels(pictures) for pictures in collected.pictures]
     if kind == "sheet":
         return animation.sheet_bytes(sheet(where, frame_rows, collected), text)
@@ -109,12 +113,12 @@ def file_name(kind: str, recipe: PathRecipe | MixRecipe) -> str:
 
 
 def film_frames(plan: PathPlan | MixPlan, where: FrameLayout, frame_rows: list[Pixels]) -> list[Image.Image]:
-    """The film's pictures, FILM_WIDTH wide within their margin: every row's frame, its name, and where on the way it is."""
+    """The film's pictures, FILM_WIDTH or more within their margin: every row's frame, its name, and where on the way it is."""
     rows, captions = where.frame_rows, getattr(plan.recipe, "captions", where.columns)
     across = len(rows) if len(rows) <= MAX_NAMED else math.ceil(math.sqrt(len(rows)))
     names = [row.label for row in rows] if 1 < len(rows) <= MAX_NAMED else [""] * across
     about = f"{plan.recipe.model} · {rows[0].label}, {rows[0].note}" if len(rows) == 1 else plan.recipe.model
-    scale = max(1, FILM_WIDTH // (across * frame_rows[0].shape[2]))
+    scale = math.ceil(FILM_WIDTH / (across * frame_rows[0].shape[2]))
     drawn = []
     for i, caption in enumerate(captions):
         pictures: list[Image.Image | None] = [to_pil(frame_row[i]) for frame_row in frame_rows]

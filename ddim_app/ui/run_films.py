@@ -15,10 +15,14 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from ddim_app.engine import Engine
 from ddim_app.errors import FieldError, choice, whole
 from ddim_app.media import animation
+from ddim_app.runs.base import with_link
+from ddim_app.runs.kinds import from_json
 from ddim_app.ui.components import download, stage
 from ddim_app.ui.fields import PRIVATE, raw
+from ddim_app.ui.share_texts import link_inside
 
 FORMATS = {
     "gif": ("GIF", "image/gif"),
@@ -27,8 +31,8 @@ FORMATS = {
     "sheet": ("Contact sheet (PNG)", "image/png"),
 }
 VIEWS = {"pred_x0": "predicted x₀", "x_t": "x_t", "both": "both"}
-MAX_FRAMES, MAX_ROWS, MAX_WIDTH, HOLD = 120, 12, 512, 1000
-"""Frames of a film, rows of a sheet, width in pixels up to which pictures are enlarged, milliseconds that the end stays."""
+MAX_FRAMES, MAX_ROWS, WIDTH, HOLD = 120, 12, 512, 1000
+"""Frames of a film, rows of a sheet, pixels that the pictures have across at least, milliseconds that the end stays."""
 MAX_PER_SECOND = 25
 NOT_HERE = "The steps of what is shown are not kept on the server: press Run (Ctrl+Enter) once, then save them."
 """Said of stored pictures, and of a run of before the page was loaded anew."""
@@ -37,7 +41,8 @@ NOT_HERE = "The steps of what is shown are not kept on the server: press Run (Ct
 class RunFilms:
     """The fold with its choices; `shown` holds the tape of the run on the stage, None for the stored one."""
 
-    def __init__(self, shown: gr.State) -> None:
+    def __init__(self, shown: gr.State, engine: Engine) -> None:
+        self._engine = engine
         formats = [(label, name) for name, (label, _) in FORMATS.items()]
         with gr.Accordion("Download the trajectory", open=False, elem_id="films-fold"):
             with gr.Row():
@@ -47,15 +52,15 @@ class RunFilms:
                 speed = raw(gr.Slider(1, MAX_PER_SECOND, 10, step=1, label="Frames per second", elem_id="film-speed", buttons=[]))
             button = gr.Button("Download", elem_id="film-make", size="sm", min_width=120)
             file = download.place("film")
-        self._inputs = [shown, form, view, speed, gr.Textbox(visible=False)]
-        self.make_on(button, file, "given.slice(1, -1)")
+        self._inputs = [shown, form, view, speed, gr.Textbox(visible=False), gr.Textbox(visible=False)]
+        self.make_on(button, file, "given.slice(1, -2)")
 
     def make_on(self, button: gr.Button, file: gr.HTML, choices: str, only_if: str = "") -> None:
         """Makes the file of the run that the stage shows when the button is pressed.
 
         `choices` is JavaScript for an array of form, view and speed; where that of `only_if` throws, none is made.
         """
-        js = f"(...given) => {{ {only_if} return [given[0], ...{choices}, window.shownRun ?? '']; }}"
+        js = f"(...given) => {{ {only_if} return [given[0], ...{choices}, window.shownRun ?? '', window.openNow().address]; }}"
         made = button.click(
             self._make, self._inputs, file, js=js, show_progress="hidden", api_visibility="private", concurrency_id="films",
             concurrency_limit=2,
@@ -63,7 +68,7 @@ class RunFilms:
         made.then(dict, None, file, **PRIVATE)  # what was handed over is not kept for the session
 
     async def _make(
-        self, tape: dict[str, Any] | None, form: Any, view: Any, speed: Any, shown: Any
+        self, tape: dict[str, Any] | None, form: Any, view: Any, speed: Any, shown: Any, address: Any
     ) -> AsyncGenerator[dict[str, Any], None]:
         try:
             choice("format", form, tuple(FORMATS))
@@ -77,7 +82,8 @@ class RunFilms:
             return
         yield {"note": "Making the file"}
         try:
-            data = await asyncio.to_thread(make, run, form, view, int(speed))
+            link = await asyncio.to_thread(link_inside, self._engine, from_json(run["recipe_json"]), address)
+            data = await asyncio.to_thread(make, run, form, view, int(speed), link)
         except animation.AnimationError as error:
             yield {"note": str(error)}
             return
@@ -85,9 +91,9 @@ class RunFilms:
         yield download.file(f"ddim-explorer-{run['seeds'][0]}.{suffix}", mime, data)
 
 
-def make(run: dict[str, Any], form: str, view: str, per_second: int = 10) -> bytes:
-    """The file of a run, given as the stage takes it; raises AnimationError."""
-    recipe = recipe_text(run)
+def make(run: dict[str, Any], form: str, view: str, per_second: int = 10, link: str = "") -> bytes:
+    """The file of a run, given as the stage takes it, with its recipe and the link inside; raises AnimationError."""
+    recipe = with_link(recipe_text(run), link)
     if form == "sheet":
         return animation.sheet_bytes(sheet(run, view), recipe)
     write = {"gif": animation.gif_bytes, "webp": animation.webp_bytes, "mp4": animation.mp4_bytes}[form]
@@ -180,4 +186,4 @@ def _picture(run: dict[str, Any], frame: dict[str, Any] | None, view: str) -> Im
 
 def _scale(run: dict[str, Any], columns: int) -> int:
     width: int = columns * math.ceil(math.sqrt(len(run["seeds"]))) * run["width"]
-    return max(1, MAX_WIDTH // width)
+    return math.ceil(WIDTH / width)

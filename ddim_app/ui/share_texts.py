@@ -46,6 +46,12 @@ def link(recipe: BaseRecipe, address: str, hashes: Mapping[str, str | None] | No
     return address_text
 
 
+def link_inside(engine: Engine, recipe: BaseRecipe, address: Any) -> str:
+    """The link that a file of the run carries; "" where it would be too long."""
+    found = text_of(engine, recipe, "Link", address)
+    return "" if found.startswith("#") else found
+
+
 def base_of(address: Any) -> str:
     """What links begin with: on a Space its own address, else that of the page."""
     space = os.environ.get("SPACE_ID")

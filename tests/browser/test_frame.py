@@ -1,5 +1,6 @@
 """What stands around the tabs: top bar, headline, settings column and its foot, at their places and sizes."""
 
+import json
 import re
 import time
 from itertools import pairwise
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
 
+from ddim_app.media.animation import text_inside
 from tests.browser.conftest import listening, open_page
 from tests.browser.visitor import fill, run, slider
 from tests.wire import wait_for
@@ -328,6 +330,8 @@ def test_share_makes_a_gif_and_a_dropped_picture_brings_its_settings(page: Page,
     with page.expect_file_chooser() as chooser:
         page.click("#share-drop")
     waiting.value.save_as(tmp_path / "run.gif")
+    inside = json.loads(text_inside((tmp_path / "run.gif").read_bytes()))
+    assert inside["link"].startswith(f"{page.url.split('?')[0]}?v=1&model=avatars-32&precision=fp32&seed=7&pictures=4&steps=10&")
     (tmp_path / "run.json").write_text('{"arms": [{"steps": 3}, {"method": "ddpm", "steps": 3}], "seed": 77}')
     chooser.value.set_files(tmp_path / "run.json")
     expect(page.locator("#restore-note")).to_contain_text("Recipe read from the file.")

@@ -1,5 +1,6 @@
 """The Interpolate tab, driven as a visitor would: line, grid, loop and DDPM's way."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from playwright.sync_api import Page, expect
 from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.media.images import png_bytes, to_pil, to_pixels
+from ddim_app.runs import codecs
 from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.kinds import from_json
 from ddim_app.runs.sampling import Arm, Recipe
@@ -133,7 +135,10 @@ def test_a_grid_a_loop_and_their_films(page: Page, tmp_path: Path) -> None:
         page.click("#save-gif")
     assert download.value.suggested_filename == "loop-7-8-9-10.gif"
     download.value.save_as(tmp_path / "loop.gif")
-    recipe = from_json(text_inside((tmp_path / "loop.gif").read_bytes()))
+    inside = text_inside((tmp_path / "loop.gif").read_bytes())
+    recipe, link = from_json(inside), json.loads(inside)["link"]
+    assert link.startswith(page.url.split("?")[0])
+    assert codecs.read_text(link).recipe.made({"avatars-32": recipe.weights}) == recipe
     assert isinstance(recipe, PathRecipe)
     assert (recipe.mode, recipe.frames, [end.seed for end in recipe.ends]) == ("loop", 8, [7, 8, 9, 10])
 

@@ -1,6 +1,7 @@
 """What a run is handed out as, and the command that does it, on a tiny random model."""
 
 import io
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def test_files_carry_the_recipe_and_what_was_drawn(engine: Engine) -> None:
     found = collected(engine, recipe)
     for kind in ("sheet", "gif", "webp"):
         assert from_json(text_inside(path_files.file_of(kind, recipe, found))) == recipe
+        linked = text_inside(path_files.file_of(kind, recipe, found, "http://here/?v=1"))
+        assert (json.loads(linked)["link"], from_json(linked)) == ("http://here/?v=1", recipe)
     latent = latent_files.load(path_files.file_of("latents", recipe, found))
     assert torch.equal(latent.x, found.latents)
     assert latent.recipe == recipe
@@ -72,7 +75,12 @@ def test_files_carry_the_recipe_and_what_was_drawn(engine: Engine) -> None:
 
 def test_a_film_is_large_has_a_caption_and_a_loop_no_seam(engine: Engine) -> None:
     """No frame stands twice where a loop begins again, and none stays longer than the others."""
-    for recipe, width, frames in ((path(arms=(MovingArm(steps=2),), mode="loop"), 512, 3), (path(), 2 * 256, 4)):
+    three = path(arms=(MovingArm(steps=2), *(MovingArm(method="ddpm", steps=2, noise=noise) for noise in ("slerp", "shared"))))
+    for recipe, width, frames in (
+        (path(arms=(MovingArm(steps=2),), mode="loop"), 512, 3),
+        (path(), 2 * 256, 4),
+        (three, 3 * 176, 4),
+    ):
         found = collected(engine, recipe)
         with Image.open(io.BytesIO(path_files.file_of("webp", recipe, found))) as film:
             assert film.n_frames == frames

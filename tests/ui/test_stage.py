@@ -13,7 +13,9 @@ from PIL import Image
 from ddim_app.diffusion.schedule import Level
 from ddim_app.media import animation
 from ddim_app.media.animation import text_inside
-from ddim_app.media.images import to_pixels
+from ddim_app.media.images import data_uri, to_pil, to_pixels
+from ddim_app.runs import codecs
+from ddim_app.runs.kinds import from_json
 from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan, arm_row
 from ddim_app.ui import run_films
 from ddim_app.ui.components.stage import FEWEST_FRAMES, FINAL_BYTES, REPLAY_BYTES, StageFrames, stored_run, unique
@@ -160,6 +162,30 @@ def test_the_stored_run_as_a_file_with_its_recipe(form, view):
 
 def test_the_stored_run_as_mp4():
     assert text_inside(make(stored_run(), "mp4", "both")) == stored_run()["recipe_json"]
+
+
+@pytest.mark.parametrize("form", ["gif", "webp", "mp4", "sheet"])
+def test_a_link_inside_a_file_is_beside_the_recipe_which_is_read_as_ever(form):
+    run = stored_run()
+    data = make(run, form, "pred_x0", link="http://here/?v=1&seed=7")
+    text = text_inside(data)
+    assert json.loads(text)["link"] == "http://here/?v=1&seed=7"
+    assert from_json(text) == from_json(run["recipe_json"])
+    assert codecs.read_json(text) == (from_json(text), ())
+    if form == "sheet":
+        assert codecs.read_file(data) == (from_json(text), ())
+
+
+@pytest.mark.parametrize(("pictures", "arms"), [(1, 2), (4, 2), (9, 2), (9, 3), (16, 4)])
+def test_the_pictures_of_a_film_are_512_pixels_across_or_more(pictures, arms):
+    run = stored_run()
+    strip = data_uri(to_pil(np.zeros((32, 32 * pictures, 3), np.uint8)))
+    shown = {
+        **run, "seeds": list(range(pictures)), "arms": (run["arms"] * 2)[:arms],
+        "frames": [{"arm": arm, "k": 9, "t": 0, "pred_x0": strip} for arm in range(arms)],
+    }  # fmt: skip
+    [picture] = run_films.film(shown, "pred_x0")
+    assert 512 <= picture.width - 2 * animation.MARGIN - animation.GAP * (arms - 1) < 1024
 
 
 def test_the_sheet_shows_the_runs_own_pixels():

@@ -99,7 +99,7 @@ class CompareTab(RunTab):
                 None, format="png", label="DDIM left, DDPM right", interactive=False, elem_id="wipe", buttons=["fullscreen"]
             )
         self.tape = gr.State(None)
-        self.films = RunFilms(self.tape)
+        self.films = RunFilms(self.tape, runs.engine)
         self.recipe = text.line(first["recipe"], "recipe")
         self.outputs = [self.stage, self.wipe, self.recipe, self.tape]
 

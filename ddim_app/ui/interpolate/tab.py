@@ -29,6 +29,7 @@ from ddim_app.ui.interpolate.view import PathView
 from ddim_app.ui.page_runs import PageRuns
 from ddim_app.ui.run_tab import GOES, KEEP, RunTab
 from ddim_app.ui.run_view import RunView
+from ddim_app.ui.share_texts import link_inside
 
 MODES = [
     ("Line", "line"), ("Loop", "loop"), ("Grid", "grid"), ("DDPM's way", "mix"), ("Arithmetic", "arithmetic"),
@@ -108,12 +109,13 @@ class InterpolateTab(RunTab):
 
     def share_gif(self, button: gr.Button, saved: gr.HTML, form: str = "gif") -> None:
         """Hands out the run's file of that form when the button is pressed."""
-        js = f"done => {{ {HERE.format(self.name)} return [done, document.body.classList.contains('stale-interpolate')]; }}"
-        save, is_old = partial(self._save, form), gr.Checkbox(False, visible=False)
-        handed = button.click(save, [self.done, is_old], saved, js=js, show_progress="hidden", api_visibility="private")
+        told = "document.body.classList.contains('stale-interpolate'), window.openNow().address"
+        js = f"done => {{ {HERE.format(self.name)} return [done, {told}]; }}"
+        save, is_old, address = partial(self._save, form), gr.Checkbox(False, visible=False), gr.Textbox(visible=False)
+        handed = button.click(save, [self.done, is_old, address], saved, js=js, show_progress="hidden", api_visibility="private")
         handed.then(dict, None, saved, **PRIVATE)  # what was handed over is not kept for the session
 
-    def _save(self, form: str, done: Any, is_old: bool) -> dict[str, Any]:
+    def _save(self, form: str, done: Any, is_old: bool, address: Any) -> dict[str, Any]:
         """The run's file of that form, for the browser to save."""
         if done is None:
             return {"note": "The run is not through: let it end first."}
@@ -121,7 +123,7 @@ class InterpolateTab(RunTab):
             return {"note": "What is shown is of the settings before: press Interpolate first."}
         recipe, frames = finished(self.runs.engine) if done == STORED else done
         try:
-            data = path_files.file_of(form, recipe, frames)
+            data = path_files.file_of(form, recipe, frames, link_inside(self.runs.engine, recipe, address))
         except (AnimationError, ValueError) as error:
             return {"note": str(error)}
         stem, suffix = path_files.file_name(form, recipe).split(".", 1)
