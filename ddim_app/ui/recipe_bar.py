@@ -17,6 +17,7 @@ from ddim_app.ui.components import download, history
 from ddim_app.ui.controls import Controls
 from ddim_app.ui.exact_run import ExactRun
 from ddim_app.ui.fields import PRIVATE, only, pressed, raw
+from ddim_app.ui.first_run import RECIPE
 from ddim_app.ui.last_visit import remembered
 from ddim_app.ui.learn import LearnTab
 from ddim_app.ui.page_runs import PageRuns
@@ -67,7 +68,7 @@ class RecipeBar:
                 self.paste = raw(gr.Textbox("", max_lines=3, max_length=MAX_PASTED, elem_id="paste-recipe", **words))
                 self.exact = gr.Button("Run it exactly", size="sm", visible=False, elem_id="run-exactly")
         self.note = text.line("", "restore-note", live=True)
-        self.strip = history.component()
+        self.strip = history.component(RECIPE)
         self.exactly = ExactRun(runs, settings, next(tab for tab in tabs if isinstance(tab, CompareTab)), self._recipe)
 
     # What is shown.

@@ -1,5 +1,5 @@
 // Draws the strip of past runs and the comparison of two. Values come as JSON; texts are set with textContent, never as markup.
-const [root, strip, versus, hint, pair] = ['.history', '.strip', '.versus', '.head .hint', '.pair'].map(selector => element.querySelector(selector));
+const [root, strip, versus, pair] = ['.history', '.strip', '.versus', '.pair'].map(selector => element.querySelector(selector));
 
 // Only pictures that this app made itself, as data; whatever else a value says is not fetched.
 function picture(source, words, parent) {
@@ -53,7 +53,8 @@ function compare(found) {
 }
 
 // Runs of before a reload, of which the server knows no more; each has its recipe.
-const MOST = 12, older = (window.kept('history') ?? []).map(run => ({...run, old: true, number: null}));
+// The first is the one that the page opens with.
+const MOST = 12, older = (window.kept('history') ?? [props.first]).map(run => ({...run, old: true, number: null}));
 const all = () => [...(props.value?.runs ?? []), ...older].slice(0, MOST);
 window.keepers.history = all;
 window.keepers.recipe = () => all().find(run => run.tab === 'Compare')?.recipe;   // of the run that is shown there
@@ -64,10 +65,8 @@ function show() {
   const focused = element.contains(document.activeElement) ? document.activeElement.getAttribute('aria-label') : null;
   strip.replaceChildren();
   versus.replaceChildren();
-  const runs = all();
-  runs.forEach(run => entry(run, value));
+  all().forEach(run => entry(run, value));
   if (value.versus) compare(value.versus);
-  hint.textContent = runs.length ? 'While this page is open. A press brings pictures and settings back.' : 'Your last runs are kept here while the page is open.';
   pair.hidden = value.runs.length < 2;
   if (focused) [...element.querySelectorAll('button')].find(button => button.getAttribute('aria-label') === focused)?.focus();
   strip.dataset.drawn = String(value.runs.length ? value.runs[0].number : -1);

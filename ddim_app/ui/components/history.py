@@ -1,11 +1,13 @@
 """The list of the last runs, and two of them side by side."""
 
+import base64
 import io
 import zipfile
 from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from ddim_app.media.images import Pixels, contact_sheet, data_uri, from_pixels, heat_map, to_pil
 from ddim_app.runs import codecs
@@ -23,12 +25,27 @@ MAX_ARMS = 4
 """Arms of two runs that are laid side by side."""
 
 
-def component() -> gr.HTML:
-    """The list of runs; a press of one of its buttons is its `select`; `window.pastRun` says of which, and what is to be done."""
+def component(stored: Recipe) -> gr.HTML:
+    """The list of runs; a press of one of its buttons is its `select`; `window.pastRun` says of which, and what is to be done.
+
+    It begins with the run that the page opens with, of the recipe `stored`.
+    """
     return gr.HTML(
-        {"runs": []}, **component_files("history", "make"),
+        {"runs": []}, first=_first(stored), **component_files("history", "make"),
         apply_default_css=False, elem_id="history",
     )  # fmt: skip
+
+
+def _first(recipe: Recipe) -> dict[str, Any]:
+    """The entry of the stored run."""
+    run = stage.stored_value()
+    strips = [np.asarray(Image.open(io.BytesIO(base64.b64decode(frame["x_t"].partition(",")[2])))) for frame in run["frames"]]
+    arms = tuple(
+        (arm["label"], strip.reshape(run["height"], -1, run["width"], strip.shape[-1]).swapaxes(0, 1))
+        for arm, strip in zip(run["arms"], strips, strict=True)
+    )
+    past = PastRun(0, recipe, run["recipe"], arms, tab="Compare")
+    return _entry(past, f"{_words(past)}, stored")
 
 
 def value(runs: list[PastRun], a: int | None = None, b: int | None = None) -> dict[str, Any]:
