@@ -1,8 +1,11 @@
 """What is stored of another model than the bundled one, in a headless browser: made once, and then dragged without a server."""
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -13,6 +16,7 @@ from ddim_app.models.catalogue import ROOT
 from ddim_app.studies import stored_sets
 from ddim_app.studies.set_cache import SetCache
 from ddim_app.ui.compare import model_sets
+from ddim_app.ui.compare.ladder import Ladder
 from tests.browser.conftest import asked_of_server, open_page, until_quiet
 from tests.wire import served, wait_for
 
@@ -48,9 +52,9 @@ def visited(browser: Browser, cache: Path) -> Path:
     return cache
 
 
-def choose(page: Page) -> None:
+def choose(page: Page, name: str = "digits-32") -> None:
     page.click("#model input")
-    page.get_by_role("option", name="digits-32").click()
+    page.get_by_role("option", name=name).click()
 
 
 def drag(page: Page) -> list[str]:
@@ -108,3 +112,29 @@ def test_a_host_that_runs_nothing_unasked_shows_what_is_there(visited: Path, bro
         expect(page.locator("#ladder .about")).to_contain_text("its own row at 20 steps")
         expect(page.locator("#stage .far").first).to_contain_text("of 255 from its own 20 steps")
         assert engine.loop.calls == 0
+
+
+def test_a_closed_page_has_none_made(cache: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, connect, keep = list[Ladder](), Ladder.connect, SetCache.keep_piece
+    piece, closed = threading.Event(), threading.Event()
+
+    def held(self: SetCache, *given: Any) -> None:
+        """Keeps the first piece, and lets the next begin once the page is closed."""
+        keep(self, *given)
+        piece.set()
+        closed.wait(60)
+
+    monkeypatch.setattr(SetCache, "keep_piece", held)
+    monkeypatch.setattr(model_sets, "LINGER", 0)
+    monkeypatch.setattr(Ladder, "connect", lambda self: kept.append(self) or connect(self))
+    engine = Engine([ROOT / "weights"], allow_hub=False)
+    with served(engine, HOST) as url:
+        with browser.new_context() as context:
+            page = context.new_page()
+            open_page(page, url)
+            choose(page, "avatars-64")
+            wait_for(piece.is_set)
+        wait_for(lambda: all(shown.until < time.monotonic() for shown in kept[0].sets._pages.values()))
+        closed.set()
+        wait_for(lambda: kept[0].sets._thread is None)
+    assert len(list(SetCache().folder.glob("*.npz"))) == 1
