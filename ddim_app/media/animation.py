@@ -157,6 +157,15 @@ def labelled_sheet(
     return sheet
 
 
+def captioned(picture: Image.Image, words: str, scale: int = 1, font_size: int = 14) -> Image.Image:
+    """The picture, enlarged without smoothing, over a line of words."""
+    text = _wrapped(words, ImageFont.load_default(size=font_size), 10_000)
+    grown, width = _grow(picture.convert("RGB"), scale), _width([text])
+    paper = _on_paper(grown, (max(grown.width, width), grown.height + font_size + 4))
+    ImageDraw.Draw(paper).text((0, grown.height), text, INK)
+    return paper
+
+
 def of_one_size(pictures: list[Image.Image]) -> list[Image.Image]:
     """The pictures, each at the top left of as much paper as the largest ones take."""
     width, height = (max(getattr(picture, side) for picture in pictures) for side in ("width", "height"))
@@ -184,12 +193,13 @@ def sheet_bytes(sheet: Image.Image, recipe: str = "") -> bytes:
 
 def _wrapped(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> ImageText.Text[str]:
     """The words in lines of at most `width` pixels where they allow it, in letters that the font has."""
-    text = ImageText.Text(_plain(words), font)
+    text = ImageText.Text(plain(words), font)
     text.wrap(max(width, *(math.ceil(font.getlength(word)) for word in ["", *text.text.split()])))
     return text
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """The text in letters that Pillow's own font and all programs have."""
     for sign, word in WORDS.items():
         text = text.replace(sign, word)
     return "".join(letter if letter.isascii() or letter == "·" else "?" for letter in text)

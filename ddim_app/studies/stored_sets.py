@@ -37,8 +37,8 @@ def arms(steps: int, clip: str = "clip") -> tuple[Arm, ...]:
 
 
 def arm_key(arm: Arm) -> str:
-    """What a row is called in the file: "0" to "1" by eta, or "sigma-hat"."""
-    return "sigma-hat" if arm.variance == "large" else f"{arm.eta:g}"
+    """What a row is called in the file: "0" to "1" by eta, which is DDPM's, or "sigma-hat"; of another variance its name."""
+    return f"{arm.eta:g}" if arm.method == "ddim" else {"small": "1", "large": "sigma-hat"}.get(arm.variance, arm.variance)
 
 
 KEYS = tuple(map(arm_key, arms(1)))

@@ -141,7 +141,7 @@ def test_long_headers_break_and_the_sheet_stays_near_its_pictures_width():
 
 
 def test_signs_that_the_font_lacks_are_written_out():
-    assert animation._plain("DDPM(σ̂) · η = 0.5 × x₀ 漢") == "DDPM(sigma-hat) · eta = 0.5 x x0 ?"
+    assert animation.plain("DDPM(σ̂) · η = 0.5 × x₀ 漢") == "DDPM(sigma-hat) · eta = 0.5 x x0 ?"
 
 
 def test_a_table_that_does_not_fit_its_headers_is_refused():

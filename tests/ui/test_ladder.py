@@ -20,7 +20,8 @@ from ddim_app.ui import build_ui
 from ddim_app.ui.assets import FOLDER, asset
 from ddim_app.ui.bundled import STORED
 from ddim_app.ui.compare import ladder
-from ddim_app.ui.compare.ladder import COLUMNS, KnownPictures, Ladder, LadderRow, LiveLadder
+from ddim_app.ui.compare.known_pictures import KnownPictures
+from ddim_app.ui.compare.ladder import COLUMNS, Ladder, LadderRow, LiveLadder
 from ddim_app.ui.compare.model_sets import ModelSets
 from tests.zero import Lender
 

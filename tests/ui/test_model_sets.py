@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
 from ddim_app.engine.options import read
 from ddim_app.engine.zero_gpu import ZeroEngine
+from ddim_app.media.images import to_pixels
 from ddim_app.models.catalogue import ROOT
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.studies.set_cache import SetCache
@@ -83,8 +85,14 @@ def test_what_is_in_it_asks_for_no_ladder(root: Path) -> None:
     assert not sets.has(recipe)  # no page has been told
     sets.asked(page(), "ten")
     assert sets.has(recipe)
+    found = sets.find(recipe)
+    assert found is not None
+    assert (
+        found.pixels[found.keys.index("0"), found.columns.index(3)]
+        == to_pixels(engine.final(replace(recipe, arms=(Arm(steps=3),), precision="fp32"))[0])
+    ).all()
     for other in (Arm(method="ddpm", steps=4, variance="learned"), Arm(method="ddpm", steps=4, clip="off")):
-        assert not sets.has(recipe.with_arms(recipe.arms[0], other))
+        assert sets.find(recipe.with_arms(recipe.arms[0], other)) is None
 
 
 def test_it_stops_within_a_call_when_nobody_shows_the_model_and_goes_on_later(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

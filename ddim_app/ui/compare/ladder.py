@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Hashable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -18,10 +17,11 @@ from ddim_app.errors import FieldError, whole
 from ddim_app.media.distances import patch_rmse, rmse
 from ddim_app.media.images import Pixels, data_uri, side_by_side, to_pil, to_pixels
 from ddim_app.runs.sampling import Arm, Frame, Recipe
-from ddim_app.studies.stored_sets import SEED, StoredSet, arm_key, arms
+from ddim_app.studies.stored_sets import SEED, StoredSet, arm_key
 from ddim_app.ui.assets import asset, component_files
 from ddim_app.ui.bundled import STORED, stored_set
 from ddim_app.ui.compare.class_ladders import ClassLadders
+from ddim_app.ui.compare.known_pictures import KnownPictures
 from ddim_app.ui.compare.model_sets import ModelSets
 from ddim_app.ui.hosting.gradio_patches import event_data
 from ddim_app.ui.run_tab import RunTab
@@ -42,6 +42,11 @@ class LadderRow:
         self.pixels: dict[int, Pixels] = {}
         """(1, H, W, C), 8-bit, by steps."""
 
+    def apart(self, steps: int, reference: Pixels) -> tuple[float, float]:
+        """How far its picture of so many steps is from a reference: the RMSE of 255, and that of the worst 4 x 4 patch."""
+        pixels = self.pixels[steps][0]
+        return float(rmse(pixels, reference[0])), float(patch_rmse(pixels, reference[0]))
+
     def value(self, reference: Pixels | None, is_whole: bool) -> dict[str, Any]:
         """The row as the page takes it, measured to `reference`, the picture of its arm's limit; of a stored row, with T steps."""
         cells: list[dict[str, Any]] = []
@@ -50,7 +55,7 @@ class LadderRow:
             pixels = self.pixels.get(steps)
             cell: dict[str, Any] = {"picture": None if pixels is None else data_uri(to_pil(pixels[0]))}
             if pixels is not None and reference is not None:
-                apart.append((float(rmse(pixels[0], reference[0])), float(patch_rmse(pixels[0], reference[0]))))
+                apart.append(self.apart(steps, reference))
                 cell["rmse"] = round(apart[-1][0], 1)
             cells.append(cell)
         known = len(apart) == len(self.columns)
@@ -63,18 +68,22 @@ class LadderRow:
         }  # fmt: skip
 
 
+def stored_rows(stored: StoredSet, seed: int, shown: Sequence[Arm]) -> list[tuple[LadderRow, Pixels]]:
+    """The rows of a stored set for these arms, each with its own picture with all T steps, to which it is measured."""
+    picture, rows = seed - SEED, []
+    for arm in shown:
+        row = LadderRow(arm, [steps for steps in COLUMNS if steps in stored.columns])
+        drawn = stored.pixels[stored.keys.index(arm_key(arm)), :, picture : picture + 1]
+        row.pixels = {steps: drawn[stored.columns.index(steps)] for steps in row.columns}
+        rows.append((row, drawn[-1]))
+    return rows
+
+
 def of_stored(stored: StoredSet, seed: int = SEED) -> dict[str, Any]:
-    """The ladder of a stored set: DDIM and DDPM, measured to their own pictures with all T steps."""
-    T, picture = stored.columns[-1], seed - SEED
-    columns = [steps for steps in COLUMNS if steps in stored.columns]
-    keys = [arm_key(arm) for arm in arms(1)]
-    rows = []
-    for arm, key in ((Arm(), "0"), (Arm(method="ddpm"), "1")):
-        row = LadderRow(arm, columns)
-        drawn = stored.pixels[keys.index(key), :, picture : picture + 1]
-        row.pixels = {steps: drawn[stored.columns.index(steps)] for steps in columns}
-        rows.append(row.value(drawn[-1], True))
-    return {"seed": seed, "columns": columns, "rows": rows, "reference": T, "stored": True, "complete": True}
+    """The ladder of a stored set: DDIM and DDPM."""
+    rows = stored_rows(stored, seed, (Arm(), Arm(method="ddpm")))
+    about = {"seed": seed, "columns": list(rows[0][0].columns), "rows": [row.value(picture, True) for row, picture in rows]}
+    return {**about, "reference": stored.columns[-1], "stored": True, "complete": True}
 
 
 @cache
@@ -86,9 +95,10 @@ def stored_ladder() -> dict[str, Any]:
 class LiveLadder:
     """A ladder that fills while its run goes on; what `known` has of its pictures need not be drawn again."""
 
-    def __init__(self, recipe: Recipe, columns: Sequence[int], known: "KnownPictures", made_with: Hashable = None) -> None:
+    def __init__(self, recipe: Recipe, columns: Sequence[int], known: KnownPictures, made_with: Hashable = None) -> None:
         self.columns, self.rows = tuple(columns), [LadderRow(arm, columns) for arm in recipe.arms]
-        self._recipe, self._known, self.made_with = replace(recipe, pictures=1), known, made_with
+        self.one, self._known, self.made_with = replace(recipe, pictures=1), known, made_with
+        """`one`: the recipe of one picture, with the settings of the rows."""
         self._all = list(self.rows)
         """The rows, and those that are not shown: others' limits, of which only the last picture is needed."""
         self._limits = [self._limit_of(row) for row in self.rows]
@@ -114,7 +124,7 @@ class LiveLadder:
     @property
     def recipe(self) -> Recipe | None:
         """What is still to be drawn; None when nothing is."""
-        return self._recipe.with_arms(*(arm for _, arm in self._missing)) if self._missing else None
+        return self.one.with_arms(*(arm for _, arm in self._missing)) if self._missing else None
 
     def add(self, frame: Frame) -> bool:
         """Takes a frame of the run; whether it was a cell's last."""
@@ -123,6 +133,11 @@ class LiveLadder:
             row.pixels[arm.steps] = pixels = to_pixels(frame.x_t)
             self._known.put(self._key(arm), pixels)
         return frame.is_last
+
+    @property
+    def measured(self) -> list[tuple[LadderRow, Pixels | None]]:
+        """The rows, each with the picture that it is measured to, once that is drawn."""
+        return [(row, limit.pixels.get(self.columns[-1])) for row, limit in zip(self.rows, self._limits, strict=True)]
 
     @property
     def is_complete(self) -> bool:
@@ -142,36 +157,16 @@ class LiveLadder:
 
     def value(self, serial: int) -> dict[str, Any]:
         """What the page is told, whole each time: a row is some twelve kilobytes."""
-        last, seed = self.columns[-1], self._recipe.seed
+        last, seed = self.columns[-1], self.one.seed
         return {
             "serial": serial, "seed": seed, "columns": list(self.columns), "reference": last, "stored": False,
-            "rows": [row.value(limit.pixels.get(last), False) for row, limit in zip(self.rows, self._limits, strict=True)],
+            "rows": [row.value(picture, False) for row, picture in self.measured],
             "complete": self.is_complete,
         }  # fmt: skip
 
     def _key(self, arm: Arm) -> Hashable:
-        recipe = self._recipe
+        recipe = self.one
         return self.made_with, recipe.precision, recipe.seed, recipe.noise_seed, recipe.branch, recipe.class_label, arm
-
-
-class KnownPictures:
-    """Finished pictures of ladders, shared by all visitors; the least recently used go first."""
-
-    def __init__(self, most_bytes: int = 64_000_000) -> None:
-        self._most, self._bytes = most_bytes, 0
-        self._pixels: OrderedDict[Hashable, Pixels] = OrderedDict()
-
-    def get(self, key: Hashable) -> Pixels | None:
-        if key in self._pixels:
-            self._pixels.move_to_end(key)
-        return self._pixels.get(key)
-
-    def put(self, key: Hashable, pixels: Pixels) -> None:
-        self._bytes += pixels.nbytes - (self._pixels[key].nbytes if key in self._pixels else 0)
-        self._pixels[key] = pixels
-        self._pixels.move_to_end(key)
-        while self._bytes > self._most:
-            self._bytes -= self._pixels.popitem(last=False)[1].nbytes
 
 
 class Ladder:

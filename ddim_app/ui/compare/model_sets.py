@@ -17,9 +17,9 @@ from ddim_app.media.images import Pixels
 from ddim_app.models.loading import Model
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.studies.set_cache import SetCache
-from ddim_app.studies.stored_sets import SEED, STEPS, Extent, about, arm_key, drawn
+from ddim_app.studies.stored_sets import SEED, STEPS, Extent, StoredSet, about, arm_key, drawn
 from ddim_app.ui.assets import FOLDER
-from ddim_app.ui.bundled import STORED
+from ddim_app.ui.bundled import STORED, stored_set
 from ddim_app.ui.hosting.visitors import PAGES
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,15 @@ class ModelSets:
         usual = Recipe(arms=plain, model=about["model"], seed=about["seed"], pictures=recipe.pictures)
         if recipe not in (usual, replace(usual, precision="fp32")):
             return False
-        return {arm_key(ddim), {"small": "1", "large": "sigma-hat"}.get(ddpm.variance)} <= {*about["arms"]}
+        return {arm_key(ddim), arm_key(ddpm)} <= {*about["arms"]}
+
+    def find(self, recipe: Recipe) -> StoredSet | None:
+        """The set that has these settings, if there is one."""
+        if not self.has(recipe):
+            return None
+        sheet = self._told[recipe.model]["sheet"]
+        is_bundled = sheet == self._told[STORED]["sheet"]
+        return stored_set() if is_bundled else StoredSet.load(self._cache.folder, sheet.rpartition("-")[0])
 
     def asked(self, request: gr.Request, name: Any) -> Any:
         """The update of the ladder's card on a page that shows that model from now on; where its set is lacking, it is begun."""

@@ -15,6 +15,7 @@ from ddim_app.runs.base import BaseRecipe
 from ddim_app.runs.sampling import Frame, Recipe, SamplingPlan
 from ddim_app.ui import text
 from ddim_app.ui.compare.ladder import Ladder
+from ddim_app.ui.compare.ladder_files import LadderFiles
 from ddim_app.ui.components import stage
 from ddim_app.ui.controls import MAX_ARMS, MORE_ARMS, NO_CLASS, Controls, checked
 from ddim_app.ui.fields import HERE, PRIVATE
@@ -93,6 +94,7 @@ class CompareTab(RunTab):
         self.also = self._examples()
         self.stage = stage.component(first)
         self.ladder = Ladder(self)
+        LadderFiles(self.ladder)
         stage.replay()
         with gr.Accordion("Wipe between the two", open=False, elem_id="wipe-fold"):
             self.wipe = gr.ImageSlider(

@@ -251,6 +251,7 @@ watch('stored', async () => {
 });
 steps = props.value.current ?? null;
 show(props.value);
+window.ladderShown = () => ({seed: shown.seed, picture, stale: root.classList.contains('stale')});
 // A live ladder is there again after a reload; a stored one anyway.
 window.keepers.ladder = () => shown && !shown.stored && shown.complete ? {value: {...shown, references: null, serial: 0}, asked, steps, picture, referred} : null;
 if (window.kept('ladder')) {
