@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 
 from playwright.sync_api import Error, Page, sync_playwright
 
-from tests.browser.conftest import FLAGS, chromium
+from tests.browser.page import FLAGS, chromium
 from tests.server import ROOT, free_port
 
 MOST_SECONDS = 300

@@ -4,13 +4,18 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 import torch
 
 from tests import toys
+from tests.models.fake_hub import FakeHub, reach, serving
 from tests.server import Server, app, held
+
+if TYPE_CHECKING:
+    from ddim_app.engine import Engine
 
 FILES = tempfile.TemporaryDirectory(prefix="ddim-explorer-tests-")
 os.environ["GRADIO_TEMP_DIR"] = FILES.name  # whose oldest files the page deletes
@@ -56,3 +61,28 @@ def gate(tmp_path: Path) -> Path:
 def starting(gate: Path) -> Iterator[Server]:
     with app("--no-hub", before=held(gate), until="answers") as server:
         yield server
+
+
+@pytest.fixture
+def fake_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    """A Hub of folders, and an empty cache of the Hub's library."""
+    from huggingface_hub.utils import close_session
+
+    with serving() as hub:
+        reach(hub, monkeypatch, tmp_path / "hub-cache")
+        yield hub
+        close_session()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> "Engine":
+    """An engine of tiny models that differ in weights, size, schedule and last level, where a folder or file has no other."""
+    from ddim_app.engine import Engine
+
+    root = tmp_path_factory.mktemp("models")
+    toys.save_tiny(root / "a")
+    toys.save_tiny(root / "b", seed=3)
+    toys.save_tiny(root / "small", sample_size=4)
+    toys.save_tiny(root / "other", scheduler={"beta_schedule": "squaredcos_cap_v2"})
+    toys.save_tiny(root / "zero-snr", scheduler={"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"})
+    return Engine([root], allow_hub=False, device=torch.device("cpu"))

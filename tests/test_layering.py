@@ -3,6 +3,7 @@
 import ast
 import collections
 import graphlib
+import re
 import subprocess
 import sys
 
@@ -173,3 +174,10 @@ def test_what_a_fresh_interpreter_has_loaded():
     assert {"ddim_app", "torch"} <= core
     assert not core & {"diffusers", "gradio", "accelerate", "transformers"}
     assert (gradio, weights, device, hook_works) == ("False", "0", "False", "True")
+
+
+def test_nothing_is_imported_from_a_file_of_tests_or_fixtures():
+    """What several of them need lies in a module of its own, and fixtures in a conftest.py above them."""
+    wanted = re.compile(r"^\s*(?:from|import) tests\.(?:\w+\.)*(?:test_\w+|conftest)\b", re.MULTILINE)
+    files = {path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py") if wanted.search(path.read_text("utf-8"))}
+    assert files == set()

@@ -9,11 +9,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ddim_app.engine import Engine
 from ddim_app.models.catalogue import ROOT
-from tests.browser.conftest import FLAGS, chromium, open_page
-from tests.browser.test_invert import open_invert
-from tests.browser.test_learn import go, open_learn
-from tests.browser.test_matrix import run_matrix, set_view
-from tests.browser.test_recipe import runs_kept, set_pictures
+from tests.browser.inverting import open_invert
+from tests.browser.learning import go, open_learn
+from tests.browser.matrices import run_matrix, set_view
+from tests.browser.page import FLAGS, chromium, open_page
+from tests.browser.recipes import runs_kept, set_pictures
 from tests.browser.visitor import fill, run
 from tests.wire import served
 

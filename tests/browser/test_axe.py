@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import open_page
+from tests.browser.page import open_page
 
 KNOWN: list[dict[str, str]] = json.loads((Path(__file__).parent / "axe_known.json").read_text("utf-8"))
 MATCHES = "([target, known]) => { const node = document.querySelector(target); return known.map(one => node.matches(one)); }"

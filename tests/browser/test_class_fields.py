@@ -7,14 +7,10 @@ from playwright.sync_api import Browser, expect
 
 from ddim_app.engine import Engine
 from tests import toys
-from tests.browser.conftest import open_page, screenshot
+from tests.browser.classes import choose
+from tests.browser.page import open_page, screenshot
 from tests.browser.visitor import fill, run
 from tests.wire import served
-
-
-def choose(page, field: str, value: str) -> None:
-    page.locator(f"{field} input").fill(value)
-    page.locator(f"{field} input").press("Enter")
 
 
 def test_a_class_is_chosen_drawn_and_let_go(browser: Browser, tmp_path: Path) -> None:

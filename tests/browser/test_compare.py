@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from ddim_app.engine import Engine
-from tests.browser.conftest import asked_of_server, forget, open_page, screenshot, until_quiet
+from tests.browser.page import asked_of_server, forget, open_page, screenshot, until_quiet
 from tests.browser.visitor import alts, apart, boxes, cost, fill, pixels, run, slider, start_long_run, status
 from tests.wire import Brake, calls_after, wait_for
 

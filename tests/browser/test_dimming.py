@@ -5,10 +5,10 @@ from playwright.sync_api import Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.runs.sampling import Arm, Recipe
-from tests.browser.conftest import until_quiet
-from tests.browser.test_frame import open_tab
-from tests.browser.test_interpolate import frames, interpolate
-from tests.browser.test_recipe import note, paste
+from tests.browser.frame import open_tab
+from tests.browser.interpolating import frames, interpolate
+from tests.browser.page import until_quiet
+from tests.browser.recipes import note, paste
 from tests.browser.visitor import fill
 from tests.wire import wait_for
 

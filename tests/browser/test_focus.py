@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from ddim_app.engine import Engine
-from tests.browser.conftest import listening, open_page, until_quiet
+from tests.browser.page import listening, open_page, until_quiet
 from tests.browser.visitor import fill
 from tests.wire import served
 

@@ -7,25 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from ddim_app.media.animation import text_inside
-from tests.browser.conftest import listening, open_page
+from tests.browser.frame import TABS, box, open_tab
+from tests.browser.page import listening, open_page
 from tests.browser.visitor import fill, run, slider
 from tests.wire import wait_for
-
-TABS = {"compare": "Compare", "matrix": "Steps × η", "interpolate": "Interpolate", "invert": "Invert", "learn": "Learn"}
-
-
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=TABS[name]).click()
-    page.wait_for_function("name => document.body.dataset.tab === name", arg=name)
-
-
-def box(page: Page | FrameLocator, where: str) -> dict[str, float]:
-    found = page.locator(where).bounding_box()
-    assert found is not None
-    return dict(found)
 
 
 def test_bar_column_and_main_have_their_places_and_sizes(page: Page) -> None:

@@ -9,11 +9,10 @@ import torch
 from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
-from tests.browser.conftest import open_page, screenshot
-from tests.browser.test_class_fields import choose
+from tests.browser.classes import choose
+from tests.browser.page import open_page, screenshot
 from tests.browser.visitor import fill, run
 from tests.models import fake_hub as hub_server
-from tests.models.conftest import fake_hub  # noqa: F401  (a fixture)
 from tests.models.fake_hub import FakeHub
 from tests.models.hub_table import PICKLED, celebahq
 from tests.wire import served
@@ -23,7 +22,7 @@ LISTEN = """() => { window.said = []; const words = document.querySelector('#sta
 
 
 @pytest.fixture
-def hub(fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:  # noqa: F811
+def hub(fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     """A Hub with two models whose weights are pickled: one as google's of 2022, and one whose pickle calls a function."""
     for name in ("ddpm-celebahq-256", "ddpm-hostile"):
         (tmp_path / name).mkdir()

@@ -13,12 +13,10 @@ from ddim_app.runs import codecs
 from ddim_app.runs.interpolation import PathRecipe
 from ddim_app.runs.kinds import from_json
 from ddim_app.runs.sampling import Arm, Recipe
-from tests.browser.conftest import asked_of_server, screenshot, until_quiet
+from tests.browser.interpolating import frames, interpolate
+from tests.browser.page import asked_of_server, screenshot, until_quiet
 from tests.browser.visitor import apart, cost, fill, until_drawn
 from tests.wire import calls_after, wait_for
-
-CELLS = """where => [...document.querySelectorAll(where + ' canvas')]
-  .map(canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data].join())"""
 
 
 def open_tab(page: Page, way: str = "Line", steps: int = 4) -> None:
@@ -45,18 +43,6 @@ def choose(page: Page, field: str, words: str) -> None:
     page.locator("#path-more:not(:has(.open)) > button").click() if page.locator(f"#{field}").is_hidden() else None
     page.click(f"#{field} input")
     page.get_by_role("option", name=words, exact=True).click()
-
-
-def interpolate(page: Page) -> list[str]:
-    """Every frame's pixels of a finished run."""
-    until_drawn(page, "#strips table", lambda: page.click("#run-interpolate"))
-    page.wait_for_function("document.querySelector('#status-interpolate p').textContent.startsWith('Done')")
-    return frames(page)
-
-
-def frames(page: Page, where: str = "#strips td button") -> list[str]:
-    found: list[str] = page.evaluate(CELLS, where)
-    return found
 
 
 def test_the_tab_opens_on_a_loop_that_plays_and_asks_the_server_nothing(page: Page, engine: Engine) -> None:

@@ -6,9 +6,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.ui import run_tab
-from tests.browser.conftest import forget, open_page
-from tests.browser.test_invert import PIXELS, bring, drawn, first, open_invert, picture, run_inversion, until_other
-from tests.browser.test_recipe import copied, drop, note, paste, zipped
+from tests.browser.inverting import PIXELS, bring, drawn, first, open_invert, picture, run_inversion, until_other
+from tests.browser.page import forget, open_page
+from tests.browser.recipes import copied, drop, note, paste, zipped
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.runs import codecs
-from tests.browser.conftest import forget, listening, open_page, until_quiet
+from tests.browser.page import forget, listening, open_page, until_quiet
 from tests.browser.visitor import fill, slider
 from tests.wire import served, wait_for
 

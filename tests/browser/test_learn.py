@@ -10,7 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.ui.learn.inversion_panel import InversionPanel
-from tests.browser.conftest import open_page, screenshot, until_quiet
+from tests.browser.learning import go, open_learn
+from tests.browser.page import open_page, screenshot, until_quiet
 from tests.browser.visitor import fill
 from tests.wire import wait_for
 
@@ -19,18 +20,6 @@ LINES = """where => {
   const marks = [...drawn].map(one => one.getBoundingClientRect());
   return Math.max(0, ...marks.map(box => box.right)) - Math.min(1e9, ...marks.map(box => box.left)) > 100;
 }"""
-
-
-def open_learn(page: Page) -> None:
-    page.get_by_role("tab", name="Learn").click()
-    page.wait_for_selector("#world canvas")
-
-
-def go(page: Page, title: str, slug: str) -> None:
-    """To a chapter by the contents, until it is the one in sight."""
-    page.locator("#contents").get_by_role("link", name=title).click()
-    expect(page.locator("#contents [aria-current]")).to_contain_text(title)
-    expect(page.locator(f"#learn-{slug}")).to_be_in_viewport()
 
 
 def until_drawn(page: Page, where: str, words: str) -> None:

@@ -10,7 +10,7 @@ from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
 from ddim_app.ui.compare import live
 from ddim_app.ui.page_runs import PageRuns
-from tests.browser.conftest import open_page, screenshot
+from tests.browser.page import open_page, screenshot
 from tests.browser.visitor import fill, pixels, run, slider
 from tests.wire import Brake, calls_after, served, wait_for
 

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
-from tests.browser.conftest import open_page, screenshot
+from tests.browser.page import open_page, screenshot
 from tests.browser.visitor import fill
 from tests.wire import Brake, wait_for
 

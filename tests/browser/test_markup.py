@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import until_quiet
+from tests.browser.page import until_quiet
 
 
 def test_markup_in_a_field_shows_as_text(page: Page) -> None:

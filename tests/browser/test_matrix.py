@@ -9,13 +9,11 @@ from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.runs.kinds import from_json
 from ddim_app.ui.matrix import quality_fold
-from tests.browser.conftest import press_both, screenshot
+from tests.browser.matrices import CELLS, fill_area, run_matrix, set_view
+from tests.browser.page import press_both, screenshot
 from tests.browser.visitor import cost, fill, run, status, until_drawn
-from tests.ui.test_quality_fold import table
+from tests.ui.quality_tables import table
 from tests.wire import calls_after, wait_for
-
-CELLS = """() => [...document.querySelectorAll('#matrix canvas')]
-  .map(canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data].join())"""
 
 
 def open_matrix(page: Page, down: str, across: str) -> None:
@@ -25,13 +23,6 @@ def open_matrix(page: Page, down: str, across: str) -> None:
         page.fill(f"#{name} textarea, #{name} input", text)
     page.locator("#row-values textarea, #row-values input").press("Tab")
     expect(page.locator("#run-matrix")).to_be_visible()
-
-
-def run_matrix(page: Page) -> list[str]:
-    """Every cell's pixels of a finished matrix."""
-    until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
-    cells: list[str] = page.evaluate(CELLS)
-    return cells
 
 
 def test_the_tab_opens_on_the_stored_matrix(page: Page, engine: Engine) -> None:
@@ -126,19 +117,6 @@ def test_stop_keeps_the_cells_that_are_there(page: Page, engine: Engine) -> None
     assert len(set(page.evaluate(CELLS))) >= 2
 
 
-def set_view(page: Page, words: str, down: str = "", across: str = "", **fields: int) -> None:
-    """Presses a ready-made view, which begins a run of it, stops that, and sets other values."""
-    page.get_by_role("tab", name="Steps × η").click()
-    page.get_by_role("button", name=words).click()
-    page.click("#stop-matrix")
-    expect(page.locator("#run-matrix")).to_be_visible()
-    for name, value in fields.items():
-        fill(page, name.replace("_", "-"), value)
-    for name, text in (("row-values", down), ("column-values", across)):
-        if text:
-            fill_area(page, name, text)
-
-
 def test_a_view_sets_its_axes_and_runs_in_one_press_and_stays_marked(page: Page, engine: Engine) -> None:
     page.get_by_role("tab", name="Steps × η").click()
     expect(page.get_by_role("button", name="More steps, same noise")).to_have_class(re.compile(r"\bon\b"))
@@ -211,11 +189,6 @@ def test_equal_seconds_become_steps(page: Page) -> None:
     until_drawn(page, "#matrix table", lambda: page.click("#run-matrix"))
     assert page.locator("#matrix tbody th b").inner_text() == "0.2 s"
     assert page.locator("#matrix tbody th small").inner_text().endswith("steps")
-
-
-def fill_area(page: Page, name: str, text: str) -> None:
-    page.fill(f"#{name} textarea, #{name} input", text)
-    page.locator(f"#{name} textarea, #{name} input").press("Tab")
 
 
 def test_how_good_shows_the_models_table_and_for_another_model_the_command(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:

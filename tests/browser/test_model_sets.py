@@ -17,7 +17,7 @@ from ddim_app.studies import stored_sets
 from ddim_app.studies.set_cache import SetCache
 from ddim_app.ui.compare import model_sets
 from ddim_app.ui.compare.ladder import Ladder
-from tests.browser.conftest import asked_of_server, open_page, until_quiet
+from tests.browser.page import asked_of_server, open_page, until_quiet
 from tests.wire import served, wait_for
 
 HOST = Options(host="127.0.0.1", stored_sets=10)

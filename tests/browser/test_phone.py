@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import open_page, screenshot
-from tests.browser.test_frame import TABS, box, open_tab
+from tests.browser.frame import TABS, box, open_tab
+from tests.browser.page import open_page, screenshot
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ddim_app.engine import Engine
 from ddim_app.media.animation import text_inside
 from ddim_app.ui.components import stage
 from tests import toys
-from tests.browser.conftest import asked_of_server, open_page, until_quiet
+from tests.browser.page import asked_of_server, open_page, until_quiet
 from tests.browser.visitor import PAYLOADS, READ, fill, pixels, run, scrub, step
 from tests.wire import Brake, served
 

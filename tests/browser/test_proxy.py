@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.engine.options import Options
-from tests.browser.conftest import open_page
+from tests.browser.page import open_page
 from tests.browser.visitor import fill, pixels
 from tests.nginx import Nginx, nginx
 from tests.wire import Brake, served, wait_for

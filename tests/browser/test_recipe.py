@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
 from ddim_app.runs import codecs
 from ddim_app.runs.sampling import Arm, Recipe
-from tests.browser.conftest import forget, open_page, opened, press_both, screenshot, until_quiet
+from tests.browser.page import forget, open_page, opened, press_both, screenshot, until_quiet
+from tests.browser.recipes import copied, drop, note, paste, runs_kept, set_pictures, zipped
 from tests.browser.visitor import fill, pixels, run, start_long_run, until_drawn
 from tests.wire import wait_for
 
@@ -33,43 +33,8 @@ def bar(page: Page) -> Page:
     return page
 
 
-def copied(page: Page, form: str, start: str) -> str:
-    page.get_by_label(form, exact=True).check()
-    page.wait_for_function("start => document.querySelector('#copied textarea')?.value.startsWith(start)", arg=start)
-    return page.input_value("#copied textarea")
-
-
-def note(page: Page, words: str) -> None:
-    expect(page.locator("#restore-note")).to_contain_text(words)
-
-
-def drop(page: Page, name: str, data: bytes) -> None:
-    page.set_input_files("#drop-picture input[type=file]", {"name": name, "mimeType": "application/octet-stream", "buffer": data})
-
-
-def paste(page: Page, words: str) -> None:
-    page.fill("#paste-recipe textarea", words)
-    page.locator("#paste-recipe").get_by_role("button", name="Restore").click()
-
-
 def field(page: Page, name: str, value: str) -> None:
     expect(page.locator(f"#{name} input")).to_have_value(value)
-
-
-def zipped(page: Page) -> tuple[str, dict[str, bytes]]:
-    """The zip of the open tab's last run: its name, and its files by theirs."""
-    with page.expect_download() as download:
-        page.click("#save-pictures")
-    with zipfile.ZipFile(download.value.path()) as files:
-        return download.value.suggested_filename, {name: files.read(name) for name in files.namelist()}
-
-
-def set_pictures(page: Page, count: int) -> None:
-    page.locator("#pictures").get_by_role("radio", name=str(count), exact=True).check()
-
-
-def runs_kept(page: Page, count: int) -> None:
-    expect(page.locator("#history .strip li")).to_have_count(count + 1)  # the stored one is there from the beginning
 
 
 def test_a_downloaded_picture_brings_its_run_back_to_the_last_pixel(bar: Page, url: str) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.engine import Engine
 from ddim_app.ui.compare import ladder, live
-from tests.browser.conftest import open_page, screenshot
+from tests.browser.page import open_page, screenshot
 from tests.browser.visitor import fill, pixels
 from tests.wire import served, wait_for
 

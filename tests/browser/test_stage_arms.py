@@ -11,9 +11,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from ddim_app.ui.components import stage
 from ddim_app.ui.theme import launch_options
-from tests.browser.conftest import screenshot
+from tests.browser.page import screenshot
 from tests.browser.visitor import PAYLOADS, READ, pixels, scrub
-from tests.ui.test_stage import frames_of, plan_of
+from tests.ui.stages import frames_of, plan_of
 
 
 @contextmanager

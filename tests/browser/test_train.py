@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from ddim_app.engine import Engine
 from ddim_app.models.catalogue import ROOT
-from tests.browser.conftest import open_page, screenshot
+from tests.browser.page import open_page, screenshot
 from tests.browser.visitor import fill, pixels, run
 from tests.train_tools import save_drawings
 from tests.wire import served

@@ -14,8 +14,8 @@ import time
 from playwright.sync_api import Page, sync_playwright
 
 from ddim_app.models.catalogue import ROOT
-from tests.browser.conftest import FLAGS, chromium
-from tests.browser.test_learn import go, open_learn
+from tests.browser.learning import go, open_learn
+from tests.browser.page import FLAGS, chromium
 
 STATUS = "document.querySelector('#status p')?.textContent.startsWith('{}')"
 

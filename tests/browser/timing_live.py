@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from ddim_app.models.catalogue import ROOT
-from tests.browser.conftest import FLAGS, chromium, open_page
+from tests.browser.page import FLAGS, chromium, open_page
 from tests.browser.timing import free_port, told
 
 TIMES = 20

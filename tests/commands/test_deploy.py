@@ -14,7 +14,6 @@ from ddim_app.models.catalogue import Catalogue
 from ddim_app.models.loading import load
 from ddim_app.models.model_files import WEIGHTS
 from tests import toys
-from tests.models.conftest import fake_hub  # noqa: F401  (a fixture)
 from tests.models.fake_hub import FakeHub
 
 NAME = "google/ddpm-cifar10-32"
@@ -30,7 +29,7 @@ def deployed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 def test_a_pickle_lies_in_the_space_as_safetensors_and_no_start_fetches_it(
-    fake_hub: FakeHub,  # noqa: F811
+    fake_hub: FakeHub,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

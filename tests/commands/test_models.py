@@ -13,7 +13,6 @@ from diffusers import DDPMPipeline
 from ddim_app import __main__ as command_line
 from ddim_app.models import catalogue as catalogue_module
 from ddim_app.models.loading import load
-from tests.models.conftest import fake_hub  # noqa: F401  (a fixture)
 from tests.models.hub_table import cifar10_old, edited, flowers, plain, saved, without_a_size
 
 
@@ -37,7 +36,7 @@ def command(tiny_root, tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_list_has_a_line_for_each_model_and_the_reason_where_one_does_not_open(command, fake_hub, tmp_path):  # noqa: F811
+def test_the_list_has_a_line_for_each_model_and_the_reason_where_one_does_not_open(command, fake_hub, tmp_path):
     (tmp_path / "repository").mkdir()
     plain(tmp_path / "repository")
     fake_hub.repositories["somebody/model"] = tmp_path / "repository"
@@ -54,7 +53,7 @@ def test_the_list_has_a_line_for_each_model_and_the_reason_where_one_does_not_op
     )
 
 
-def test_check_says_it_before_any_weights_are_downloaded(command, fake_hub, tmp_path):  # noqa: F811
+def test_check_says_it_before_any_weights_are_downloaded(command, fake_hub, tmp_path):
     (tmp_path / "repository").mkdir()
     flowers(tmp_path / "repository")
     fake_hub.repositories["somebody/model"] = tmp_path / "repository"
@@ -105,7 +104,7 @@ def test_what_convert_writes_is_loaded_by_stock_diffusers(command, tmp_path, bui
     assert "folder must be a new folder, or an empty one" in status
 
 
-def test_a_model_that_does_not_say_its_size_opens_once_that_is_named(command, fake_hub, tmp_path):  # noqa: F811
+def test_a_model_that_does_not_say_its_size_opens_once_that_is_named(command, fake_hub, tmp_path):
     """Refused with what to type; checked with it before any weights are fetched; what convert writes opens everywhere."""
     (tmp_path / "repository").mkdir()
     without_a_size(tmp_path / "repository")

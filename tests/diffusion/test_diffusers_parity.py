@@ -15,13 +15,8 @@ from ddim_app.diffusion import formulas
 from ddim_app.diffusion.sampler import Row
 from ddim_app.diffusion.schedule import Schedule, betas, cumulative, from_config, timesteps
 from tests import toys
+from tests.diffusion.parity import close, ddpm_loop, drawn_by_ddpm, in_float64
 from tests.toys import LINEAR
-
-
-def in_float64(scheduler, schedule=LINEAR):
-    scheduler.alphas_cumprod = schedule.alphas_cumprod
-    scheduler.final_alpha_cumprod = scheduler.one = torch.ones((), dtype=torch.float64)
-    return scheduler
 
 
 def ddim_loop(scheduler, x, num_steps, predict=toys.network, draw=None, **step):
@@ -31,24 +26,6 @@ def ddim_loop(scheduler, x, num_steps, predict=toys.network, draw=None, **step):
         noise = draw(t, t_next)[None] if draw else None
         x = scheduler.step(predict(x, torch.full((len(x),), t)), t, x, variance_noise=noise, **step).prev_sample
     return x
-
-
-def ddpm_loop(scheduler, x, generator, predict=toys.network):
-    for t in scheduler.timesteps.tolist():
-        x = scheduler.step(predict(x, torch.full((len(x),), t)), t, x, generator=generator).prev_sample
-    return x
-
-
-def drawn_by_ddpm(visited, shape, seed, dtype=torch.float64):
-    """What DDPMScheduler.step takes from its generator, as a `draw` for each picture of the batch."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = {t: torch.randn(shape, generator=generator, dtype=dtype) for t in visited if t > 0}
-    return [lambda cur, nxt, i=i: noise[cur][i] for i in range(shape[0])]
-
-
-def close(actual, expected):
-    """To 1e-12 of the largest value: unclipped, the toy network's pictures grow far beyond 1."""
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12 * max(1.0, expected.abs().max().item()))
 
 
 # Where diffusers is right.

@@ -9,35 +9,17 @@ import torch
 from ddim_app.diffusion import exact_inversion, fixed_point_inversion, naive_inversion
 from ddim_app.diffusion.naive_inversion import AskedNetwork, InversionMove
 from ddim_app.diffusion.noise import initial_noise
-from ddim_app.diffusion.sampler import Query, answer
 from ddim_app.diffusion.schedule import SPACINGS, Schedule
 from ddim_app.models.catalogue import ROOT
 from ddim_app.models.loading import load
 from tests import toys
+from tests.diffusion.driven import DATA, run
 from tests.oracle import Gaussian
 from tests.toys import LINEAR
 
-DATA = Gaussian(0.0, 0.5)
 SHIFTED = Gaussian(0.3, 0.5)
 NETWORK = AskedNetwork(LINEAR.level(0))
 X0 = 0.5 * toys.pictures(2)
-
-
-def run(process, predict=None):
-    """(what the process returns, its moves, its evaluations)."""
-    predict = predict or DATA.network(LINEAR.alphas_cumprod)
-    moves, asked = [], 0
-    try:
-        item = next(process)
-        while True:
-            if isinstance(item, Query):
-                asked += 1
-                item = process.send(answer(item, predict(item.x_t, torch.tensor(item.t))))
-            else:
-                moves.append(item)
-                item = next(process)
-    except StopIteration as stop:
-        return stop.value, moves, asked
 
 
 def network_of(data, prediction_type):

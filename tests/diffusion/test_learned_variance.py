@@ -10,7 +10,7 @@ from ddim_app.diffusion.formulas import ddim_sigma, sigma_hat
 from ddim_app.diffusion.sampler import Row
 from ddim_app.diffusion.schedule import from_config
 from tests import toys
-from tests.diffusion.test_diffusers_parity import close, ddpm_loop, drawn_by_ddpm, in_float64
+from tests.diffusion.parity import close, ddpm_loop, drawn_by_ddpm, in_float64
 
 CHAINS = {
     "linear": {"variance_type": "learned_range"},

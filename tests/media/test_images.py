@@ -12,12 +12,7 @@ from PIL import Image, ImageCms
 
 from ddim_app.media import images
 from tests import toys
-
-
-def encoded(image, kind="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+from tests.image_files import encoded
 
 
 def colour(image):

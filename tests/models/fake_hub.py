@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 CHUNK = 4_000_000
 """Bytes that are sent at a time."""
 LARGE = (".safetensors", ".bin", ".pt")
@@ -184,3 +186,16 @@ def serving() -> Iterator[FakeHub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def reach(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Sends the client library to that Hub, with an empty cache."""
+    from huggingface_hub import constants  # here, since conftest must set the environment before this import
+
+    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 20_000)
+    monkeypatch.delenv("HF_TOKEN", raising=False)

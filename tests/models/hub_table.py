@@ -21,8 +21,7 @@ from ddim_app.models.catalogue import Catalogue
 from ddim_app.models.loading import ModelError
 from ddim_app.models.model_files import WEIGHTS
 from tests import toys
-from tests.models.conftest import reach
-from tests.models.fake_hub import FakeHub, serving
+from tests.models.fake_hub import FakeHub, reach, serving
 
 PICKLED = "diffusion_pytorch_model.bin"
 NAME = "somebody/model"

@@ -20,7 +20,7 @@ from ddim_app.runs.mixing import MixRecipe
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.runs.sources import Source, of_pixels, of_tensor
 from tests import toys
-from tests.runs.test_contract import asked
+from tests.runs.queries import asked
 from tests.toys import LINEAR
 
 CPU = torch.device("cpu")

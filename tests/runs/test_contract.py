@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 import torch
 
-from ddim_app.diffusion.sampler import Query, answer
 from ddim_app.runs.kinds import KINDS
 from tests.golden import measure
 from tests.golden.recipes import RECIPES
+from tests.runs.queries import asked
 
 CPU = torch.device("cpu")
 
@@ -16,21 +16,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
     return measure.engine(tmp_path_factory.mktemp("models"))
-
-
-def asked(process):
-    """(network, rows) of each query of a process, whose networks are a formula; and the numbers of the steps that it reports."""
-    queries, steps, item = [], [], next(process)
-    while True:
-        try:
-            if isinstance(item, Query):
-                queries.append((item.network, len(item.t)))
-                item = process.send(answer(item, (0.5 * item.x_t).sin()))
-            else:
-                steps.append(item.k)
-                item = next(process)
-        except StopIteration:
-            return queries, steps
 
 
 def adapts(recipe):

@@ -10,22 +10,22 @@ from ddim_app.runs.decoding import Decoded
 from ddim_app.runs.inversion import InversionArm
 from ddim_app.runs.sources import Source, of_tensor
 from ddim_app.studies import inversion_table
-from tests.runs.test_inversion_plan import PICTURE, asked, engine  # noqa: F401
+from tests.inversions import PICTURE, asked
 
 
-def decoded(engine, data, **settings):  # noqa: F811
+def decoded(engine, data, **settings):
     *_, last = engine.run(decoding.of_file(data, model="a", **settings))
     assert isinstance(last, Decoded)
     return last.back
 
 
-def latent_of(engine, method, **settings):  # noqa: F811
+def latent_of(engine, method, **settings):
     found = inversion_table.invert(engine, asked(InversionArm(method=method, steps=6), **settings))[0]
     return found, latent_files.save(found.latent)
 
 
 @pytest.mark.parametrize("method", ["fixed-point", "o-belm", "stochastic", "stochastic-chain"])
-def test_a_saved_latent_is_decoded_as_it_was(engine, method):  # noqa: F811
+def test_a_saved_latent_is_decoded_as_it_was(engine, method):
     found, data = latent_of(engine, method)
     value = decoding.of_file(data, model="a")
     assert kinds.from_json(value.to_json()) == value
@@ -35,7 +35,7 @@ def test_a_saved_latent_is_decoded_as_it_was(engine, method):  # noqa: F811
     assert decoding.same(planned)
 
 
-def test_a_single_latent_takes_another_eta_and_other_steps(engine):  # noqa: F811
+def test_a_single_latent_takes_another_eta_and_other_steps(engine):
     found, data = latent_of(engine, "fixed-point")
     noisy = decoded(engine, data, eta=1)
     assert not torch.allclose(noisy, found.back)
@@ -44,7 +44,7 @@ def test_a_single_latent_takes_another_eta_and_other_steps(engine):  # noqa: F81
     assert engine.plan(decoding.of_file(data, model="a", steps=20)).transitions == 20
 
 
-def test_a_noise_map_is_used_under_another_start(engine):  # noqa: F811
+def test_a_noise_map_is_used_under_another_start(engine):
     found, data = latent_of(engine, "stochastic")
     same = decoded(engine, data, edited=PICTURE)
     assert float(metrics.mse(same, found.without_residual).max()) < 1e-6
@@ -66,19 +66,19 @@ def test_a_noise_map_is_used_under_another_start(engine):  # noqa: F811
         ("fixed-point", {"model": "small"}, "must fit the model: it is 3x8x8"),
     ],
 )
-def test_what_a_latent_cannot_do_gets_a_sentence(engine, method, settings, sentence):  # noqa: F811
+def test_what_a_latent_cannot_do_gets_a_sentence(engine, method, settings, sentence):
     _, data = latent_of(engine, method)
     with pytest.raises(FieldError, match=sentence):
         engine.plan(decoding.of_file(data, **({"model": "a"} | settings)))
 
 
-def test_a_noise_map_of_a_seed_knows_no_picture_to_edit(engine):  # noqa: F811
+def test_a_noise_map_of_a_seed_knows_no_picture_to_edit(engine):
     _, data = latent_of(engine, "stochastic", sources=(Source(seed=1),))
     with pytest.raises(FieldError, match="needs a latent that knows the picture"):
         engine.plan(decoding.of_file(data, model="a", edited=PICTURE))
 
 
 @pytest.mark.parametrize("text", ["!", "AAAA", "", 7])
-def test_what_is_no_latent_gets_a_sentence(engine, text):  # noqa: F811
+def test_what_is_no_latent_gets_a_sentence(engine, text):
     with pytest.raises(FieldError, match="latent must be"):
         engine.plan(decoding.DecodeRecipe(latent=text, model="a"))

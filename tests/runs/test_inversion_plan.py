@@ -12,32 +12,15 @@ from ddim_app.diffusion import gaussianity, metrics
 from ddim_app.diffusion.batch_sizes import BUCKETS
 from ddim_app.diffusion.lockstep import in_lockstep
 from ddim_app.diffusion.sampler import Query, drive
-from ddim_app.engine import Engine
 from ddim_app.engine.limits import Budget
 from ddim_app.errors import FieldError, RunError
 from ddim_app.runs import inversion_routes, kinds, latent_files, sampling
-from ddim_app.runs.inversion import METHODS, InversionArm, InvertRecipe
+from ddim_app.runs.inversion import METHODS, InversionArm
 from ddim_app.runs.inversion_plan import InversionResult, InversionStep
 from ddim_app.runs.sources import Source, of_tensor
 from ddim_app.studies import inversion_table
 from tests import toys
-
-PICTURE = of_tensor(toys.pictures(1, (3, 8, 8))[0] / 2)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    toys.save_tiny(root / "a")
-    toys.save_tiny(root / "b", seed=3)
-    toys.save_tiny(root / "small", sample_size=4)
-    toys.save_tiny(root / "other", scheduler={"beta_schedule": "squaredcos_cap_v2"})
-    toys.save_tiny(root / "zero-snr", scheduler={"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"})
-    return Engine([root], allow_hub=False, device=torch.device("cpu"))
-
-
-def asked(*ways, **settings):
-    return InvertRecipe(**({"model": "a", "sources": (PICTURE,), "arms": ways or (InversionArm(steps=5),)} | settings))
+from tests.inversions import PICTURE, asked
 
 
 def test_a_recipe_goes_through_json():

@@ -13,7 +13,7 @@ from ddim_app.errors import FieldError
 from ddim_app.runs.inversion import METHODS, InversionArm, InvertRecipe
 from ddim_app.studies import inversion_table
 from tests import toys
-from tests.runs.test_inversion_plan import PICTURE
+from tests.inversions import PICTURE
 
 X = toys.pictures(2, (3, 8, 8)).clamp(-1, 1)
 

@@ -12,7 +12,7 @@ from ddim_app.train import averages, state
 from ddim_app.train.config import TrainError
 from ddim_app.train.run_folder import RunFolder
 from tests import toys
-from tests.train.test_held_out_words import course
+from tests.train.losses import course
 
 
 def scaled(network, factor):

@@ -1,23 +1,12 @@
 """What is said of held-out losses: only what is more than chance is called learning or getting worse."""
 
 import math
-import statistics
 
 import numpy as np
 import pytest
 
 from ddim_app.train import held_out_words
-
-
-def line(step, *groups):
-    return {"step": step, "loss": statistics.mean(groups), "groups": list(groups)}
-
-
-def course(*means, spread=0.001):
-    """Lines of these mean losses whose eight groups change by almost the same."""
-    own = np.linspace(-0.3, 0.3, 8)
-    wobble = spread * np.resize([1, -1], 8)
-    return [line(100 * i, *(mean * (1 + own) + wobble * (i % 2))) for i, mean in enumerate(means)]
+from tests.train.losses import course, line
 
 
 def test_the_error_covers_19_of_20_changes():

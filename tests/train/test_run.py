@@ -221,7 +221,7 @@ def test_the_seed_and_nothing_else_decides(place, worker, finished):
 
 
 def test_the_command_prints_no_remarks_of_libraries(place, worker):
-    from tests.train.test_data import save_hostile
+    from tests.train.hostile_pictures import save_hostile
 
     save_drawings(place / "mixed", 12)
     hostile = save_hostile(place / "mixed" / "hostile")

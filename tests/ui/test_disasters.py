@@ -21,7 +21,7 @@ from ddim_app.errors import RunError
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.ui.uploads import GONE
 from tests import toys
-from tests.media.test_images import encoded
+from tests.image_files import encoded
 from tests.open_page import uploaded
 from tests.server import Server, app, call, get, named, post
 from tests.wire import Brake, served, wait_for

@@ -14,7 +14,7 @@ from ddim_app.media import images
 from ddim_app.runs import latent_files
 from ddim_app.runs.kinds import from_json
 from tests import toys
-from tests.ui.test_uploads import header_of
+from tests.image_files import header_of
 from tests.wire import patient_client, served
 
 

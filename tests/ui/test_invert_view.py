@@ -16,10 +16,10 @@ from ddim_app.runs.sources import of_pixels
 from ddim_app.ui import build_ui
 from ddim_app.ui.invert import reading, view, ways
 from ddim_app.ui.invert.view import PAPER, InversionView
-from tests.runs.test_inversion_plan import PICTURE, asked, engine  # noqa: F401
+from tests.inversions import asked
 
 
-def board_of(engine, recipe):  # noqa: F811
+def board_of(engine, recipe):
     board = InversionView(engine.plan(recipe))
     return board, board.complete(list(engine.run(recipe)), None)
 
@@ -28,7 +28,7 @@ def pixels(uri):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
 
 
-def test_a_run_is_shown_with_its_verdict_its_way_and_its_numbers(engine):  # noqa: F811
+def test_a_run_is_shown_with_its_verdict_its_way_and_its_numbers(engine):
     board, value = board_of(engine, asked(InversionArm(method="fixed-point", steps=5)))
     assert value["complete"]
     assert value["verdict"]["first"]
@@ -53,14 +53,14 @@ def test_of_many_steps_a_few_are_shown_and_the_last_always(steps):
     assert kept[-1] == steps - 1
 
 
-def test_a_new_run_begins_with_its_own_picture_and_nothing_of_the_one_before(engine):  # noqa: F811
+def test_a_new_run_begins_with_its_own_picture_and_nothing_of_the_one_before(engine):
     plan = engine.plan(replace(asked(InversionArm(steps=5)), sources=(of_pixels(torch.zeros(3, 8, 8)),)))
     value = InversionView(plan).add([])
     assert value["fresh"]
     assert (pixels(value["original"]) == 128).all()
 
 
-def test_a_curve_has_the_papers_points_behind_it(engine):  # noqa: F811
+def test_a_curve_has_the_papers_points_behind_it(engine):
     recipe = asked(*(InversionArm(method=method, steps=steps) for steps in (5, 10) for method in ("ddim-target", "o-belm")))
     found = dict(enumerate(engine.run(recipe).result))
     table, plot = view.curve_of(recipe.arms, found)
@@ -70,7 +70,7 @@ def test_a_curve_has_the_papers_points_behind_it(engine):  # noqa: F811
     ]  # fmt: skip
 
 
-def test_ways_are_known_once_they_were_gone_and_o_belm_comes_first(engine):  # noqa: F811
+def test_ways_are_known_once_they_were_gone_and_o_belm_comes_first(engine):
     known, recipe = ways.KnownWays(), asked(InversionArm(method="fixed-point", steps=3))
     board = ways.WaysBoard(recipe, ["hash"], known)
     assert [[arm.method for arm in missing.arms] for missing in board.missing()][:2] == [["o-belm"], ["fixed-point"]]
@@ -88,12 +88,12 @@ def test_ways_are_known_once_they_were_gone_and_o_belm_comes_first(engine):  # n
     assert ways.WaysBoard(recipe, ["other"], known).missing()
 
 
-def test_of_one_step_there_is_no_o_belm(engine):  # noqa: F811
+def test_of_one_step_there_is_no_o_belm(engine):
     board = ways.WaysBoard(asked(InversionArm(method="fixed-point", steps=1)), ["hash"], ways.KnownWays())
     assert {"o-belm", "o-belm-single"} == set(METHODS) - {row["method"] for row in board.value()["rows"]}
 
 
-def test_a_latent_that_is_drawn_another_way_says_how_far_it_is(engine):  # noqa: F811
+def test_a_latent_that_is_drawn_another_way_says_how_far_it_is(engine):
     source = of_pixels(torch.linspace(-1, 1, 192).view(3, 8, 8))
     board, _ = board_of(engine, replace(asked(InversionArm(method="fixed-point", steps=5)), sources=(source,)))
     _, value = board_of(engine, of_file(board.latent, model="a", eta=0.5))
@@ -102,7 +102,7 @@ def test_a_latent_that_is_drawn_another_way_says_how_far_it_is(engine):  # noqa:
     assert (pixels(value["original"]) == pixels(f"data:image/png;base64,{source.png}")).all()
 
 
-def test_a_pair_is_not_sent_on(engine):  # noqa: F811
+def test_a_pair_is_not_sent_on(engine):
     board, _ = board_of(engine, asked(InversionArm(method="o-belm", steps=5)))
     with pytest.raises(ValueError, match="it holds a pair latent"):
         reading.single_latent(board.latent)
@@ -110,7 +110,7 @@ def test_a_pair_is_not_sent_on(engine):  # noqa: F811
         reading.single_latent(None)
 
 
-def test_where_a_host_lets_nothing_run_unasked_a_picture_waits_for_run(engine):  # noqa: F811
+def test_where_a_host_lets_nothing_run_unasked_a_picture_waits_for_run(engine):
     computing = [
         sum(fn.validator is not None for fn in build_ui(engine, live=live).fns.values()) for live in (True, False)
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from ddim_app.runs.latent_files import Latent
 from ddim_app.runs.sources import of_tensor
 from ddim_app.ui.invert import verdict
 from tests import toys
-from tests.diffusion.test_inversion import run
+from tests.diffusion.driven import run
 
 T = 1000
 PICTURE = from_pixels(to_pixels(toys.pictures(1, (3, 32, 32), seed=1) / 3))

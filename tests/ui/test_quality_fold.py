@@ -5,22 +5,9 @@ import torch
 
 from ddim_app.engine import Engine
 from ddim_app.studies import quality_files
-from ddim_app.studies.quality_table import QualityTable, SetFigures
-from ddim_app.studies.set_distances import DistanceEstimate, Shares
 from ddim_app.ui.matrix import quality_fold
 from tests import toys
-
-
-def figures(value):
-    shares = Shares(0.5, 0.5, 0.5, 0.5)
-    return SetFigures(512, DistanceEstimate(value, 0.01), DistanceEstimate(10 * value, 0.1), shares)
-
-
-def table(weights="a" * 64):
-    """Two etas that have a name, two between, and sigma-hat, which has no cell of 10 steps."""
-    values = {("0", 5): 0.7, ("0", 10): 0.4, ("0.2", 5): 0.75, ("0.5", 5): 0.8, ("1", 5): 0.9, ("sigma-hat", 5): 0.95}
-    cells = {place: figures(value) for place, value in values.items()}
-    return QualityTable("tiny", {"weights": weights}, "real.npz", 512, cells, {"other pictures of the reference": figures(0.0007)})
+from tests.ui.quality_tables import table
 
 
 def test_a_stored_table_is_in_the_papers_layout_with_its_errors():

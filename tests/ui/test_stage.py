@@ -3,43 +3,23 @@
 import base64
 import io
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ddim_app.diffusion.schedule import Level
 from ddim_app.media import animation
 from ddim_app.media.animation import text_inside
 from ddim_app.media.images import data_uri, to_pil, to_pixels
 from ddim_app.runs import codecs
 from ddim_app.runs.kinds import from_json
-from ddim_app.runs.sampling import Arm, Frame, Recipe, SamplingPlan, arm_row
 from ddim_app.ui import run_films
 from ddim_app.ui.components.stage import FEWEST_FRAMES, FINAL_BYTES, REPLAY_BYTES, StageFrames, stored_run, unique
 from ddim_app.ui.run_films import make, moments, sheet
-from tests.toys import LINEAR
+from tests.ui.stages import frames_of, plan_of
 
 VISITOR = 24_000_000
-
-
-def plan_of(*steps, pictures=2, side=8):
-    """A plan without a network: an arm for each number of steps."""
-    recipe = Recipe(arms=tuple(Arm(steps=count) for count in steps), pictures=pictures, seed=3)
-    model = SimpleNamespace(shape=(3, side, side), schedule=LINEAR)
-    return SamplingPlan(recipe, (model,), tuple(arm_row(arm, model) for arm in recipe.arms))
-
-
-def frames_of(plan, picture):
-    """All frames of the plan, `picture(k)` standing for x_t, pred_x0 and eps."""
-    shape = (plan.recipe.pictures, *plan.model.shape)
-    for k in range(plan.transitions):
-        x = picture(k).expand(shape) if callable(picture) else picture
-        for arm, row in enumerate(plan.rows):
-            if k < row.transitions:
-                yield Frame(arm, k, row.transitions, Level(row.levels[k].t, 0.5), 0.1, x, x, x, k)
 
 
 def reel_of(plan, picture=None):

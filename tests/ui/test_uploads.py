@@ -1,7 +1,6 @@
 """Uploads: every picture file becomes a fitted picture, every other one a sentence."""
 
 import io
-import zlib
 
 import gradio as gr
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image
 from ddim_app.errors import FieldError
 from ddim_app.ui import uploads
 from tests import toys
-from tests.media.test_images import encoded
+from tests.image_files import encoded, header_of
 
 GIF = [Image.new("P", (9, 9), colour) for colour in (1, 2, 3)]
 
@@ -51,13 +50,6 @@ def test_a_picture_turned_by_exif_is_upright():
     exif = image.getexif()
     exif[0x0112] = 6
     assert uploads.opened(encoded(image, "JPEG", exif=exif)).size == (2, 6)
-
-
-def header_of(width, height):
-    data = bytearray(encoded(Image.new("RGB", (1, 1))))
-    data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
-    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
-    return bytes(data)
 
 
 @pytest.mark.parametrize(
