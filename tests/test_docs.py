@@ -1,10 +1,12 @@
-"""README, CONTRIBUTING and docs/: what they name is there, commands are read by their own parsers, and Python runs as printed."""
+"""README, CONTRIBUTING and docs/: what they name is there, commands are read by their own parsers and run, as Python does."""
 
 import argparse
 import contextlib
 import importlib
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from ddim_app.engine import Engine, options
 from ddim_app.media import animation
 from ddim_app.models.catalogue import ROOT
 from ddim_app.train import config
+from tests import train_tools
 from tests.browser import pictures
 from tests.wire import served
 
@@ -28,6 +31,7 @@ WITHOUT_OPTIONS = {
     "ddim_app.ui.first_run",
 }
 ADDRESS = "http://127.0.0.1:7860"
+COMMAND = r"^(?:\$ )?(?:python |torchrun |accelerate |pip |bash |hf |ruff )"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -101,6 +105,66 @@ def test_every_command_is_read_by_its_parser(page, monkeypatch, capsys):
         except SystemExit as ended:
             if ended.code:
                 pytest.fail(f"{command}: {capsys.readouterr().err}")
+
+
+def blocks(page: Path) -> list[tuple[str, list[str], list[str]]]:
+    """(why it is not run, or nothing; the commands; what is printed below them) of each block of commands."""
+    found = []
+    for match in FENCE.finditer(text := page.read_text("utf-8").replace("\\\n", " ")):
+        language, lines = match[1], match[2].splitlines()
+        if language not in ("bash", "console"):
+            assert not re.search(COMMAND, match[2], re.MULTILINE), f"{page.name}: a block of commands is `bash` or `console`"
+            continue
+        typed = [line.removeprefix("$ ") for line in lines if language == "bash" or line.startswith("$ ")]
+        why = re.search(r"<!-- not run: (.+) -->\s*$", text[: match.start()])
+        found.append((why[1] if why else "", typed, [line for line in lines if line and language == "console" and line[0] != "$"]))
+    return found
+
+
+def run_as_printed(command: str) -> None:
+    """Calls a command of this project in this process."""
+    words = shlex.split(command)
+    assert words[:2] == ["python", "-m"], f"{command}: say before the block why it is not run: <!-- not run: ... -->"
+    if words[2] == "ddim_app.train":  # a process of its own, since it answers signals
+        here = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *words[1:]], check=True, env=here)
+        return
+    module = importlib.import_module("ddim_app.__main__" if words[2] == "ddim_app" else words[2])
+    sys.argv = words[2:]
+    try:
+        module.main()
+    except SystemExit as ended:
+        if ended.code:  # of --help it is 0
+            raise
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(not why for why, _, _ in blocks(page))], ids=name)
+def test_blocks_of_commands_run_as_printed(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    for why, typed, printed in blocks(page):
+        for command in [] if why else typed:
+            run_as_printed(command)
+        said = capsys.readouterr().out.splitlines()
+        assert why or set(printed) <= set(said), said
+
+
+def test_every_page_with_a_block_of_commands_was_read():
+    every = [block for page in PAGES for block in blocks(page)]
+    assert sum(not why for why, _, _ in every) >= 4
+    assert all(typed for _, typed, _ in every)
+
+
+def test_commands_that_only_tell_run_as_printed(tmp_path, monkeypatch, capfd):
+    """Those within the text: help, lists, and the report on pictures before a training."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    train_tools.save_drawings(Path("my_photos"), 25)
+    tell = sorted(command for page in PAGES for command in commands(page) if command.endswith(("--help", "--dry-run")))
+    assert tell
+    for command in tell:
+        run_as_printed(f"python -m {command}")
+        assert capfd.readouterr().out
 
 
 def test_commands_are_found():
