@@ -202,6 +202,17 @@ def test_the_readme_is_short():
     assert text.index("pip install -r requirements.txt && python app.py") < text.index("bash tests/run.sh") < 39
 
 
+def test_contributing_is_a_page():
+    assert len((ROOT / "CONTRIBUTING.md").read_text("utf-8").splitlines()) <= 60
+
+
+def test_the_workflow_runs_what_everybody_runs_on_each_python():
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text("utf-8")
+    assert re.search(r"^ +python: (.+)$", workflow, re.MULTILINE)[1] == '["3.11", "3.12", "3.13"]'
+    assert re.findall(r"^ +- run: (.+)$", workflow, re.MULTILINE) == ["bash .ci/run"]
+    assert (ROOT / ".ci" / "run").is_file()
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if "```python\n" in page.read_text("utf-8")], ids=name)
 def test_python_runs_as_printed(page, tmp_path, monkeypatch, tiny_root, capsys):
     """But for the address of the server, and with 3 steps."""

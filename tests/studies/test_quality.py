@@ -15,7 +15,7 @@ from ddim_app.media.images import to_pixels
 from ddim_app.models import loading
 from ddim_app.runs.sampling import Arm, Recipe
 from ddim_app.studies import quality_files, quality_table
-from ddim_app.studies.picture_features import FeatureSpace, features
+from ddim_app.studies.picture_features import DIMENSIONS, FeatureSpace, features
 from ddim_app.studies.quality_table import QualityCell, QualityTable, Reference, SetFigures, parse_rows, read_pictures
 from ddim_app.studies.set_distances import DistanceEstimate, Shares
 from tests import toys
@@ -117,6 +117,32 @@ def test_pictures_of_a_reference_are_averaged_in_blocks_and_chosen_alike(place):
     nearest = np.abs(whole[None] - pixels[:, None]).max((2, 3, 4)).min(1)
     assert nearest.max() <= 0.75
     assert np.array_equal(pixels, read_pictures("reference", place / "real.npz", (3, 16, 16), 20)[:10])
+
+
+def test_beside_the_cells_stand_held_out_pictures_with_as_many_others_where_they_are_fewer():
+    reference, held_out = drawings(60, 16), drawings(20, 16, seed=1)
+    first, lines = quality_table.beside(reference, 24, held_out)
+    assert list(lines) == ["other pictures of the reference", "held-out pictures", "as many others of the reference"]
+    assert lines == {
+        "other pictures of the reference": first.figures(reference[24:48]),
+        "held-out pictures": first.figures(held_out),
+        "as many others of the reference": first.figures(reference[24:44]),
+    }
+    assert [figures.pictures for figures in lines.values()] == [24, 20, 20]
+    _, as_many = quality_table.beside(reference, 20, drawings(30, 16, seed=1))
+    assert {name: figures.pictures for name, figures in as_many.items()} == {
+        "other pictures of the reference": 20,
+        "held-out pictures": 20,
+    }
+    assert quality_table.beside(reference[:30], 24, None)[1] == {}
+
+
+def test_pictures_are_seen_in_at_most_128_dimensions_and_fewer_where_fewer_were_asked_for():
+    pixels = features(drawings(400, 16))
+    assert FeatureSpace.of(pixels).projected(pixels).shape == (400, DIMENSIONS)
+    assert FeatureSpace.of(pixels, 1000).projected(pixels).shape == (400, DIMENSIONS)
+    assert FeatureSpace.of(pixels, 30).projected(pixels).shape == (400, 30)
+    assert DIMENSIONS == 128
 
 
 def test_few_pictures_are_refused_with_how_wide_the_error_would_be(command):
