@@ -196,6 +196,12 @@ def test_scenes_make_the_pictures_that_are_there():
     assert [place for place in made if not (ROOT / "docs" / f"{place}.png").is_file()] == []
 
 
+def test_every_picture_is_made_by_a_scene_or_a_command_that_contributing_names():
+    made = {f"{place}.png" for place in re.findall(r'keep\(page, "([\w-]+)"', Path(pictures.__file__).read_text("utf-8"))}
+    named = set(re.findall(r"`(?:docs/)?([\w-]+\.(?:png|svg))`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")))
+    assert {file.name for file in (ROOT / "docs").iterdir() if file.suffix != ".md"} == made | named
+
+
 def test_the_readme_is_short():
     text = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert len(text) <= 160
