@@ -57,9 +57,9 @@ def test_a_press_on_a_picture_makes_the_ladder_its_own(page: Page, engine: Engin
 
 
 def saved(page: Page, button: str) -> tuple[str, bytes]:
-    """The file that a button under the ladder hands over, and its name."""
+    """The file that a button of the ladder hands over, and its name."""
     with page.expect_download() as download:
-        page.click(button)
+        page.get_by_role("button", name=button).click()
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
@@ -68,7 +68,7 @@ def test_the_ladder_is_saved_as_a_sheet_and_as_numbers(moved: Page, engine: Engi
     moved.locator("#stage .arm canvas").nth(2).click()
     expect(moved.locator("#ladder .about")).to_contain_text("Seed 9.")
     calls = engine.loop.calls
-    name, data = saved(moved, "#save-distances")
+    name, data = saved(moved, "Numbers as CSV")
     assert (name, len(data.splitlines())) == ("ddim-explorer-ladder-9.csv", 13)
     assert engine.loop.calls == calls
     fill(moved, "seed", 20)
@@ -76,18 +76,18 @@ def test_the_ladder_is_saved_as_a_sheet_and_as_numbers(moved: Page, engine: Engi
     moved.wait_for_function("[...document.querySelectorAll('#ladder .cell span')].every(note => note.textContent !== '…')")
     wait_for(lambda: engine.loop.runs == 0 and not engine.loop.busy)
     shown = [text.split()[0] for text in moved.locator(NUMBERS).all_inner_texts()]
-    name, data = saved(moved, "#save-distances")
+    name, data = saved(moved, "Numbers as CSV")
     cells = [line.split(",") for line in data.decode().splitlines()[1:]]
     assert name == "ddim-explorer-ladder-22.csv"
     assert [f"{float(cell[2]):.1f}" if cell[1] != "100" else "reference" for cell in cells] == shown
-    recipe = codecs.read_file(saved(moved, "#save-ladder")[1]).recipe
+    recipe = codecs.read_file(saved(moved, "Ladder as PNG")[1]).recipe
     assert (recipe.seed, len(recipe.arms), recipe.pictures) == (22, 12, 1)  # type: ignore[attr-defined]
 
 
 def test_a_ladder_of_the_settings_before_is_not_saved(page: Page) -> None:
     fill(page, "seed", 20)
     page.wait_for_function("document.querySelector('#ladder .ladder').classList.contains('stale')")
-    page.click("#save-ladder")
+    page.get_by_role("button", name="Ladder as PNG").click()
     expect(page.locator("#ladder-saved")).to_have_text("The ladder is of the settings before: let it fill first.")
 
 

@@ -44,7 +44,7 @@ def asked(files: LadderFiles, form: str, shown: Any = SHOWN, **changed: Any) -> 
     names = [*tab.settings.fields, "more_arms"]
     assert changed.keys() <= set(names)
     values = [changed.get(name, field.value) for name, field in zip(names, tab.inputs, strict=True)]
-    return files._file(form, *values, shown)
+    return files._file(*values, shown and {"form": form, **shown})
 
 
 def data(told: dict[str, Any]) -> bytes:
@@ -114,7 +114,8 @@ def test_a_live_ladder_is_of_its_own_last_pictures_and_only_of_a_whole_one(tiny_
     [
         ({**SHOWN, "stale": True}, {}, "The ladder is of the settings before: let it fill first."),
         ({**SHOWN, "seed": 99}, {}, "Seed must be a whole number from 7 to 10; got 99"),
-        (None, {}, "Seed must be a whole number"),
+        (None, {}, "form must be one of png, csv"),
+        ({"form": "../x"}, {}, "form must be one of png, csv"),
         (SHOWN, {"seed": "x"}, "Seed must be a whole number from 0 to 4294967295; got 'x'"),
     ],
 )

@@ -4,12 +4,9 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
-import gradio as gr
-
-from ddim_app.errors import FieldError, whole
+from ddim_app.errors import FieldError, choice, whole
 from ddim_app.media.animation import captioned, labelled_sheet, plain, sheet_bytes
 from ddim_app.media.images import Pixels, enlargement, to_pil
 from ddim_app.runs.sampling import Recipe
@@ -78,29 +75,23 @@ class LadderFile(NamedTuple):
 
 
 class LadderFiles:
-    """Buttons that hand them over, made of what is stored or known when they are pressed."""
+    """What answers the card's buttons: a file, made of what is stored or known when one is pressed."""
 
     def __init__(self, ladder: Ladder) -> None:
         self._ladder = ladder
-        with gr.Row(elem_classes="views", elem_id="ladder-files"):
-            png = gr.Button("Ladder as PNG", size="sm", min_width=60, elem_id="save-ladder")
-            numbers = gr.Button("Numbers as CSV", size="sm", min_width=60, elem_id="save-distances")
         saved = download.place("ladder-saved")
         js = "(...values) => [...values.slice(0, -1), window.ladderShown()]"
-        for button, form in ((png, "png"), (numbers, "csv")):
-            asked = button.click(
-                partial(self._file, form), [*ladder.tab.inputs, pressed()], saved, js=js, show_progress="hidden",
-                api_visibility="private",
-            )  # fmt: skip
-            asked.then(dict, None, saved, **PRIVATE)  # what was handed over is not kept for the session
+        asked = ladder.card.select(self._file, [*ladder.tab.inputs, pressed()], saved, js=js, **PRIVATE | {"queue": True})
+        asked.then(dict, None, saved, **PRIVATE)  # what was handed over is not kept for the session
 
-    def _file(self, form: str, *given: Any) -> dict[str, Any]:
+    def _file(self, *given: Any) -> dict[str, Any]:
         """The file of what the page shows, which is of its fields' settings unless it says otherwise; or why there is none."""
         *values, shown = given
         shown = shown if isinstance(shown, dict) else {}
         if shown.get("stale"):
             return {"note": "The ladder is of the settings before: let it fill first."}
         try:
+            form = choice("form", shown.get("form"), tuple(MIMES))
             made = self._made(tuple(values), shown)
         except FieldError as error:
             return {"note": self._ladder.tab.in_page_words(error)}

@@ -251,7 +251,10 @@ watch('stored', async () => {
 });
 steps = props.value.current ?? null;
 show(props.value);
-window.ladderShown = () => ({seed: shown.seed, picture, stale: root.classList.contains('stale')});
+// What is to be saved of it, as the button says that was pressed last.
+let form = '';
+window.ladderShown = () => ({form, seed: shown.seed, picture, stale: root.classList.contains('stale')});
+element.querySelectorAll('.files button').forEach(button => button.addEventListener('click', () => { ({form} = button.dataset); trigger('select', {}); }));
 // A live ladder is there again after a reload; a stored one anyway.
 window.keepers.ladder = () => shown && !shown.stored && shown.complete ? {value: {...shown, references: null, serial: 0}, asked, steps, picture, referred} : null;
 if (window.kept('ladder')) {
