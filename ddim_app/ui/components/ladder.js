@@ -32,6 +32,7 @@ function build(value) {
       cell.type = 'button';
       cell.dataset.arm = arm;
       cell.tabIndex = arm || i ? -1 : 0;
+      image.addEventListener('load', () => image.classList.toggle('smooth', image.naturalWidth > 48 && image.clientWidth % image.naturalWidth > 0));
       cell.addEventListener('click', () => take(count));
       cell.addEventListener('keydown', event => walk(event, arm, i));
       return {cell, image, note};
