@@ -99,6 +99,17 @@ def test_a_run_of_one_tab_is_not_what_another_copies(bar: RecipeBar) -> None:
         kept.forget("other page")
 
 
+def test_after_a_reload_compare_alone_shows_its_run_of_before(bar: RecipeBar) -> None:
+    request = gr.Request(session_hash="other page", headers={}, client=SimpleNamespace(host="here"))
+    before = Recipe(arms=(Arm(steps=3), Arm(method="ddpm", steps=3)), model="tiny", seed=5)
+    try:
+        copy = bar._opened("", {"again": True, "recipe": before.to_json()}, "JSON", {"tab": "compare"}, request)[-2]
+        assert copy == copied(bar, "JSON", tab="compare") == before.to_json()
+        assert copied(bar, "JSON", tab="matrix") == stored_matrix().recipe.to_json()
+    finally:
+        bar.runs.run_history.forget("other page")
+
+
 def test_stored_pictures_of_compare_are_copied_by_their_settings(bar: RecipeBar) -> None:
     compare = next(tab for tab in bar.tabs if tab.name == "compare")
     named = {name: field.value for name, field in zip([*compare.settings.fields, "more_arms"], compare.inputs, strict=True)}
