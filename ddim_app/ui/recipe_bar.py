@@ -79,18 +79,23 @@ class RecipeBar:
         return [self.copy, self.strip]
 
     def follow(self, event: Any, unless: str = "") -> None:
-        """Shows the last run once `event` is through; where the JavaScript `unless` throws, it does not."""
+        """Shows the last run once `event` is through; where the JavaScript `unless` throws, it does not.
+
+        What comes while one answer is on its way is answered after it: else the copy would be of the setting before.
+        """
         event.then(
             self.refresh,
             [self.form, self._pair, self._here],
             self.outputs,
             js=f"async (form, pair) => {{ {unless} return [form, pair, {OPEN}]; }}",
+            trigger_mode="always_last",
             **PRIVATE,
         )
 
     def tell(self, event: Any) -> None:
         """Shows what is to be copied once another tab, or part of one, is open after `event`."""
-        event.then(self._copied, [self.form, self._here], self.copy, js=f"form => [form, {OPEN}]", **PRIVATE)
+        js = f"form => [form, {OPEN}]"
+        event.then(self._copied, [self.form, self._here], self.copy, js=js, trigger_mode="always_last", **PRIVATE)
 
     def start(self, status: gr.HTML, queued: dict[str, Any]) -> Any:
         """The event that runs a restored recipe as it is; returns what Stop has to cancel."""

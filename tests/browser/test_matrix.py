@@ -198,7 +198,7 @@ def test_how_good_shows_the_models_table_and_for_another_model_the_command(page:
     expect(page.locator("#quality-table")).not_to_be_visible()
     page.get_by_role("button", name="How good?").click()
     expect(page.locator("#quality-table tbody tr")).to_have_count(5)
-    assert page.locator("#quality-table td").nth(1).inner_text() == "0.7000 ± 0.0100"
+    assert page.locator("#quality-table tbody td").nth(1).inner_text() == "0.7000 ± 0.0100"
     expect(page.locator("#quality-curve path.line")).to_have_count(5)
     expect(page.locator("#quality-why")).to_contain_text("500 pictures or more")
     screenshot(page, "matrix-quality")
