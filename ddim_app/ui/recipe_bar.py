@@ -83,14 +83,9 @@ class RecipeBar:
 
         What comes while one answer is on its way is answered after it: else the copy would be of the setting before.
         """
-        event.then(
-            self.refresh,
-            [self.form, self._pair, self._here],
-            self.outputs,
-            js=f"async (form, pair) => {{ {unless} return [form, pair, {OPEN}]; }}",
-            trigger_mode="always_last",
-            **PRIVATE,
-        )
+        js = f"async (form, pair) => {{ {unless} return [form, pair, {OPEN}]; }}"
+        shown = [self.form, self._pair, self._here]
+        event.then(self.refresh, shown, self.outputs, js=js, trigger_mode="always_last", **PRIVATE)
 
     def tell(self, event: Any) -> None:
         """Shows what is to be copied once another tab, or part of one, is open after `event`."""

@@ -84,8 +84,8 @@ def test_an_mp4_holds_the_recipe_and_the_frames(width, whole):
     assert text_inside(data) == RECIPE
     with av.open(io.BytesIO(data)) as film:
         stream = film.streams.video[0]
+        assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 20)
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(stream)]
-    assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 20)
     assert {frame.shape for frame in frames} == {(40, whole, 3)}
     assert [frame[:, : width * 5].mean() for frame in frames] == pytest.approx([0, 60, 120, 180, 240, 240, 240], abs=3)
     assert all(frame[:, width * 5 :].min(initial=255) > 250 for frame in frames[-3:])  # white, as the paper around the pictures
