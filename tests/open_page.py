@@ -36,6 +36,10 @@ def served_by(url: str) -> dict[str, str]:
     return dict(json.loads(body)["data"][0])
 
 
+class QueueFullError(Exception):
+    """The server has no place for another run; it says so at once."""
+
+
 class OpenPage:
     """A page that has loaded; `close` is what a browser does when its window closes."""
 
@@ -61,6 +65,8 @@ class OpenPage:
         data = [values.get(name, value) for name, value in self._values.items()]
         body = {"data": data, "fn_index": self._live["id"], "session_hash": self.session, "event_data": {"serial": self.serial}}
         status, answer = post(self.url, "/gradio_api/queue/join", body, seconds=PATIENCE)
+        if status == 503 and b"Queue is full" in answer:
+            raise QueueFullError
         assert status == 200, f"HTTP {status}: {answer[:200]!r}"
         return str(json.loads(answer)["event_id"])
 
@@ -104,6 +110,9 @@ class Drag:
                 report.outcomes["Live: connection dropped, page loaded anew"] += 1
                 page = OpenPage(url)
             stage = dragged(page, self.values)
+        except QueueFullError:
+            report.outcomes["Live: refused as the queue was full"] += 1
+            return False
         finally:
             page.close()
         if stage is None:

@@ -86,13 +86,13 @@ function build(same) {
   fitPixels();
 }
 
-// A picture with room for less than twice its size is drawn as it is: pixels of one and of two side by side would be uneven. One
-// that is larger than its place is drawn smoothly, at its true size when pressed.
+// Uneven pixels are drawn nowhere: a picture with room for less than twice its size is drawn as it is where that fills two thirds of
+// its place, else smoothly. One that is larger than its place is drawn smoothly, at its true size when pressed.
 const isShrunk = () => figures.length > 0 && figures[0].cells[0].cell.clientWidth < run.width;
 function fitPixels() {
-  root.classList.toggle('shrunk', isShrunk());
-  const times = figures[0].cells[0].cell.clientWidth / run.width;
-  arms.style.setProperty('--most', times > 1 && times < 1.95 ? `${run.width}px` : '100%');
+  const times = figures[0].cells[0].cell.clientWidth / run.width, isSmall = times > 1.5 && times < 1.95;
+  root.classList.toggle('shrunk', isShrunk() || isSmall);
+  arms.style.setProperty('--most', times > 1 && times <= 1.5 ? `${run.width}px` : '100%');
 }
 new ResizeObserver(() => { if (run) fitPixels(); }).observe(arms);
 arms.addEventListener('click', ({target}) => {
